@@ -1,0 +1,1 @@
+"""Corpus preparation: recordings to memory-mapped shards of audio and mel."""

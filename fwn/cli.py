@@ -1,0 +1,77 @@
+"""What every program shares: flags, one-line errors, exit codes, progress.
+
+Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left out,
+130 interrupted.
+"""
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from absl import app, flags
+from tqdm import tqdm
+
+from fwn.errors import UserError
+
+T = TypeVar("T")
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the flags, runs `main(positional arguments)` and exits with its code; errors a user can cause become one line."""
+    program = f"python -m {_module()}"
+    try:
+        app.run(lambda argv: _guarded(main, argv[1:], program))
+    except flags.Error as error:
+        sys.exit(_fail(program, str(error), 2))
+
+
+def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: str) -> None:
+    try:
+        sys.exit(main(args) or 0)
+    except UserError as error:
+        sys.exit(_fail(program, str(error), 1))
+    except KeyboardInterrupt:
+        sys.exit(_fail(program, "interrupted", 128 + signal.SIGINT))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        what = os.strerror(error.errno) + (f": {error.filename}" if error.filename else "")
+        hint = " (free some space and run the same command again)" if error.errno == errno.ENOSPC else ""
+        sys.exit(_fail(program, what + hint, 1))
+
+
+def _fail(program: str, message: str, code: int) -> int:
+    print(f"{program}: {message}", file=sys.stderr)
+    return code
+
+
+def _module() -> str:
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return spec.name if spec else os.path.basename(sys.argv[0])
+
+
+def say(message: str) -> None:
+    """A plain line on stdout, at once; above a progress bar where there is one."""
+    tqdm.write(message, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:
+    """Yields `items` under a bar with the time left on a terminal; elsewhere a plain line every `every` seconds."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, **bar)
+        return
+    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    start = spoken = time.monotonic()
+    for i, item in enumerate(items):
+        yield item
+        now = time.monotonic()
+        if now - spoken >= every:
+            spoken = now
+            rest = f", {(now - start) / (i + 1) * (total - i - 1):.0f} s left" if total else ""
+            say(f"{what}: {i + 1}{f'/{total}' if total else ''}{rest}")
