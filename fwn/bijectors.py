@@ -2,11 +2,11 @@
 
 Contracts, here once for the whole project:
 - `forward` is audio -> noise (likelihood), `inverse` is noise -> audio (sampling).
-- Arrays are `[B, T, C]`; `x, z` carry the data, `c` the conditioning at the same rate. A layer may permute `c` (official
-  code: model.py, change_order and Block), so `c` goes through the pair as well.
+- Arrays are `[B, T, C]`; `x, z` carry the data, `c` the conditioning at the same rate. A layer may permute `c`
+  (official code: model.py, change_order and Block), so `c` goes through the pair as well.
 - `logdet` is log|det dz/dx| in nats, `[B]`, *summed* over time and channels, at least float32.
-- `mask`, where a function takes one, is boolean `[B, T, 1]`, true where the sequence is real and false in its padding; None
-  means real everywhere. Padding takes no part in `logdet`.
+- `mask`, where a function takes one, is boolean `[B, T, 1]`, true where the sequence is real and false in its
+  padding; None means real everywhere. Padding takes no part in `logdet`.
 """
 
 from collections.abc import Callable
@@ -131,7 +131,7 @@ def coupling(net: Callable[[Array, Array], tuple[Array, Array]], mask: Array | N
 
 
 def on_first_half(b: Any) -> Bijector:
-    """Applies b to the first half of the channels and leaves the second as it is (multi-scale factor-out, paper 3.4)."""
+    """b on the first half of the channels; the second stays as it is (multi-scale factor-out, paper 3.4)."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
         x_a, x_b = halves(x)

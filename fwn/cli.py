@@ -1,7 +1,7 @@
 """What every program shares: flags, one-line errors, exit codes, progress.
 
-Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left out,
-130 interrupted.
+Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left
+out, 130 interrupted.
 """
 
 import errno
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-    """Parses the flags, runs `main(positional arguments)` and exits with its code; errors a user can cause become one line."""
+    """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
     try:
         app.run(lambda argv: _guarded(main, argv[1:], program))

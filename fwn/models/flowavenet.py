@@ -1,7 +1,7 @@
-"""FloWaveNet: one bijection between audio [B, T, 1] and standard normal noise of the same shape, given a mel (paper, section 3).
+"""FloWaveNet: one bijection between audio [B, T, 1] and normal noise of the same shape, given a mel (paper, section 3).
 
-Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that builds the pair: the two
-directions are the same list of layers folded both ways.
+Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that builds the pair:
+the two directions are the same list of layers folded both ways.
 """
 
 import math
@@ -43,7 +43,7 @@ def masked(module: Any, mask: Array | None) -> Bijector:
 
 
 class Reversible(nn.Module):
-    """A module whose compact `pair(x, mask)` builds its bijector; x is its input, from which `init` takes ActNorm's statistics."""
+    """A module whose compact `pair(x, mask)` builds its bijector; x is its input, ActNorm's data at `init`."""
 
     def forward(self, x: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
         return self.pair(x, mask).forward(x, c)
@@ -71,7 +71,7 @@ class Flow(Reversible):
 
 
 class Prior(Reversible):
-    """ε = (z - μ) / σ for the half that leaves, (μ, log σ) from the half that stays and all of c (paper 3.4): a coupling too."""
+    """ε = (z - μ) / σ for the half that leaves; (μ, log σ) from the half that stays and all of c (paper 3.4)."""
 
     net: Callable[..., WaveNet]
     s_max: float | None = None
@@ -104,11 +104,11 @@ class Block(Reversible):
 
 
 class FloWaveNet(Reversible):
-    """The whole map. forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
+    """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
-    T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels leave after every
-    `block_per_split` blocks, never after the last. s_max bounds |log s| smoothly; None is the paper's unbounded form.
-    dtype: of the networks inside the couplings; the flow's own state keeps x's type.
+    T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
+    leave after every `block_per_split` blocks, never after the last. s_max bounds |log s| smoothly; None is the
+    paper's unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type.
     """
 
     n_block: int = 8
@@ -126,14 +126,15 @@ class FloWaveNet(Reversible):
 
     @nn.compact
     def pair(self, x: Array, mask: Array | None) -> Bijector:
-        """From the deepest level outwards: block -> [prior ->] the rest (on half of the channels after a split) -> unsqueeze.
+        """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
 
-        Undoing the squeeze keeps noise and audio in one layout, the official `reverse`'s. An odd number of flows leaves the halves of c
-        swapped; they are swapped back after the rest, so that c' = c (the official `reverse` forgets to, and is then no inverse).
+        Undoing the squeeze keeps noise and audio in one layout, the official `reverse`'s. An odd number of flows
+        leaves the halves of c swapped; they are swapped back after the rest, so that c' = c (the official `reverse`
+        does not, and is then no inverse of its `forward`).
         """
 
         def net(channels: int, n_layer: int) -> Callable[..., WaveNet]:
-            shared = dict(causal=self.causal, weight_norm=self.weight_norm, dtype=self.dtype)
+            shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
             return partial(WaveNet, channels=channels, n_layer=n_layer, **shared)
 
         flow_net, prior_net = net(self.channels, self.n_layer), net(self.prior_channels, self.prior_layer)

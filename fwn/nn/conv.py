@@ -1,7 +1,7 @@
 """Weight-normalised convolutions over [B, T, C], initialised as PyTorch does by default.
 
-Official code: modules.py, Conv and ZeroConv1d. Its `kaiming_normal_` runs after `weight_norm` and has no effect: what it trains
-from is PyTorch's default, uniform in ±1/√fan_in for kernel and bias, with the gain equal to the kernel's norm.
+Official code: modules.py, Conv and ZeroConv1d. Its `kaiming_normal_` runs after `weight_norm` and has no effect: what
+it trains from is PyTorch's default, uniform in ±1/√fan_in for kernel and bias, and the gain is the kernel's norm.
 """
 
 import math
@@ -27,7 +27,7 @@ def uniform(bound: float) -> Any:
 
 
 class Conv(nn.Module):
-    """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, zero-padded to the length of x: centred, or causal (the past only).
+    """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, padded with zeros to the length of x; causal: past only.
 
     dtype: of the product (None: the operands' own). weight_norm: W = scale · v / ‖v‖ per output channel, else W = v.
     """
@@ -72,7 +72,7 @@ class ZeroConv(nn.Module):
 
 
 def draw(shapes: Any, rng: np.random.Generator) -> Any:
-    """Draws every `Conv` in a tree of shapes by NumPy, with the distribution of its initialisers; other leaves are left out.
+    """Draws every `Conv` in a tree of shapes by NumPy, as its initialisers would; other leaves are left out.
 
     The same numbers on any topology, and no random-number code for XLA to compile (40 s for the paper's model).
     """

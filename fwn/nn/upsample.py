@@ -16,8 +16,8 @@ Array = jax.Array
 class Stretch(nn.Module):
     """One transposed convolution of a (time, mel) picture: time × stride. [B, T, M] -> [B, stride · T, M].
 
-    PyTorch's ConvTranspose2d(1, 1, (3, 2·stride), stride=(1, stride), padding=(1, stride / 2)), as `stride` ordinary 3 × 3 filters:
-    output s of frame t sees only the frames t - 1, t, t + 1. kernel: [3 (mel), 2·stride (time)], official orientation.
+    PyTorch's ConvTranspose2d(1, 1, (3, 2·stride), stride=(1, stride), padding=(1, stride / 2)), as `stride` ordinary
+    3 × 3 filters: the output sees only the frames t - 1, t, t + 1. kernel [3 (mel), 2·stride (time), 1], as there.
     """
 
     stride: int
@@ -31,7 +31,7 @@ class Stretch(nn.Module):
         bias = self.param("bias", uniform(bound), (1,))
         if self.weight_norm:
             kernel = kernel * (self.param("scale", lambda _: norm(kernel)) / norm(kernel))
-        # w[m, d, s]: weight of the frame d - 1 away; out[t·stride + p] += in[i] · k[(t - i)·stride + p + stride / 2]
+        # out[t·stride + p] = Σ_i in[i] · k[(t - i)·stride + p + stride / 2]; phases [mel, i - t + 1, p]
         phases = jnp.pad(kernel[::-1, :, 0], ((0, 0), (s // 2, s - s // 2))).reshape(3, 3, s)[:, ::-1]
         c, phases, bias = nn.dtypes.promote_dtype(c, phases, bias)
         dims = ("NWHC", "HWIO", "NWHC")
@@ -41,7 +41,7 @@ class Stretch(nn.Module):
 
 
 class Upsample(nn.Module):
-    """mel [B, F, M] -> c [B, F · Π strides, M]; LeakyReLU after each stage. mask [B, F, 1]: frames outside are zero to each."""
+    """mel [B, F, M] -> c [B, F · Π strides, M]; LeakyReLU after each. mask [B, F, 1]: frames outside are zero."""
 
     strides: tuple[int, ...] = (16, 16)
     slope: float = 0.4

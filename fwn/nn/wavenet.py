@@ -13,10 +13,10 @@ Array = jax.Array
 
 
 class WaveNet(nn.Module):
-    """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: gated residual layers with dilation 2^n, zero at initialisation.
+    """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: gated residual layers, dilation 2^n; zero at first.
 
-    mask [B, T, 1]: positions outside the sequence are zero to every convolution, as its own padding is, so that the result inside
-    does not depend on how far the arrays are padded. dtype: of all products inside; the result comes in x's own type.
+    mask [B, T, 1]: positions outside the sequence are zero to every convolution, as its own padding is, so that the
+    result inside does not depend on how far the arrays are padded. dtype: of all products; the result is in x's type.
     """
 
     features: int
@@ -37,7 +37,7 @@ class WaveNet(nn.Module):
         h = nn.relu(conv("front", self.channels, 3)(inside(x)))
         skips = jnp.zeros((), h.dtype)
         for n in range(self.n_layer):
-            # One product each for filter and gate together; the last layer's residual is not used (nor computed, under jit).
+            # Filter and gate are one product. The last layer's residual is not used (nor, under jit, computed).
             gates = conv(f"dilated_{n}", 2 * self.channels, 3, 2**n)(inside(h))
             gates = gates + conv(f"condition_{n}", 2 * self.channels)(c)
             filters, gates = jnp.split(gates, 2, axis=-1)
