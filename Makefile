@@ -1,0 +1,79 @@
+# Every habit of the house; `make help` lists them. Programs run in the environment $(VENV), which is made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?=
+WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
+INPUT ?=
+OUTPUT ?=
+CORPUS ?= ljspeech
+ARGS ?=
+DEMO ?= demo
+DEMO_STEPS ?= 400
+
+run := $(VENV)/bin/python -m
+ready := $(VENV)/.ready
+pins := constraints/pinned.txt
+
+.SILENT:
+.DELETE_ON_ERROR:
+.PHONY: help install format lint types test smoke data train demo clean
+
+help: ## list these targets
+	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: $(ready) ## make the environment .venv with pinned packages (PYTHON=python3.12 to choose the interpreter)
+
+# Python is checked first, so that what is missing is said in one line instead of by a traceback.
+$(ready): setup.cfg $(pins)
+	command -v "$(PYTHON)" >/dev/null || { echo "make: there is no $(PYTHON); name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"make: $(PYTHON) is Python {v[0]}.{v[1]}, fwn needs 3.11 or newer; name another: make PYTHON=python3.12")'
+	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks its venv module; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	echo "[install] pinned packages into $(VENV), one to three minutes"
+	"$(PYTHON)" -m venv "$(VENV)"
+	$(run) pip install -q --disable-pip-version-check -c $(pins) pip
+	$(run) pip install -q -c $(pins) --build-constraint $(pins) -e '.[dev,demo]'
+	$(run) pip install -q -c $(pins) --build-constraint $(pins) -e '.[eval]' 2>"$(VENV)/eval.log" || \
+		echo "[install] no PESQ and no WORLD F0 in the metrics: pesq and pyworld did not compile ($(VENV)/eval.log); all else works"
+	touch $@
+
+format: $(ready) ## rewrite the code in the house style
+	$(run) ruff check -q --fix . || true
+	$(run) ruff format .
+
+lint: $(ready) ## check the style, change nothing
+	$(run) ruff check .
+	$(run) ruff format --check .
+
+types: $(ready) ## check the type hints
+	$(run) mypy
+
+test: $(ready) ## run the tests (ARGS="-k name" for some of them)
+	$(run) pytest $(ARGS)
+
+smoke: $(ready) ## the demo end to end in build/smoke, with 20 steps of training
+	rm -rf build/smoke
+	$(MAKE) --no-print-directory demo DEMO=build/smoke DEMO_STEPS=20
+
+data: $(ready) ## prepare a corpus: INPUT=folder OUTPUT=folder [CORPUS=ljspeech|folder] [ARGS="--workers=8"]
+	test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "make: name both folders: make data INPUT=LJSpeech-1.1 OUTPUT=data/ljspeech" >&2; exit 1; }
+	$(run) data_prep.prepare --corpus=$(CORPUS) --input="$(INPUT)" --output="$(OUTPUT)" $(ARGS)
+
+train: $(ready) ## train: CONFIG=file [WORKDIR=runs/name] [ARGS="--config.batch_size=2"]
+	test -n "$(CONFIG)" || { echo "make: name a configuration: make train CONFIG=experiments/base.py" >&2; exit 1; }
+	$(run) fwn.train --config="$(CONFIG)" --workdir="$(WORKDIR)" $(ARGS)
+
+demo: $(ready) ## speech from nothing in under 10 minutes: corpus, training, copies of held-out utterances, their figures
+	echo "[1/4] speaking a few dozen sentences with eSpeak NG into $(DEMO)/corpus"
+	$(run) data_prep.speak --output="$(DEMO)/corpus"
+	echo "[2/4] preparing audio and mels in $(DEMO)/data"
+	$(run) data_prep.prepare --corpus=ljspeech --input="$(DEMO)/corpus" --output="$(DEMO)/data"
+	echo "[3/4] training experiments/tiny.py for $(DEMO_STEPS) steps in $(DEMO)/run: enough to hear speech emerge from noise, no good voice"
+	$(run) fwn.train --config=experiments/tiny.py --workdir="$(DEMO)/run" --config.data="$(DEMO)/data" --config.num_steps=$(DEMO_STEPS)
+	echo "[4/4] sampling and measuring the held-out utterances into $(DEMO)/results"
+	$(run) fwn.evaluate --ckpt="$(DEMO)/run" --data="$(DEMO)/data" --temperature=0.8 --output="$(DEMO)/results"
+	echo "Done. So short a training makes no good voice. Each copy lies beside its recording, with mels, metrics and loss curve:"
+	find "$(DEMO)/results" -type f | sort | sed 's/^/  /'
+
+clean: ## remove the environment, caches, build outputs and the demo; runs/ stays
+	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache "$(DEMO)"
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
