@@ -79,6 +79,12 @@ class Corpus:
         hop = self.contract.hop_length
         return {"audio": audio[start * hop : end * hop], "mel": mel[start:end]}
 
+    def window(self, i: int, start: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """(audio float32 [frames · hop], mel float32 [frames, n_mels]) of utterance i from its frame `start` on."""
+        stored, hop = self[i], self.contract.hop_length
+        audio = stored["audio"][start * hop : (start + frames) * hop]
+        return to_float(audio), stored["mel"][start : start + frames].astype(np.float32)
+
     def audio(self, i: int) -> np.ndarray:
         """float32 [frames · hop] within -1 … 1."""
         return to_float(self[i]["audio"])

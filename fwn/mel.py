@@ -8,7 +8,6 @@ Reading and checking need NumPy only; computing a mel (`mel_spectrogram`, `align
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fwn.errors import UserError
+from fwn.errors import UserError, nearest
 
 BLOCK = 4096  # frames transformed at a time: an hour of audio needs no more memory than a minute
 CHOICES = {
@@ -43,11 +42,6 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         if kind == "int" and value == int(value):
             return int(value)
     raise UserError(f"mel contract: {name} is {value!r}, but must be {kind.replace('| None', 'or null')}")
-
-
-def _nearest(name: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +119,7 @@ class MelContract:
         fields = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in fields:
-                raise UserError(f"{source}: unknown field {name!r}{_nearest(name, fields)}")
+                raise UserError(f"{source}: unknown field {name!r}{nearest(name, fields)}")
         missing = [name for name in fields if name not in values]
         if missing:
             raise UserError(
@@ -207,7 +201,7 @@ def contract(name_or_dict: str | Mapping[str, Any] | MelContract, source: str = 
     if not isinstance(name_or_dict, str):
         return MelContract.from_dict(name_or_dict, source)
     if name_or_dict not in PRESETS:
-        near = _nearest(name_or_dict, list(PRESETS))
+        near = nearest(name_or_dict, list(PRESETS))
         raise UserError(f"{source}: no preset is called {name_or_dict!r}{near} (presets: {', '.join(PRESETS)})")
     return PRESETS[name_or_dict]
 

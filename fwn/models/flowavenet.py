@@ -124,6 +124,11 @@ class FloWaveNet(Reversible):
     weight_norm: bool = True
     dtype: Any = None
 
+    @property
+    def hop(self) -> int:
+        """Audio samples a mel frame."""
+        return math.prod(self.upsample_strides)
+
     @nn.compact
     def pair(self, x: Array, mask: Array | None) -> Bijector:
         """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
@@ -139,7 +144,7 @@ class FloWaveNet(Reversible):
 
         flow_net, prior_net = net(self.channels, self.n_layer), net(self.prior_channels, self.prior_layer)
         frames = mask
-        mask = None if mask is None else jnp.repeat(mask, math.prod(self.upsample_strides), axis=1)
+        mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
         levels: list[Bijector] = []
         for i in reversed(range(self.n_block)):
             splits = (i + 1) % self.block_per_split == 0 and i < self.n_block - 1
