@@ -1,4 +1,4 @@
-"""Audio files: any format libsndfile reads comes in as mono float32 at one rate, 16-bit wav goes out; changes are said."""
+"""Audio files: any format of libsndfile comes in as mono float32 at one rate, 16-bit wav goes out; changes are said."""
 
 import contextlib
 import io

@@ -103,8 +103,8 @@ class Corpus:
         """Raises UserError, showing both contracts, unless the set has the mel contract of `source`."""
         if contract.hash() != self.contract.hash():
             raise UserError(
-                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with"
-                f" {self.contract.title}: prepare it again with the former, into another folder\n{difference(contract, self.contract)}"
+                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with {self.contract.title}:"
+                f" prepare it again with the former, into another folder\n{difference(contract, self.contract)}"
             )
 
 
@@ -117,9 +117,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the set in folder `path`. Raises UserError where there is none of this format."""
     file = path / MANIFEST
     if not path.is_dir():
-        raise UserError(
-            f"{path}: {'not a folder' if path.exists() else 'no such folder'}; give a folder made by data_prep.prepare"
-        )
+        raise UserError(f"{path}: {'not a' if path.exists() else 'no such'} folder; give one made by data_prep.prepare")
     if not file.is_file():
         raise UserError(
             f"{path}: not a prepared data set, or preparing it did not finish (no {MANIFEST}); run data_prep.prepare"
