@@ -1,10 +1,11 @@
 """Short-time spectra and mel bands in NumPy: what the objective metrics measure with.
 
-Audio is mono, [T]; a spectrogram is [frames, bins]. Frames are centred on the multiples of hop and zeros lie beyond both
-ends, so frames = 1 + T // hop (librosa.stft with center=True, pad_mode="constant").
+Audio is mono, [T]; a spectrogram is [frames, bins]. Frames are centred on the multiples of hop (librosa's and
+torch's center=True), so frames = 1 + T // hop.
 """
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,14 @@ def hann(n: int) -> Array:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
-def stft_magnitude(audio: npt.NDArray[np.floating], n_fft: int, hop: int) -> Array:
-    """|STFT| of audio [T] with a Hann window of n_fft samples -> [1 + T // hop, n_fft // 2 + 1]."""
-    padded = np.pad(audio.astype(np.float64), n_fft // 2)
+def stft_magnitude(
+    audio: npt.NDArray[np.floating], n_fft: int, hop: int, pad_mode: Literal["reflect", "constant"] = "reflect"
+) -> Array:
+    """|STFT| of audio [T] with a Hann window of n_fft samples -> [1 + T // hop, n_fft // 2 + 1].
+
+    Beyond both ends lies the audio's mirror image (torch.stft's default) or, "constant", zeros (librosa's).
+    """
+    padded = np.pad(audio.astype(np.float64), n_fft // 2, mode=pad_mode)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     return np.abs(np.fft.rfft(frames * hann(n_fft), axis=-1))
 
@@ -48,8 +54,8 @@ def mel_to_hz(mel: npt.ArrayLike) -> Array:
 def mel_filterbank(sample_rate: int, n_fft: int, bands: int, f_min: float, f_max: float) -> Array:
     """Triangular Slaney bands of equal area -> [n_fft // 2 + 1, bands], to be multiplied from the right.
 
-    Equal to librosa.filters.mel(htk=False, norm="slaney").T. Raises UserError where the sample rate does not reach f_max, or
-    where bands are so narrow that no bin of the spectrum falls into one.
+    Equal to librosa.filters.mel(htk=False, norm="slaney").T. UserError where the sample rate does not reach f_max, or where
+    bands are so narrow that no bin of the spectrum falls into one.
     """
     if f_max > sample_rate / 2:
         raise UserError(
@@ -63,8 +69,8 @@ def mel_filterbank(sample_rate: int, n_fft: int, bands: int, f_min: float, f_max
     bank = np.maximum(triangles, 0) * 2 / (upper - lower)
     if not bank.any(axis=0).all():
         raise UserError(
-            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: band {bank.any(axis=0).argmin()} holds "
-            "no bin of the spectrum; use a larger n_fft, fewer bands or a lower sample rate"
+            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: no bin of the spectrum lies in band "
+            f"{bank.any(axis=0).argmin()}; use a larger n_fft, fewer bands or a lower sample rate"
         )
     bank.setflags(write=False)
     return bank
