@@ -1,8 +1,8 @@
 """Objective metrics of synthesised speech `est` against its recording `ref`.
 
-Both are mono float arrays [T] of equal length, full scale 1, compared frame by frame: copy-synthesis is aligned by its mel.
-Windows are in samples, chosen for 22,050 Hz. Bad input raises fwn.errors.UserError. tests/test_metrics.py holds what the
-authors' published samples (github.com/ksw0306/flowavenet-demo) measure with these definitions.
+Both are mono float arrays [T] of equal length, full scale 1, compared frame by frame (copy-synthesis is aligned by its
+mel). Windows are in samples, chosen for 22,050 Hz. Bad input raises fwn.errors.UserError. tests/test_metrics.py holds
+what the authors' published samples (github.com/ksw0306/flowavenet-demo) measure with these definitions.
 """
 
 import logging
@@ -23,10 +23,7 @@ from fwn.spectral import Array, mel_filterbank, stft_magnitude
 Audio = npt.NDArray[np.floating]
 
 RESOLUTIONS = ((512, 50), (1024, 120), (2048, 240))  # (n_fft, hop) of the multi-resolution STFT distance
-MEL_FLOOR = 1e-5
-STFT_FLOOR = 1e-7
 SILENCE = 1e-5  # RMS, -100 dB of full scale: a third of the smallest step of 16 bits
-CEPSTRA = 24
 
 
 class Metric(NamedTuple):
@@ -60,23 +57,24 @@ def log_mel_l1(ref: Audio, est: Audio, sample_rate: int) -> float:
 
 
 def log_mel(audio: Audio, sample_rate: int) -> Array:
-    """ln max(1e-5, mel of |STFT|) -> [frames, 80]: n_fft 1024, hop 256, Slaney bands 0-8000 Hz. No model's mel contract."""
+    """ln max(1e-5, mel of |STFT|) -> [frames, 80]: n_fft 1024, hop 256, Slaney bands 0-8000 Hz. No model's contract."""
     mel = stft_magnitude(audio, 1024, 256) @ mel_filterbank(sample_rate, 1024, 80, 0, 8000)
-    return np.log(np.maximum(mel, MEL_FLOOR))
+    return np.log(np.maximum(mel, 1e-5))
 
 
 def multi_resolution_stft(ref: Audio, est: Audio) -> float:
     """Mean over RESOLUTIONS of the spectral convergence ‖|R| - |E|‖ / ‖|R|‖ plus the mean |ln|R| - ln|E||.
 
-    Yamamoto et al. 2020 (Parallel WaveGAN), eq. 3-6, with Hann windows of the whole n_fft and magnitudes of at least 1e-7.
+    Yamamoto et al. 2020 (Parallel WaveGAN), eq. 3-6, with Hann windows of the whole n_fft, magnitudes floored at 1e-7.
     """
     _check(ref, est)
-    _check_not_silent(ref)
+    if _rms(ref) < SILENCE:
+        raise UserError(f"the reference is silent (RMS {_rms(ref):.1e}); leave this utterance out")
     distances = []
     for n_fft, hop in RESOLUTIONS:
         r, e = (stft_magnitude(audio, n_fft, hop) for audio in (ref, est))
         convergence = np.linalg.norm(r - e) / np.linalg.norm(r)
-        logs = np.abs(np.log(np.maximum(r, STFT_FLOOR)) - np.log(np.maximum(e, STFT_FLOOR))).mean()
+        logs = np.abs(np.log(np.maximum(r, 1e-7)) - np.log(np.maximum(e, 1e-7))).mean()
         distances.append(convergence + logs)
     return float(np.mean(distances))
 
@@ -84,12 +82,12 @@ def multi_resolution_stft(ref: Audio, est: Audio) -> float:
 def mcd(ref: Audio, est: Audio, sample_rate: int) -> float:
     """Mel-cepstral distortion in dB, without warping: 10 / ln 10 · mean over frames of sqrt(2 Σ_{m=1…24} Δc_m²).
 
-    c_m = 2/80 Σ_k L_k cos(π m (k + 1/2) / 80) of the log mel L = log_mel(audio), so that L_k = c_0 / 2 + Σ_m c_m cos(…) as
-    in Kubichek 1993: the RMS over the bands of the smoothed spectra's difference in dB, level left out.
+    c_m = 2/80 Σ_k L_k cos(π m (k + 1/2) / 80) of L = log_mel(audio), so that L_k = c_0 / 2 + Σ_m c_m cos(…) as in
+    Kubichek 1993: the RMS over the bands of the smoothed spectra's difference in dB, level left out.
     """
     _check(ref, est)
     difference = log_mel(ref, sample_rate) - log_mel(est, sample_rate)
-    cepstra = dct(difference, type=2, axis=-1)[:, 1 : CEPSTRA + 1] / difference.shape[-1]
+    cepstra = dct(difference, type=2, axis=-1)[:, 1:25] / difference.shape[-1]
     return float(10 / math.log(10) * np.sqrt(2 * (cepstra**2).sum(axis=-1)).mean())
 
 
@@ -108,10 +106,9 @@ def f0_metrics(ref: Audio, est: Audio, sample_rate: int) -> F0Error:
     Without pyworld by librosa's pYIN, every 256 samples: figures of the two do not compare.
     """
     _check(ref, est)
-    tracks = [_f0(audio, sample_rate) for audio in (ref, est)]
-    if tracks[0] is None or tracks[1] is None:
+    r, e = (_f0(audio.astype(np.float64), sample_rate) for audio in (ref, est))
+    if r is None or e is None:
         return F0Error(None, None, None)
-    r, e = tracks[0], tracks[1]
     both = (r > 0) & (e > 0)
     vuv_error = float(((r > 0) != (e > 0)).mean())
     if not both.any():
@@ -121,25 +118,22 @@ def f0_metrics(ref: Audio, est: Audio, sample_rate: int) -> F0Error:
     return F0Error(float(np.sqrt((hz**2).mean())), float(np.sqrt((cents**2).mean())), vuv_error)
 
 
-def _f0(audio: Audio, sample_rate: int) -> Array | None:
+def _f0(audio: Array, sample_rate: int) -> Array | None:
     """F0 in Hz per frame, 0 where unvoiced; None where nothing is installed to find it with."""
     try:
         import pyworld
     except ImportError:
         pass
     else:
-        samples = audio.astype(np.float64)
-        coarse, times = pyworld.dio(samples, sample_rate, f0_floor=60.0, f0_ceil=600.0)
-        return pyworld.stonemask(samples, coarse, times, sample_rate)
+        coarse, times = pyworld.dio(audio, sample_rate, f0_floor=60.0, f0_ceil=600.0)
+        return pyworld.stonemask(audio, coarse, times, sample_rate)
     try:
         import librosa
     except ImportError:
         _say_once("F0 and V/UV: not measured, neither pyworld nor librosa is installed (pip install fwn[eval])")
         return None
     _say_once("F0 and V/UV: measured by librosa's pYIN, as pyworld is not installed (pip install fwn[eval])")
-    f0, voiced, _ = librosa.pyin(
-        audio.astype(np.float64), fmin=60, fmax=600, sr=sample_rate, frame_length=1024, hop_length=256
-    )
+    f0, voiced, _ = librosa.pyin(audio, fmin=60, fmax=600, sr=sample_rate, frame_length=1024, hop_length=256)
     return np.where(voiced, f0, 0.0)
 
 
@@ -151,11 +145,14 @@ def pesq_wb(ref: Audio, est: Audio, sample_rate: int) -> float | None:
         import soxr
     except ImportError as error:
         return _say_once(f"PESQ-WB: not measured, {error.name} is not installed (pip install fwn[eval])")
+    if _rms(est) < SILENCE:
+        return _say_once("PESQ-WB: not measured where the estimate is silent")
     r, e = (soxr.resample(audio.astype(np.float32), sample_rate, 16000, "HQ") for audio in (ref, est))
     try:
         return float(pesq.pesq(16000, r, e, "wb"))
-    except (pesq.PesqError, ValueError) as error:  # nothing like speech in it, or shorter than a quarter of a second
-        return _say_once(f"PESQ-WB: not measured where pesq says: {_text(error)}")
+    except pesq.PesqError as error:  # nothing like speech in it, or shorter than a quarter of a second
+        said = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        return _say_once(f"PESQ-WB: not measured where pesq says: {said}")
 
 
 def stoi(ref: Audio, est: Audio, sample_rate: int) -> float | None:
@@ -170,10 +167,8 @@ def stoi(ref: Audio, est: Audio, sample_rate: int) -> float | None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         value = float(pystoi.stoi(ref, est, sample_rate))
-    if said or not math.isfinite(
-        value
-    ):  # it warns, and returns 1e-5, where the reference has less than 0.4 s of speech
-        return _say_once(f"STOI: not measured where pystoi says: {said[0].message if said else value}")
+    if said:  # it warns, and returns 1e-5, where the reference has less than 0.4 s of speech
+        return _say_once(f"STOI: not measured where pystoi says: {said[0].message}")
     return value
 
 
@@ -187,9 +182,9 @@ def level_ratio_db(ref: Audio, est: Audio) -> float:
 def line_noise(audio: Audio, sample_rate: int) -> float:
     """FloWaveNet's tones: how far the long-term spectrum stands out at j · sample_rate / 16, mean over j = 1…7, in dB.
 
-    Power |STFT|² (n_fft 4096, hop 1024, zeros beyond the ends) averaged over time; at each line the largest of the bin and
-    its two neighbours against the median of the 64 bins that lie 9-40 away. That maximum puts recordings a little above 0.
-    The lines lie at fixed fractions of the sample rate, so its value does not enter.
+    Power |STFT|² (n_fft 4096, hop 1024, zeros beyond the ends) averaged over time; at each line the largest of the bin
+    and its two neighbours against the median of the 64 bins that lie 9-40 away. That maximum puts recordings a little
+    above 0. The lines lie at fixed fractions of the sample rate, so its value does not enter.
     """
     _check(audio, audio)
     n_fft = 4096
@@ -261,15 +256,13 @@ def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False)
         if any(name in s for s in systems.values()):
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
             lines.append([label, metric.better, *(_cell(s.get(name), metric.digits) for s in systems.values())])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    padded = [
-        [text.ljust(w) if i < 2 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))]
-        for line in lines
-    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    align = "<<" + ">" * len(systems)
+    lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
     if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in padded)
-    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = ["-" * w if a == "<" else "-" * (w - 1) + ":" for a, w in zip(align, widths, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
 
 
 def _cell(estimate: Estimate | None, digits: int) -> str:
@@ -292,23 +285,12 @@ def _check(ref: Audio, est: Audio) -> None:
             raise UserError(f"{what} has {np.count_nonzero(~np.isfinite(audio))} samples that are not finite")
     if len(ref) != len(est):
         raise UserError(
-            f"the reference has {len(ref)} samples and the estimate {len(est)}; cut both to the same span to compare them"
+            f"the reference has {len(ref)} samples and the estimate {len(est)}; cut both to the same span first"
         )
-
-
-def _check_not_silent(ref: Audio) -> None:
-    if _rms(ref) < SILENCE:
-        raise UserError(f"the reference is silent (RMS {_rms(ref):.1e}); leave this utterance out")
 
 
 def _rms(audio: Audio) -> float:
     return math.sqrt(np.square(audio, dtype=np.float64).mean())
-
-
-def _text(error: Exception) -> str:
-    """The message of an exception; pesq's carry bytes."""
-    first = error.args[0] if error.args else type(error).__name__
-    return first.decode() if isinstance(first, bytes) else str(first)
 
 
 @cache

@@ -54,8 +54,8 @@ def mel_to_hz(mel: npt.ArrayLike) -> Array:
 def mel_filterbank(sample_rate: int, n_fft: int, bands: int, f_min: float, f_max: float) -> Array:
     """Triangular Slaney bands of equal area -> [n_fft // 2 + 1, bands], to be multiplied from the right.
 
-    Equal to librosa.filters.mel(htk=False, norm="slaney").T. UserError where the sample rate does not reach f_max, or where
-    bands are so narrow that no bin of the spectrum falls into one.
+    Equal to librosa.filters.mel(htk=False, norm="slaney").T. UserError where the sample rate does not reach f_max,
+    or where bands are so narrow that no bin of the spectrum falls into one.
     """
     if f_max > sample_rate / 2:
         raise UserError(
@@ -69,8 +69,8 @@ def mel_filterbank(sample_rate: int, n_fft: int, bands: int, f_min: float, f_max
     bank = np.maximum(triangles, 0) * 2 / (upper - lower)
     if not bank.any(axis=0).all():
         raise UserError(
-            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: no bin of the spectrum lies in band "
-            f"{bank.any(axis=0).argmin()}; use a larger n_fft, fewer bands or a lower sample rate"
+            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: no bin of the spectrum lies in "
+            f"band {bank.any(axis=0).argmin()}; use a larger n_fft, fewer bands or a lower sample rate"
         )
     bank.setflags(write=False)
     return bank
