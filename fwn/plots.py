@@ -1,0 +1,113 @@
+"""Pictures for people: mels side by side, a waveform over its mel, training curves. PNGs, drawn without a display."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fwn.errors import UserError
+
+WIDTH = 10.0  # inches, at 120 dots per inch
+DPI = 120
+
+
+def mel_pair(
+    path: str | Path, mels: Mapping[str, npt.NDArray[Any]], sample_rate: int, hop: int, unit: str = "log magnitude"
+) -> None:
+    """Mels [frames, bands] by title, one above the other, on one time axis and one colour scale, labelled `unit`."""
+    if not mels:
+        raise UserError(f"{path}: no mels to draw; give at least one")
+    for title, mel in mels.items():
+        _check_mel(mel, f"{path}: the mel {title!r}")
+    figure, axes = _figure(len(mels), height=0.6 + 1.9 * len(mels))
+    low, high = min(float(m.min()) for m in mels.values()), max(float(m.max()) for m in mels.values())
+    for axis, (title, mel) in zip(axes, mels.items(), strict=True):
+        image = _draw_mel(axis, mel, sample_rate, hop, low, high)
+        axis.set_title(title, loc="left")
+    axes[-1].set_xlim(0, max(len(m) for m in mels.values()) * hop / sample_rate)
+    axes[-1].set_xlabel("time (s)")
+    figure.colorbar(image, ax=axes, label=unit, pad=0.01, aspect=15 * len(mels))
+    figure.savefig(path)
+
+
+def waveform_and_mel(
+    path: str | Path,
+    audio: npt.NDArray[Any],
+    mel: npt.NDArray[Any],
+    sample_rate: int,
+    hop: int,
+    unit: str = "log magnitude",
+) -> None:
+    """The waveform [T], full scale 1, above its mel [frames, bands]."""
+    _check_mel(mel, f"{path}: the mel")
+    figure, (top, bottom) = _figure(2, height=4.6)
+    top.plot(np.arange(len(audio)) / sample_rate, audio, linewidth=0.4, color="#1f4e79")
+    limit = max(1.0, float(np.abs(audio).max())) * 1.05
+    top.set_ylim(-limit, limit)
+    top.set_ylabel("amplitude")
+    if limit > 1.05:  # say where a file would saturate
+        for full_scale in (-1, 1):
+            top.axhline(full_scale, color="#c0392b", linewidth=0.8, linestyle="--")
+    image = _draw_mel(bottom, mel, sample_rate, hop, float(mel.min()), float(mel.max()))
+    bottom.set_xlim(0, max(len(audio), len(mel) * hop) / sample_rate)
+    bottom.set_xlabel("time (s)")
+    scale = bottom.inset_axes((1.01, 0, 0.012, 1))  # beside the mel only, and yet both share the time axis
+    figure.colorbar(image, cax=scale, label=unit)
+    figure.savefig(path)
+
+
+def curve(
+    path: str | Path,
+    steps: Sequence[float] | Mapping[str, Sequence[float]],
+    values: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+) -> None:
+    """Series by label over steps: the same for all, or one sequence per label. Non-finite values leave gaps."""
+    figure, (axis,) = _figure(1, height=4.2)
+    for label, series in values.items():
+        x = steps[label] if isinstance(steps, Mapping) else steps
+        if len(x) != len(series):
+            raise UserError(f"{path}: the series {label!r} has {len(series)} values for {len(x)} steps")
+        few = len(series) <= 50
+        axis.plot(x, series, label=label, linewidth=1.5, marker="o" if few else None, markersize=3.5)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    if len(values) > 1:
+        axis.legend(frameon=False)
+    figure.savefig(path)
+
+
+def _figure(rows: int, height: float) -> tuple[Any, Any]:
+    """A figure of its own (no pyplot: no global state, no display) and its axes, from the top, sharing time."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError(
+            f"drawing pictures needs {error.name}, which is not installed: pip install fwn[demo]"
+        ) from error
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+
+
+def _check_mel(mel: npt.NDArray[Any], what: str) -> None:
+    if mel.ndim != 2 or not mel.size:
+        raise UserError(f"{what} has shape {mel.shape}, not (frames, bands)")
+    if not np.isfinite(mel).all():
+        raise UserError(f"{what} has {np.count_nonzero(~np.isfinite(mel))} values that are not finite")
+
+
+def _draw_mel(axis: Any, mel: npt.NDArray[Any], sample_rate: int, hop: int, low: float, high: float) -> Any:
+    frames, bands = mel.shape
+    extent = (0, frames * hop / sample_rate, 0, bands)
+    image = axis.imshow(
+        mel.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma", vmin=low, vmax=high, extent=extent
+    )
+    axis.set_ylabel("mel band")
+    return image

@@ -1,0 +1,75 @@
+"""Pictures are written, readable and of the right scale; what cannot be drawn is said in one line."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from fwn import plots
+from fwn.errors import UserError
+
+RNG = np.random.default_rng(0)
+MEL = RNG.normal(size=(50, 80))
+AUDIO = RNG.normal(scale=0.3, size=50 * 256)
+
+DRAWINGS = {
+    "one mel": lambda path: plots.mel_pair(path, {"recording": MEL}, 22050, 256),
+    "mels of unequal length": lambda path: plots.mel_pair(
+        path, {"a": MEL, "b": MEL[:30], "c": MEL + 3}, 22050, 256, "dB"
+    ),
+    "a constant mel": lambda path: plots.mel_pair(path, {"silence": np.zeros((50, 80))}, 22050, 256),
+    "waveform and mel": lambda path: plots.waveform_and_mel(path, AUDIO, MEL, 22050, 256),
+    "silent waveform": lambda path: plots.waveform_and_mel(path, 0 * AUDIO, 0 * MEL, 22050, 256),
+    "one curve": lambda path: plots.curve(path, range(100), {"loss": RNG.normal(size=100)}, "step", "nats/sample"),
+    "a point and a gap": lambda path: plots.curve(path, [1, 2, 3], {"a": [1, np.nan, 2], "b": [3, 2, 1]}, "step", "y"),
+    "curves of own steps": lambda path: plots.curve(
+        path, {"train": [1, 2, 3], "held out": [2]}, {"train": [1, 2, 3], "held out": [2]}, "step", "y"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_draws_a_png(name, tmp_path):
+    image = pytest.importorskip("matplotlib.image")
+    path = tmp_path / "picture.png"
+    DRAWINGS[name](path)
+    pixels = image.imread(path)[..., :3]
+    assert pixels.shape[1] == plots.WIDTH * plots.DPI
+    assert 0.02 < (pixels < 0.99).any(axis=-1).mean() < 0.98  # neither empty nor without margins
+
+
+def test_mels_share_one_colour_scale_and_time_axis(monkeypatch, tmp_path):
+    figure_module = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    save = figure_module.Figure.savefig
+    monkeypatch.setattr(figure_module.Figure, "savefig", lambda self, path: drawn.append(self) or save(self, path))
+    plots.mel_pair(tmp_path / "picture.png", {"quiet": MEL, "loud": MEL[:25] + 3}, 22050, 256)
+    axes = drawn[0].axes[:2]
+    (quiet,), (loud,) = axes[0].images, axes[1].images
+    assert quiet.get_clim() == loud.get_clim() == (MEL.min(), max(MEL.max(), MEL[:25].max() + 3))
+    assert axes[0].get_xlim() == axes[1].get_xlim() == (0, 50 * 256 / 22050)
+    assert loud.get_extent()[1] == 25 * 256 / 22050
+
+
+REFUSED = {
+    "no mels": (lambda path: plots.mel_pair(path, {}, 22050, 256), "no mels"),
+    "a mel with a batch axis": (lambda path: plots.mel_pair(path, {"x": MEL[None]}, 22050, 256), r"\(1, 50, 80\)"),
+    "an empty mel": (lambda path: plots.waveform_and_mel(path, AUDIO, MEL[:0], 22050, 256), r"\(0, 80\)"),
+    "a mel with NaN": (lambda path: plots.mel_pair(path, {"x": MEL * np.nan}, 22050, 256), "'x' has 4000 values"),
+    "steps that do not match": (lambda path: plots.curve(path, [1, 2], {"loss": [1]}, "", ""), "1 values for 2 steps"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    draw, message = REFUSED[name]
+    with pytest.raises(UserError, match=message):
+        draw(tmp_path / "picture.png")
+
+
+def test_without_matplotlib_it_names_the_extra(monkeypatch, tmp_path):
+    for module in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=r"pip install fwn\[demo\]"):
+        plots.curve(tmp_path / "picture.png", [1], {"loss": [1.0]}, "step", "loss")
