@@ -1,3 +1,22 @@
-"""fwn: FloWaveNet, a flow-based neural vocoder, in JAX and Flax."""
+"""fwn: FloWaveNet, a flow-based neural vocoder, in JAX and Flax.
+
+vocoder = fwn.load("runs/base"); audio = vocoder(mel, temperature=0.8, key=jax.random.key(0))
+"""
+
+from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["UserError", "Vocoder", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """fwn.load and fwn.Vocoder, imported on first use: data preparation needs no JAX."""
+    if name in ("load", "Vocoder"):
+        from fwn import vocoder
+
+        return getattr(vocoder, name)
+    if name == "UserError":
+        from fwn.errors import UserError
+
+        return UserError
+    raise AttributeError(f"module 'fwn' has no attribute {name!r}")

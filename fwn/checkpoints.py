@@ -41,7 +41,7 @@ class Checkpoints:
         )
 
     def save(self, step: int, params: Any, train: Any, nats_per_sample: float | None) -> None:
-        """Begins to save; the arrays are free to change when this returns. nats_per_sample: held-out, where measured."""
+        """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured."""
         metrics = None if nats_per_sample is None else {METRIC: nats_per_sample}
         self.checkpointer.wait()
         self.checkpointer.save_checkpointables_async(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from absl import app, flags
+from absl import app, flags, logging
 from tqdm import tqdm
 
 from fwn.errors import UserError
@@ -23,11 +23,12 @@ T = TypeVar("T")
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
+    logging.set_verbosity(logging.WARNING)  # the libraries' own chatter
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
 
 def _parse(argv: list[str], program: str) -> list[str]:
-    """Flags by absl; `--help` prints the program's docstring and flags and succeeds; a wrong flag is one line, exit 2."""
+    """Flags by absl; --help prints the program's docstring and flags and succeeds; a wrong flag is one line, exit 2."""
     if {"--help", "-help", "-h", "--helpshort", "--helpfull"} & set(argv[1:]):
         print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
         sys.exit(0)

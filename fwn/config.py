@@ -1,6 +1,7 @@
 """Experiment configs: what fields they have, and how a workdir remembers its own (config.json)."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,15 @@ def check(config: Mapping[str, Any], source: str) -> None:
             raise UserError(f"{source}: no such field: {name!r}{nearest(name, FIELDS)}")
     if missing := [name for name in FIELDS if name not in config]:
         raise UserError(f"{source}: missing {', '.join(missing)}; start from experiments/base.py")
+    if "upsample_strides" not in config["model"]:
+        raise UserError(f"{source}: missing model.upsample_strides; start from experiments/base.py")
+    strides = config["model"]["upsample_strides"]
+    hop = mel_of(config).hop_length
+    if math.prod(strides) != hop:
+        raise UserError(
+            f"{source}: model.upsample_strides={tuple(strides)} make {math.prod(strides)} samples of a mel frame, but "
+            f"the mel contract has a hop of {hop}; give strides whose product is {hop}"
+        )
 
 
 def write(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
@@ -94,7 +104,7 @@ def check_same(workdir: Path, config: Mapping[str, Any]) -> None:
 
 def mel_of(config: Any) -> MelContract:
     """The mel contract that the config names (a preset) or holds (all its fields)."""
-    return contract(config.mel if isinstance(config.mel, str) else plain(config.mel))
+    return contract(config["mel"] if isinstance(config["mel"], str) else plain(config["mel"]))
 
 
 def plain(config: Any) -> Any:

@@ -17,7 +17,7 @@ FILE = "metrics.jsonl"
 
 
 class Journal:
-    """Continues after step `first`: later lines of an interrupted run are dropped from metrics.jsonl, and written again.
+    """Continues after step `first`: later lines of an interrupted run leave metrics.jsonl, to be written again.
 
     main: whether this process writes; the others of a pod stay silent.
     """

@@ -238,10 +238,10 @@ def summary(utterances: Sequence[Mapping[str, float | None]]) -> dict[str, Estim
     """Metrics per utterance -> their means with Student's t intervals, t_{0.975, n-1} · s / √n."""
     if not utterances:
         raise UserError("no utterances to average metrics over; give at least one")
-    return {name: _estimate([u[name] for u in utterances]) for name in utterances[0]}
+    return {name: estimate([u[name] for u in utterances]) for name in utterances[0]}
 
 
-def _estimate(values: Sequence[float | None]) -> Estimate:
+def estimate(values: Sequence[float | None]) -> Estimate:
     known = [v for v in values if v is not None]
     n = len(known)
     mean = float(np.mean(known)) if n else None

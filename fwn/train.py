@@ -98,12 +98,10 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             last = i, metrics
             leaving = stop.now(i)
             examining = i % config.eval_every == 0 or i == config.num_steps
-            nats = None
-            if examining and not leaving:
-                nats = examiner(i, state, journal)
             if examining or leaving or i % config.save_every == 0:
                 watch(*last, config, workdir, stream, journal)
                 last = None
+                nats = examiner(i, state, journal) if examining and not leaving else None
                 checkpoints.save(i, *state.split(), nats)
             if leaving:
                 cli.say(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
@@ -126,8 +124,8 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
         file = workdir / f"nonfinite-{step - 1}-process{jax.process_index()}.npz"
         np.savez(file, **stream[step - 1])
         raise UserError(
-            f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} (as many as "
-            f"config.max_skipped); the last batch is in {file}, the newest checkpoint is from before; lower "
+            f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} (as many "
+            f"as config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
             "config.optimiser.rate, or look for what is wrong in that batch"
         )
 

@@ -54,7 +54,7 @@ def abstract(system: System, config: Any, parallel: Parallel, batch: Any) -> Sta
 
 
 def initial(system: System, config: Any, parallel: Parallel, batch: Any) -> State:
-    """The state before step 0: ActNorm from `batch` (this process's part of a real one), statistics over all devices."""
+    """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices."""
     key = jax.random.key(config.seed)
     batch = parallel.sharded(batch)
     drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(config.seed))

@@ -79,6 +79,8 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
     drawn = {}
     for name in sorted(shapes):
         node = shapes[name]
+        if not isinstance(node, dict):
+            continue
         if "kernel" in node and "log_scale" not in node:
             shape = node["kernel"].shape
             bound = 1 / math.sqrt(math.prod(shape[:-1]))
@@ -87,7 +89,7 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
                 new["scale"] = np.sqrt(np.sum(np.square(new["kernel"]), axis=tuple(range(len(shape) - 1))))
                 new["scale"] = new["scale"].reshape(node["scale"].shape)
             drawn[name] = new
-        elif isinstance(node, dict) and (inner := draw(node, rng)):
+        elif inner := draw(node, rng):
             drawn[name] = inner
     return drawn
 

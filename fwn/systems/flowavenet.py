@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fwn.bijectors import total
 from fwn.densities import normal_log_prob
+from fwn.errors import UserError
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import fold_weight_norm
 from fwn.systems.base import System, checked, dequantise, frame_mask, noise
@@ -15,27 +16,36 @@ from fwn.systems.base import System, checked, dequantise, frame_mask, noise
 Array = jax.Array
 
 
-def model_of(config: Any, **overrides: Any) -> FloWaveNet:
-    """The network that `config.model` describes."""
-    known = set(FloWaveNet.__dataclass_fields__) - {"parent", "name"}
-    fields = checked(config.model, known, "config.model")
-    return FloWaveNet(**{**fields, **overrides})
-
-
 def build(config: Any) -> System:
-    """config.model: FloWaveNet's fields. config.dequantise: train on audio plus 1-LSB uniform noise."""
-    model = model_of(config)
-    folded = model_of(config, weight_norm=False)
+    """config.model: FloWaveNet's fields. config.dequantise: train on audio plus 1-LSB uniform noise.
+
+    Weight norm is folded into plain kernels before the network runs: in training inside the gradient, else once.
+    """
+    fields = checked(config.model, set(FloWaveNet.__dataclass_fields__) - {"parent", "name"}, "config.model")
+    model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
+    if model.hop % 2**model.n_block:
+        raise UserError(
+            f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
+            f"frame of {model.hop} samples (the product of upsample_strides); lower n_block"
+        )
 
     def init(key: Array, batch: dict[str, Array], drawn: Any) -> Any:
         call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
         _, variables = call({"params": drawn}, batch["audio"][..., None], batch["mel"])
         return variables["params"]
 
+    def forward(params: Any, audio: Array, mel: Array, frames: Array | None) -> tuple[Array, Array]:
+        variables = {"params": fold_weight_norm(params)}
+        z, _, logdet = plain.apply(variables, audio[..., None], mel, frame_mask(mel, frames), method="forward")
+        return z, logdet
+
+    def inverse(params: Any, z: Array, mel: Array, frames: Array | None) -> Array:
+        variables = {"params": fold_weight_norm(params)}
+        return plain.apply(variables, z, mel, frame_mask(mel, frames), method="inverse")[0][..., 0]
+
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
-        mask = frame_mask(mel, frames)
-        z, _, logdet = model.apply({"params": params}, audio[..., None], mel, mask, method="forward")
-        samples = None if mask is None else jnp.repeat(mask, model.hop, axis=1)
+        z, logdet = forward(params, audio, mel, frames)
+        samples = None if frames is None else jnp.repeat(frame_mask(mel, frames), model.hop, axis=1)
         length = model.hop * (mel.shape[1] if frames is None else frames)
         return (total(normal_log_prob(z), samples) + logdet) / length
 
@@ -45,16 +55,11 @@ def build(config: Any) -> System:
         nats = jnp.mean(log_likelihood(params, audio, batch["mel"]))
         return -nats, {"nats_per_sample": nats}
 
-    def inverse(params: Any, z: Array, mel: Array, frames: Array | None) -> Array:
-        variables = {"params": fold_weight_norm(params)}
-        return folded.apply(variables, z, mel, frame_mask(mel, frames), method="inverse")[0][..., 0]
-
     def sample(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None) -> Array:
         z = jax.vmap(lambda key: noise(key, mel.shape[1], model.hop))(keys).astype(mel.dtype)
         return inverse(params, temperature * z[..., None], mel, frames)
 
     def roundtrip(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
-        z, _, _ = model.apply({"params": params}, audio[..., None], mel, frame_mask(mel, frames), method="forward")
-        return inverse(params, z, mel, frames)
+        return inverse(params, forward(params, audio, mel, frames)[0], mel, frames)
 
     return System(init, loss, sample, log_likelihood, roundtrip)

@@ -1,0 +1,137 @@
+"""Measures a model on the held-out part of a prepared data set: likelihood, and copy-synthesis against the recordings.
+
+    python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech
+    python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech --temperature=0.6 --temperature=0.8 --output=results
+
+Prints a table. --output also keeps results.json, table.txt, table.md, every copy as wav beside its recording, a picture
+of the mels of both, and the loss curve of the run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from fwn import audio, checkpoints, cli, metrics, plots
+from fwn.corpus import Corpus
+from fwn.errors import UserError
+from fwn.journal import FILE as JOURNAL
+from fwn.vocoder import Vocoder, load
+
+CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.")
+STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
+DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for results, wavs and pictures. By default only a table is printed."
+)
+TEMPERATURE = flags.DEFINE_multi_float("temperature", [0.8], "Standard deviation of the noise; may be repeated.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise that is sampled from, and of the dequantisation noise.")
+UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
+
+LSB = 2.0**-15
+
+
+def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """Nats per sample of one utterance, as stored and with uniform noise of one 16-bit step, and the inverse error."""
+    noisy = recording + LSB * rng.uniform(-0.5, 0.5, recording.shape).astype(recording.dtype)
+    back = vocoder.roundtrip(recording, mel)
+    return {
+        "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
+        "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
+        "inverse_error": float(np.max(np.abs(back - recording))),
+    }
+
+
+def chosen(corpus: Corpus) -> list[int]:
+    """Indices of the held-out utterances that --utterances asks for."""
+    indices = corpus.split("test")
+    if not indices:
+        raise UserError(f"{corpus.path}: no utterance is held out (its test split is empty); prepare it with one")
+    n = min(UTTERANCES.value or len(indices), len(indices))
+    return [indices[i] for i in np.linspace(0, len(indices) - 1, n).round().astype(int)]
+
+
+def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path | None) -> dict[str, Any]:
+    """All figures: {"likelihood": per utterance, "copies": {temperature: per utterance}}."""
+    rng = np.random.default_rng(SEED.value)
+    rows: dict[str, Any] = {"likelihood": {}, "copies": {t: {} for t in TEMPERATURE.value}}
+    rate = vocoder.mel.sample_rate
+    for n, i in enumerate(cli.progress(indices, "evaluating")):
+        name, recording, mel = corpus.utterances[i].name, corpus.audio(i), corpus.mel(i)
+        rows["likelihood"][name] = likelihoods(vocoder, recording, mel, rng)
+        key = jax.random.fold_in(jax.random.key(SEED.value), n)
+        pictures = {"recording": metrics.log_mel(recording, rate)}
+        stem = name.replace("/", "_")
+        for temperature in TEMPERATURE.value:
+            copy = vocoder(mel, temperature, key)
+            rows["copies"][temperature][name] = metrics.copy_synthesis_metrics(recording, copy, rate)
+            pictures[f"copy at T = {temperature}"] = metrics.log_mel(copy, rate)
+            if output:
+                saturated = audio.write(output / f"{stem}.T{temperature}.wav", copy, rate)
+                if saturated:
+                    cli.say(f"{stem}.T{temperature}.wav: {saturated} samples beyond full scale were saturated")
+        if output:
+            audio.write(output / f"{stem}.recording.wav", recording, rate)
+            plots.mel_pair(output / f"{stem}.png", pictures, rate, 256)
+    return rows
+
+
+def report(vocoder: Vocoder, rows: dict[str, Any], markdown: bool = False) -> str:
+    """The figures as text: likelihood with intervals over utterances, then a column of metrics for each temperature."""
+    likelihood = list(rows["likelihood"].values())
+
+    def line(label: str, name: str, digits: int) -> str:
+        estimate = metrics.estimate([row[name] for row in likelihood])
+        interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:.{digits}f}"
+        return f"{label}: {estimate.mean:.{digits}f}{interval}"
+
+    worst = max(row["inverse_error"] for row in likelihood)
+    lines = [
+        f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, {len(likelihood)} held-out utterances",
+        line("nats/sample, recordings as stored (16 bit)", "nats_per_sample", 4),
+        line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised", 4),
+        f"max |x - inverse(forward(x))|: {worst:.1e}",
+        "mean ± 95% confidence interval (Student's t over utterances)",
+    ]
+    summaries = {f"T = {t}": metrics.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}
+    return ("  \n" if markdown else "\n").join(lines) + "\n\n" + metrics.table(summaries, markdown) + "\n"
+
+
+def loss_curve(workdir: Path, path: Path) -> None:
+    """Draws nats/sample against steps from the journal of a training run; a converted model has none."""
+    if not (workdir / JOURNAL).is_file():
+        return
+    records = [json.loads(line) for line in (workdir / JOURNAL).read_text(encoding="utf-8").splitlines()]
+    parts = {what: [r for r in records if r["what"] == what] for what in ("train", "held_out")}
+    parts = {what: rs for what, rs in parts.items() if rs}
+    steps = {what.replace("_", "-"): [r["step"] for r in rs] for what, rs in parts.items()}
+    values = {what.replace("_", "-"): [r[checkpoints.METRIC] for r in rs] for what, rs in parts.items()}
+    plots.curve(path, steps, values, "step", "nats/sample")
+
+
+def main(args: list[str]) -> None:
+    if args:
+        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    corpus = Corpus(DATA.value)
+    vocoder = load(CKPT.value, STEP.value)
+    corpus.check_contract(vocoder.mel, CKPT.value)
+    output = Path(OUTPUT.value) if OUTPUT.value else None
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    rows = evaluate(vocoder, corpus, chosen(corpus), output)
+    text = report(vocoder, rows)
+    if output:
+        loss_curve(Path(CKPT.value), output / "loss.png")
+        result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value, **rows}
+        (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        (output / "table.txt").write_text(text, encoding="utf-8")
+        (output / "table.md").write_text(report(vocoder, rows, markdown=True), encoding="utf-8")
+    cli.say(text)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["ckpt", "data"])
+    cli.run(main)

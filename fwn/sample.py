@@ -1,0 +1,127 @@
+"""Speech from mels, or copy-synthesis of recordings, by a trained or converted model.
+
+    python -m fwn.sample --ckpt=runs/base --mel=utterance.npy --output=out
+    python -m fwn.sample --ckpt=runs/base --wav=a.wav --wav=b.flac --output=out --temperature=0.8 --plot
+
+A mel is a .npy array, [frames, bands] or [bands, frames], by the model's own mel contract; of a recording it is computed.
+Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each, and prints how much faster than real time it ran.
+"""
+
+import glob
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from fwn import audio, cli
+from fwn.errors import UserError
+from fwn.mel import MelContract, align, check_mel, contract, difference
+from fwn.vocoder import Vocoder, bucket, load
+
+CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.")
+STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
+MEL = flags.DEFINE_multi_string(
+    "mel", [], "A .npy file with a mel; may be repeated, and may be a pattern ('mels/*.npy')."
+)
+WAV = flags.DEFINE_multi_string(
+    "wav", [], "A recording (wav, flac, ogg, mp3) to copy; repeated or a pattern, as --mel."
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required.")
+CONVENTION = flags.DEFINE_string(
+    "mel_contract",
+    None,
+    "Preset by which the --mel files were made, if you know it: refused unless it is the model's own.",
+)
+TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Standard deviation of the noise, 0 or more.", lower_bound=0.0)
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise. The n-th file (sorted by name) gets the n-th key of it.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
+PLOT = flags.DEFINE_bool("plot", False, "Also draw waveform and mel of each result as NAME.png.")
+
+
+def files() -> list[Path]:
+    """The files that --mel and --wav name, patterns filled in, sorted. Raises UserError on none, or on equal names."""
+    named = []
+    for pattern in MEL.value + WAV.value:
+        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]
+        if not found:
+            raise UserError(f"{pattern}: no file is called so")
+        named += [Path(name) for name in found]
+    named.sort()
+    for first, second in zip(named, named[1:], strict=False):
+        if first.stem == second.stem:
+            raise UserError(f"{first} and {second} would both become {first.stem}.wav; sample them in two runs")
+    return named
+
+
+def read(file: Path, mel: MelContract) -> np.ndarray:
+    """A .npy mel, or the mel of a recording -> [F, M]. Raises UserError."""
+    if file.suffix != ".npy":
+        samples, notes = audio.read(file, mel.sample_rate, mel.n_fft)
+        if notes:
+            cli.say(f"{file}: {', '.join(notes)}")
+        return align(samples, mel)[1]
+    if not file.is_file():
+        raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{file}: not a .npy array ({error}); write it with numpy.save") from error
+    return check_mel(array, mel, str(file))
+
+
+def synthesise(vocoder: Vocoder, named: list[Path], output: Path) -> Iterator[Path]:
+    """Writes each result as it comes, the shorter ones first."""
+    mels = [read(file, vocoder.mel) for file in named]
+    keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
+    order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
+    results = vocoder.synthesise(
+        [mels[i] for i in order], [keys[i] for i in order], TEMPERATURE.value, BATCH_SIZE.value
+    )
+    for i, samples in zip(order, results, strict=True):
+        path = output / f"{named[i].stem}.wav"
+        if saturated := audio.write(path, samples, vocoder.mel.sample_rate):
+            cli.say(f"{path}: {saturated} of {len(samples)} samples beyond full scale were saturated")
+        if PLOT.value:
+            from fwn import plots
+
+            plots.waveform_and_mel(
+                path.with_suffix(".png"), samples, mels[i], vocoder.mel.sample_rate, vocoder.mel.hop_length
+            )
+        yield path
+
+
+def main(args: list[str]) -> None:
+    if args:
+        raise UserError(f"unexpected argument {args[0]!r}: name files by --mel or --wav, once for each")
+    if not MEL.value and not WAV.value:
+        raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
+    named, output = files(), Path(OUTPUT.value)
+    vocoder = load(CKPT.value, STEP.value)
+    if CONVENTION.value and contract(CONVENTION.value, "--mel_contract").hash() != vocoder.mel.hash():
+        other = contract(CONVENTION.value)
+        raise UserError(
+            f"--mel_contract={other.title} is not that of {CKPT.value}, {vocoder.mel.title}: make the mels with the latter"
+            f"\n{difference(vocoder.mel, other)}"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    cli.say(
+        f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
+    )
+    start = time.perf_counter()
+    written = list(cli.progress(synthesise(vocoder, named, output), "sampling", len(named)))
+    seconds = time.perf_counter() - start
+    duration = vocoder.sampled_seconds
+    cli.say(
+        f"{len(written)} file(s), {duration:.2f} s of audio in {seconds:.2f} s: {duration / vocoder.run_seconds:.2f} × real "
+        f"time, {duration / seconds:.2f} × with {vocoder.compile_seconds:.1f} s of compilation, reading and writing"
+    )
+    for path in written:
+        cli.say(f"  {path}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["ckpt", "output"])
+    cli.run(main)
