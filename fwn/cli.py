@@ -1,7 +1,7 @@
 """What every program shares: flags, one-line errors, exit codes, progress.
 
-Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left out,
-130 interrupted.
+Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left
+out, 130 interrupted.
 """
 
 import errno
@@ -21,12 +21,23 @@ T = TypeVar("T")
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-    """Parses the flags, runs `main(positional arguments)` and exits with its code; errors a user can cause become one line."""
+    """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
+    app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
+
+
+def _parse(argv: list[str], program: str) -> list[str]:
+    """Flags by absl; `--help` prints the program's docstring and flags and succeeds; a wrong flag is one line, exit 2."""
+    if {"--help", "-help", "-h", "--helpshort", "--helpfull"} & set(argv[1:]):
+        print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
+        sys.exit(0)
     try:
-        app.run(lambda argv: _guarded(main, argv[1:], program))
-    except flags.Error as error:
-        sys.exit(_fail(program, str(error), 2))
+        return flags.FLAGS(argv)
+    except (flags.Error, UserError) as error:
+        message = " ".join(str(error).split())
+    except (KeyError, AttributeError) as error:  # what ml_collections raises for an unknown field of a config
+        message = "--config: no such field: " + " ".join(str(error.args[0]).split())
+    sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
 
 
 def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: str) -> None:

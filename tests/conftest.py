@@ -12,8 +12,6 @@ import pytest
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)
 os.environ.setdefault("PJRT_NPROC", "16")  # jax 0.10 and 0.11 can deadlock with more virtual devices than threads
-# Adding [B] to [B, T] by broadcasting is a mistake far more often than it is meant.
-jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture

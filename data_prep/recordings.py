@@ -1,0 +1,129 @@
+"""Where a corpus' recordings are, and what one of them becomes; `fingerprint` and `convert` run in worker processes."""
+
+import dataclasses
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from fwn import audio
+from fwn.cli import say
+from fwn.errors import UserError
+from fwn.mel import MelContract, align
+
+EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus", ".mp2", ".snd"}
+EXTENSIONS -= {".raw", ".txt"}
+UNREADABLE = {".m4a", ".aac", ".mp4", ".wma", ".amr", ".webm"}  # recordings as well, but libsndfile cannot read them
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    name: str
+    source: str  # path below the input folder, with slashes
+    sha256: str = ""
+    seconds: float = 0.0  # what the file's header says, 0 where it is unreadable
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """All that decides the stored arrays of a recording."""
+
+    contract: MelContract
+    audio_dtype: str
+    mel_dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    audio: np.ndarray  # [frames · hop] int16 or float16
+    mel: np.ndarray  # [frames, n_mels] float16 or float32
+    samples: int  # at the contract's rate, before alignment
+    notes: list[str]
+
+
+def find(corpus: str, folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
+    """The recordings of a "ljspeech" layout or of any "folder" in their order, and {name, source, reason} of those missing."""
+    if not folder.is_dir():
+        raise UserError(f"--input={folder}: {'not a' if folder.exists() else 'no such'} folder")
+    recordings, missing = _ljspeech(folder) if corpus == "ljspeech" else (_folder(folder), [])
+    name, count = Counter(recording.name for recording in recordings).most_common(1)[0] if recordings else ("", 0)
+    if count > 1:
+        files = ", ".join(recording.source for recording in recordings if recording.name == name)
+        raise UserError(f"--input={folder}: {count} recordings are called {name!r} ({files}); keep one of them")
+    return recordings, missing
+
+
+def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
+    """metadata.csv lists `name|text|…`, wavs/ holds name.wav (or any other extension)."""
+    metadata = folder / "metadata.csv"
+    if not metadata.is_file():
+        raise UserError(f"{metadata}: no such file; for a folder of recordings without it use --corpus=folder")
+    try:
+        lines = metadata.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{metadata}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    names = [line.split("|")[0].strip() for line in lines if line.strip()]
+    if not (folder / "wavs").is_dir():
+        raise UserError(f"{folder / 'wavs'}: no such folder; LJSpeech keeps its recordings there")
+    files: dict[str, list[str]] = {}
+    for file in sorted((folder / "wavs").iterdir()):
+        if file.suffix.lower() in EXTENSIONS | UNREADABLE and not file.is_dir():
+            files.setdefault(file.stem, []).append(f"wavs/{file.name}")
+    missing = [
+        {"name": name, "source": f"wavs/{name}.*", "reason": "listed in metadata.csv, but there is no such recording"}
+        for name in names
+        if name not in files
+    ]
+    unlisted = len(files.keys() - set(names))
+    if unlisted:
+        say(f"{unlisted} recordings in wavs/ are not in metadata.csv and not used")
+    return [Recording(name, source) for name in names if name in files for source in files[name]], missing
+
+
+def _folder(folder: Path) -> list[Recording]:
+    """All recordings in the folder and below, sorted by path, named by it without the extension."""
+    found, others = [], Counter[str]()
+    for path, _, files in os.walk(folder):
+        for file in (Path(path, name) for name in files if not name.startswith(".")):
+            if file.suffix.lower() in EXTENSIONS | UNREADABLE:
+                source = file.relative_to(folder)
+                found.append(Recording(source.with_suffix("").as_posix(), source.as_posix()))
+            else:
+                others[file.suffix.lower() or "no extension"] += 1
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+        say(f"{others.total()} files in {folder} are not used, for they are no recordings by their names ({kinds})")
+    return sorted(found, key=lambda recording: recording.source)
+
+
+def fingerprint(folder: Path, recording: Recording) -> Recording:
+    """The recording with its checksum and length; without where the file cannot be read (`convert` then says why)."""
+    try:
+        with (folder / recording.source).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            info = soundfile.info(file)
+    except soundfile.LibsndfileError:
+        return dataclasses.replace(recording, sha256=sha256)
+    except OSError:
+        return recording
+    return dataclasses.replace(recording, sha256=sha256, seconds=info.frames / info.samplerate)
+
+
+def convert(folder: Path, recording: Recording, kind: Kind) -> Converted | str:
+    """The stored arrays of a recording, or why it is left out."""
+    path = folder / recording.source
+    if path.suffix.lower() in UNREADABLE:
+        return f"{path.suffix} cannot be read by libsndfile; convert it to flac or wav"
+    try:
+        recorded, notes = audio.read(path, kind.contract.sample_rate, kind.contract.n_fft)
+    except UserError as error:
+        return str(error).removeprefix(f"{path}: ")
+    aligned, mel = align(recorded, kind.contract)
+    if kind.audio_dtype == "int16":
+        aligned, saturated = audio.pcm16(aligned)
+        notes += ["saturated at full scale"] * (saturated > 0)
+    return Converted(aligned.astype(kind.audio_dtype), mel.astype(kind.mel_dtype), len(recorded), notes)

@@ -1,0 +1,159 @@
+"""Building shards: whole or absent, named by what they hold, so that stopping at any moment costs one shard at most.
+
+A shard is three files: audio-KEY.npy, mel-KEY.npy and, last, .parts/KEY.json, its record. KEY is a hash of the names and
+checksums of its recordings and of all that decides their arrays: a shard with a record is finished and right for ever.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from data_prep.recordings import Converted, Kind, Recording, convert
+from fwn.audio import atomic
+from fwn.corpus import FORMAT
+from fwn.errors import UserError
+
+A = TypeVar("A")
+B = TypeVar("B")
+PARTS = ".parts"
+SHARD_BYTES = 32 << 20  # of audio: about 13 minutes of speech, and what is held in memory until it is written
+Record = dict[str, Any]  # {kind, audio, mel, frames, entries}
+
+
+def plan(recordings: list[Recording], kind: Kind, limit: int = SHARD_BYTES) -> list[tuple[str, list[Recording]]]:
+    """(key, recordings) of each shard: neighbours in the corpus, of about `limit` bytes of audio by the files' headers."""
+    groups: list[list[Recording]] = []
+    size = float(limit)
+    for recording in recordings:
+        if size >= limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(recording)
+        size += recording.seconds * kind.contract.sample_rate * np.dtype(kind.audio_dtype).itemsize
+    return [(_key(group, kind), group) for group in groups]
+
+
+def _key(group: list[Recording], kind: Kind) -> str:
+    identity = [FORMAT, kind_of(kind), [(recording.name, recording.source, recording.sha256) for recording in group]]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+
+def kind_of(kind: Kind) -> list[str]:
+    return [kind.contract.hash(), kind.audio_dtype, kind.mel_dtype]
+
+
+def finished(output: Path) -> dict[str, Record]:
+    """Records of the shards that are there, by key."""
+    records = {part.stem: json.loads(part.read_text()) for part in sorted((output / PARTS).glob("*.json"))}
+    return {key: record for key, record in records.items() if all((output / file).is_file() for file in files(record))}
+
+
+def files(record: Record) -> list[str]:
+    return [record["audio"], record["mel"]] if record["frames"] else []
+
+
+def build(
+    todo: list[tuple[str, list[Recording]]],
+    source: Path,
+    output: Path,
+    kind: Kind,
+    pool: ProcessPoolExecutor,
+    ahead: int,
+) -> Iterator[None]:
+    """Writes the shards of `todo`, yielding after each recording; arrays already stored in other shards are copied."""
+    stored = {
+        entry["sha256"]: (entry, output / record["audio"], output / record["mel"])
+        for record in finished(output).values()
+        if record["kind"] == kind_of(kind)
+        for entry in record["entries"]
+        if "frames" in entry
+    }
+
+    def submit(recording: Recording) -> "Future[Converted | str]":
+        if recording.sha256 in stored:
+            return pool.submit(_copy, *stored[recording.sha256], kind.contract.hop_length)
+        return pool.submit(convert, source, recording, kind)
+
+    results = in_order(submit, (recording for _, group in todo for recording in group), ahead)
+    for key, group in todo:
+        audio, mel, entries, start = [], [], [], 0
+        for recording in group:
+            result = next(results)
+            entry: Record = {"name": recording.name, "source": recording.source, "sha256": recording.sha256}
+            if isinstance(result, str):
+                entries.append(entry | {"reason": result})
+            else:
+                frames = len(result.mel)
+                entries.append(
+                    entry | {"frames": frames, "samples": result.samples, "start": start, "notes": result.notes}
+                )
+                audio.append(result.audio)
+                mel.append(result.mel)
+                start += frames
+            yield
+        record = {"kind": kind_of(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
+        if start:
+            _write_array(output / f"audio-{key}.npy", np.concatenate(audio))
+            _write_array(output / f"mel-{key}.npy", np.concatenate(mel))
+        with atomic(output / PARTS / f"{key}.json") as file:
+            file.write(json.dumps(record | {"entries": entries}).encode())
+
+
+def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
+    start, end = entry["start"], entry["start"] + entry["frames"]
+    stored, mels = np.load(audio, mmap_mode="r"), np.load(mel, mmap_mode="r")
+    return Converted(
+        np.array(stored[start * hop : end * hop]), np.array(mels[start:end]), entry["samples"], entry["notes"]
+    )
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as file:  # not np.save, which reports a full disk without saying so
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+
+
+def sweep(output: Path, keys: set[str]) -> None:
+    """Removes the files of all other shards and what interrupted runs left behind."""
+    for file in [*output.iterdir(), *(output / PARTS).iterdir()]:
+        match = re.fullmatch(r"(?:(?:audio|mel)-)?([0-9a-f]{16})\.(?:npy|json)|\..*\.(?:npy|json)\.partial", file.name)
+        if match and match[1] not in keys:
+            file.unlink()
+
+
+def in_order(submit: Callable[[A], "Future[B]"], items: Iterable[A], ahead: int) -> Iterator[B]:
+    """Results in the items' order with at most `ahead` of them under way, so that memory does not grow with the corpus."""
+    pending: deque[Future[B]] = deque()
+    try:
+        for item in items:
+            pending.append(submit(item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError("a worker process died (out of memory?); run again, with fewer --workers") from error
+
+
+def workers(count: int) -> ProcessPoolExecutor:
+    """Processes that leave ctrl-C to their parent and end with it, however it ends."""
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -1,0 +1,114 @@
+"""Audio files: any format of libsndfile comes in as mono float32 at one rate, 16-bit wav goes out; changes are said."""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from fwn.errors import UserError
+
+SILENCE = 1e-4  # a peak below this, -80 dB or 3 steps of 16 bits, is no speech
+
+
+def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024) -> tuple[np.ndarray, list[str]]:
+    """A recording -> (float32 [T] at `sample_rate`, mono, and what was done to it: "resampled 8000 -> 22050 Hz", …).
+
+    Raises UserError, beginning with the path, for what is no recording: missing, a folder, another kind of file,
+    0 samples, non-finite samples, silence, fewer than `min_samples` samples (give the mel contract's n_fft).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if not path.is_file():
+        raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}, not a recording")
+    try:
+        with path.open("rb") as file, soundfile.SoundFile(file) as sound:
+            said, rate = sound.frames, sound.samplerate
+            channels = sound.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        why = error.error_string.rstrip(".")
+        raise UserError(f"{path}: not an audio file that libsndfile can read ({why})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(channels) == 0:
+        raise UserError(f"{path}: holds 0 samples")
+    if len(channels) != said:
+        raise UserError(f"{path}: damaged, only {len(channels)} of its {said} samples can be read")
+    wrong = ~np.isfinite(channels).all(axis=1)
+    if wrong.any():
+        raise UserError(
+            f"{path}: {wrong.sum()} of {len(wrong)} samples are NaN or infinite, the first at {wrong.argmax()}"
+        )
+    notes = []
+    audio = channels[:, 0]
+    if channels.shape[1] > 1:
+        audio = channels.mean(axis=1)
+        notes.append(f"mixed {channels.shape[1]} channels down")
+    if rate != sample_rate:
+        audio = _resample(audio, rate, sample_rate)
+        notes.append(f"resampled {rate} -> {sample_rate} Hz")
+    peak = np.abs(audio).max()
+    if peak < SILENCE:
+        raise UserError(f"{path}: silent, its peak is {peak:.1g} (below {SILENCE:g})")
+    if len(audio) < min_samples:
+        raise UserError(
+            f"{path}: too short, {len(audio)} samples at {sample_rate} Hz (at least {min_samples} are needed)"
+        )
+    return np.ascontiguousarray(audio), notes
+
+
+def _resample(audio: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    import librosa  # here, so that what needs no resampling needs no librosa
+
+    return librosa.resample(audio, orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
+
+
+def pcm16(audio: np.ndarray) -> tuple[np.ndarray, int]:
+    """Float audio -> (int16 with 32768 steps to 1.0, number of saturated samples)."""
+    steps = np.rint(np.asarray(audio, np.float32) * np.float32(32768))
+    saturated = int(np.count_nonzero((steps > 32767) | (steps < -32768)))
+    return np.clip(steps, -32768, 32767).astype(np.int16), saturated
+
+
+def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int) -> int:
+    """Writes float audio [T] as 16-bit PCM wav, whole or not at all; returns how many samples were saturated.
+
+    Raises UserError on NaN or infinite samples, OSError where the file cannot be written.
+    """
+    audio = np.asarray(audio)
+    if audio.ndim != 1:
+        raise ValueError(f"audio must be [T], got {audio.shape}")
+    wrong = ~np.isfinite(audio)
+    if wrong.any():
+        raise UserError(f"{path}: not written, {wrong.sum()} of {audio.size} samples are NaN or infinite")
+    steps, saturated = pcm16(audio)
+    wav = io.BytesIO()  # libsndfile swallows a full disk; Python's own write does not
+    soundfile.write(wav, steps, sample_rate, format="WAV", subtype="PCM_16")
+    with atomic(path) as file:
+        file.write(wav.getbuffer())
+    return saturated
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that appears under `path` when the block ends well, and not at all otherwise (kill -9 included)."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

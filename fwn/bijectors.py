@@ -1,0 +1,146 @@
+"""The mathematics of flows: invertible maps as pairs of pure functions, composed by folding one list both ways.
+
+Contracts, here once for the whole project:
+- `forward` is audio -> noise (likelihood), `inverse` is noise -> audio (sampling).
+- Arrays are `[B, T, C]`; `x, z` carry the data, `c` the conditioning at the same rate. A layer may permute `c`
+  (official code: model.py, change_order and Block), so `c` goes through the pair as well.
+- `logdet` is log|det dz/dx| in nats, `[B]`, *summed* over time and channels, at least float32.
+- `mask`, where a function takes one, is boolean `[B, T, 1]`, true where the sequence is real and false in its
+  padding; None means real everywhere. Padding takes no part in `logdet`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Bijector(NamedTuple):
+    """forward (x, c) -> (z, c', logdet);  inverse (z, c') -> (x, c)."""
+
+    forward: Callable[[Array, Array], tuple[Array, Array, Array]]
+    inverse: Callable[[Array, Array], tuple[Array, Array]]
+
+
+def halves(x: Array) -> tuple[Array, Array]:
+    """[..., C] -> two of [..., C/2]."""
+    first, second = jnp.split(x, 2, axis=-1)
+    return first, second
+
+
+def join(first: Array, second: Array) -> Array:
+    """The inverse of `halves`."""
+    return jnp.concatenate([first, second], axis=-1)
+
+
+def swap(x: Array) -> Array:
+    """(x_a, x_b) -> (x_b, x_a) along the channels."""
+    return join(*reversed(halves(x)))
+
+
+def total(values: Array, mask: Array | None) -> Array:
+    """Sum over the real part of [B, T, C] -> [B], in float32 or wider."""
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    return jnp.sum(values if mask is None else jnp.where(mask, values, 0), axis=(1, 2))
+
+
+def chain(*bijectors: Any) -> Bijector:
+    """b_n ∘ … ∘ b_1 of anything with this signature (Flax modules included); logdets add."""
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        logdet = jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+        for b in bijectors:
+            x, c, change = b.forward(x, c)
+            logdet = logdet + change
+        return x, c, logdet
+
+    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
+        for b in reversed(bijectors):
+            z, c = b.inverse(z, c)
+        return z, c
+
+    return Bijector(forward, inverse)
+
+
+def permutation(there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True) -> Bijector:
+    """Moves elements of c, and of x unless `x=False`: volume-preserving, logdet 0."""
+    apply = (lambda f, a: f(a)) if x else (lambda f, a: a)
+    return Bijector(
+        lambda x, c: (apply(there, x), there(c), jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))),
+        lambda z, c: (apply(back, z), back(c)),
+    )
+
+
+def fold_time(x: Array) -> Array:
+    """[B, T, C] -> [B, T/2, 2C], channel-major and phase-minor: element (t, c) goes to (t // 2, 2c + t % 2).
+
+    Official code: model.py, Block.forward (there channels-first).
+    """
+    batch, time, channels = x.shape
+    if time % 2:
+        raise ValueError(f"squeeze needs an even number of time steps, got {time}")
+    return x.reshape(batch, time // 2, 2, channels).swapaxes(2, 3).reshape(batch, time // 2, 2 * channels)
+
+
+def unfold_time(x: Array) -> Array:
+    """[B, T, 2C] -> [B, 2T, C], the inverse of `fold_time`."""
+    batch, time, channels = x.shape
+    return x.reshape(batch, time, channels // 2, 2).swapaxes(2, 3).reshape(batch, 2 * time, channels // 2)
+
+
+squeeze = permutation(fold_time, unfold_time)
+unsqueeze = permutation(unfold_time, fold_time)
+change_order = permutation(swap, swap)
+change_order_of_c = permutation(swap, swap, x=False)
+
+
+def actnorm(loc: Array, scale: Array, mask: Array | None = None) -> Bijector:
+    """z = scale · (x + loc) per channel (paper 3.3); scale may be negative, logdet = T · Σ log|scale|."""
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        return scale * (x + loc), c, total(jnp.broadcast_to(jnp.log(jnp.abs(scale)), x.shape), mask)
+
+    return Bijector(forward, lambda z, c: (z / scale - loc, c))
+
+
+def actnorm_statistics(x: Array, floor: float = 1e-6) -> tuple[Array, Array]:
+    """(loc, scale) that give x of shape [B, T, C] mean 0 and (unbiased) standard deviation 1 in every channel.
+
+    Official code: model.py, ActNorm.initialize; `floor` is added to the deviation, as there.
+    """
+    return -jnp.mean(x, axis=(0, 1)), 1 / (jnp.std(x, axis=(0, 1), ddof=1) + floor)
+
+
+def coupling(net: Callable[[Array, Array], tuple[Array, Array]], mask: Array | None = None) -> Bijector:
+    """z_a = x_a, z_b = (x_b - t) · exp(-log_s) with (log_s, t) = net(x_a, c) (paper eq. 5-7)."""
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        x_a, x_b = halves(x)
+        log_s, t = net(x_a, c)
+        return join(x_a, (x_b - t) * jnp.exp(-log_s)), c, -total(log_s, mask)
+
+    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
+        z_a, z_b = halves(z)
+        log_s, t = net(z_a, c)
+        return join(z_a, z_b * jnp.exp(log_s) + t), c
+
+    return Bijector(forward, inverse)
+
+
+def on_first_half(b: Any) -> Bijector:
+    """b on the first half of the channels; the second stays as it is (multi-scale factor-out, paper 3.4)."""
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        x_a, x_b = halves(x)
+        z_a, c, logdet = b.forward(x_a, c)
+        return join(z_a, x_b), c, logdet
+
+    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
+        z_a, z_b = halves(z)
+        x_a, c = b.inverse(z_a, c)
+        return join(x_a, z_b), c
+
+    return Bijector(forward, inverse)

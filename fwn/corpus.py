@@ -1,0 +1,150 @@
+"""A prepared data set: memory-mapped shards of aligned audio and mels, as data_prep.prepare writes them.
+
+    manifest.json   {format, mel, mel_hash, sample_rate, audio_dtype, mel_dtype, seed, test_share, …,
+                     shards: [{audio, mel, frames, …}], utterances: [Utterance], left_out: [{name, source, reason}]}
+    audio-*.npy     [frames · hop] int16 (32768 steps to 1.0) or float16, several utterances one after the other
+    mel-*.npy       [frames, n_mels] float16 or float32
+
+Mel frame f of a shard belongs to its audio samples f·hop … (f+1)·hop - 1. Needs NumPy only.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fwn.errors import UserError
+from fwn.mel import MelContract, difference
+
+FORMAT = "fwn-corpus-1"
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Utterance:
+    """One recording of the set; `frames · hop` samples of it are stored, `samples` it had at the contract's rate."""
+
+    name: str
+    split: str  # "train" or "test"
+    frames: int
+    samples: int
+    shard: int
+    start: int  # first frame within the shard
+    source: str  # path below the folder it was prepared from
+    sha256: str  # of the source file
+
+
+class Corpus:
+    """Reads the set in folder `path`. Pickles as its path: each process maps the shards for itself.
+
+    Raises UserError where the folder holds no whole data set of this format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        manifest = read_manifest(self.path)
+        file = self.path / MANIFEST
+        try:
+            self.contract = MelContract.from_dict(manifest["mel"], f"{file}: mel")
+            if self.contract.hash() != manifest["mel_hash"]:
+                raise UserError(f"{file}: mel_hash is {manifest['mel_hash']}, but its mel is {self.contract.title}")
+            self.utterances = [Utterance(**utterance) for utterance in manifest["utterances"]]
+            audio, mel = np.dtype(manifest["audio_dtype"]), np.dtype(manifest["mel_dtype"])
+            hop, bands = self.contract.hop_length, self.contract.n_mels
+            self._shards = [
+                (
+                    _map(self.path / shard["audio"], audio, (shard["frames"] * hop,)),
+                    _map(self.path / shard["mel"], mel, (shard["frames"], bands)),
+                )
+                for shard in manifest["shards"]
+            ]
+            self.left_out: list[dict[str, str]] = manifest["left_out"]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{file}: damaged ({error}); prepare the data set again") from error
+
+    def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
+        return Corpus, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        """{"audio": [frames · hop], "mel": [frames, n_mels]} as stored: views of the maps, nothing is read yet."""
+        utterance = self.utterances[i]
+        audio, mel = self._shards[utterance.shard]
+        start, end = utterance.start, utterance.start + utterance.frames
+        hop = self.contract.hop_length
+        return {"audio": audio[start * hop : end * hop], "mel": mel[start:end]}
+
+    def window(self, i: int, start: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """(audio float32 [frames · hop], mel float32 [frames, n_mels]) of utterance i from its frame `start` on."""
+        stored, hop = self[i], self.contract.hop_length
+        audio = stored["audio"][start * hop : (start + frames) * hop]
+        return to_float(audio), stored["mel"][start : start + frames].astype(np.float32)
+
+    def audio(self, i: int) -> np.ndarray:
+        """float32 [frames · hop] within -1 … 1."""
+        return to_float(self[i]["audio"])
+
+    def mel(self, i: int) -> np.ndarray:
+        """float32 [frames, n_mels]."""
+        return np.array(self[i]["mel"], np.float32)
+
+    def split(self, name: str) -> list[int]:
+        """Indices of the utterances of "train" or "test", in the corpus' order."""
+        if name not in ("train", "test"):
+            raise ValueError(f"split must be 'train' or 'test', got {name!r}")
+        return [i for i, utterance in enumerate(self.utterances) if utterance.split == name]
+
+    def check_contract(self, contract: MelContract, source: str) -> None:
+        """Raises UserError, showing both contracts, unless the set has the mel contract of `source`."""
+        if contract.hash() != self.contract.hash():
+            raise UserError(
+                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with {self.contract.title}:"
+                f" prepare it again with the former, into another folder\n{difference(contract, self.contract)}"
+            )
+
+
+def to_float(audio: np.ndarray) -> np.ndarray:
+    """Stored audio, int16 or float16 -> float32 within -1 … 1."""
+    return audio.astype(np.float32) / np.float32(32768) if audio.dtype == np.int16 else audio.astype(np.float32)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the set in folder `path`. Raises UserError where there is none of this format."""
+    file = path / MANIFEST
+    if not path.is_dir():
+        raise UserError(f"{path}: {'not a' if path.exists() else 'no such'} folder; give one made by data_prep.prepare")
+    if not file.is_file():
+        raise UserError(
+            f"{path}: not a prepared data set, or preparing it did not finish (no {MANIFEST}); run data_prep.prepare"
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: damaged ({error}); prepare the data set again") from error
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise UserError(f"{file}: not the manifest of a prepared data set")
+    if manifest["format"] != FORMAT:
+        raise UserError(
+            f"{file}: format {manifest['format']!r}, but this version reads {FORMAT!r}; prepare the data set again"
+        )
+    return manifest
+
+
+def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    if not file.is_file():
+        raise UserError(f"{file}: missing, though the manifest lists it; prepare the data set again")
+    try:
+        array = np.load(file, mmap_mode="r")
+    except (ValueError, EOFError) as error:  # NumPy's, for a truncated file
+        raise UserError(f"{file}: damaged ({error}); prepare the data set again") from error
+    if array.dtype != dtype or array.shape != shape:
+        raise UserError(
+            f"{file}: holds {array.dtype} {list(array.shape)}, but the manifest says {dtype} {list(shape)};"
+            " prepare the data set again"
+        )
+    return array

@@ -1,0 +1,104 @@
+"""What a training run tells: a progress line, metrics.jsonl for scripts, TensorBoard for people."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from fwn.cli import say
+from fwn.mel import MelContract, mel_spectrogram
+
+FILE = "metrics.jsonl"
+
+
+class Journal:
+    """Continues after step `first`: later lines of an interrupted run are dropped from metrics.jsonl, and written again.
+
+    main: whether this process writes; the others of a pod stay silent.
+    """
+
+    def __init__(self, workdir: Path, first: int, config: Any, mel: MelContract, main: bool = True):
+        self.first, self.steps, self.every, self.mel, self.main = first, config.num_steps, config.log_every, mel, main
+        self.seconds_a_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate
+        self.mark = (time.monotonic(), first)
+        self.rate = 0.0
+        if not main:
+            return
+        self.bar = tqdm(
+            total=self.steps, initial=first, desc="training", dynamic_ncols=True, disable=not sys.stderr.isatty()
+        )
+        self.file = open(_kept(workdir / FILE, first), "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.events = SummaryWriter(str(workdir / "events"), purge_step=first + 1)
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """metrics of one training step; written every `log_every` steps."""
+        if not self.main:
+            return
+        self.bar.update(1)
+        if step % self.every and step != self.steps:
+            return
+        now = time.monotonic()
+        seconds = (now - self.mark[0]) / (step - self.mark[1])
+        self.mark = (now, step)
+        self.rate = self.seconds_a_step / seconds
+        self._write("train", step, metrics | {"audio_seconds_per_second": self.rate})
+        told = {
+            "nats/sample": f"{metrics['nats_per_sample']:.4f}",
+            "gradient": f"{metrics['gradient_norm']:.3g}",
+            "audio s/s": f"{self.rate:.3g}",
+        }
+        if metrics["skipped_in_all"]:
+            told["skipped"] = f"{metrics['skipped_in_all']:.0f}"
+        self.bar.set_postfix(told)
+        if self.bar.disable:
+            left = (self.steps - step) * seconds
+            values = ", ".join(f"{name} {value}" for name, value in told.items())
+            say(f"step {step}/{self.steps}: {values}, {left:.0f} s left")
+
+    def held_out(self, step: int, metrics: dict[str, float], audio: dict[str, np.ndarray]) -> None:
+        """Means over held-out crops, and audio in ±1 to listen to and look at."""
+        if not self.main:
+            return
+        self._write("held_out", step, metrics)
+        say(f"step {step}: held-out nats/sample {metrics['nats_per_sample']:.4f}")
+        for name, samples in audio.items():
+            clipped = np.clip(samples, -1, 1)  # for listening; the count of what a sampler saturates is fwn.sample's
+            self.events.add_audio(f"held_out/{name}", clipped, step, sample_rate=self.mel.sample_rate)
+            self.events.add_image(f"held_out/{name}", _picture(samples, self.mel), step, dataformats="HW")
+        self.events.flush()
+        self.mark = (time.monotonic(), step)  # what an evaluation takes is not training time
+
+    def _write(self, what: str, step: int, metrics: dict[str, float]) -> None:
+        self.file.write(json.dumps({"what": what, "step": step, **metrics}) + "\n")
+        self.file.flush()
+        for name, value in metrics.items():
+            self.events.add_scalar(f"{what}/{name}", value, step)
+
+    def close(self) -> None:
+        if self.main:
+            self.bar.close()
+            self.file.close()
+            self.events.close()
+
+
+def _kept(file: Path, first: int) -> Path:
+    """`file` without the lines of steps after `first`, and without a line that a kill cut short."""
+    if file.exists():
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= first]
+        unfinished = file.with_name(f".{file.name}.unfinished")
+        unfinished.write_text("".join(kept), encoding="utf-8")
+        unfinished.replace(file)
+    return file
+
+
+def _picture(audio: np.ndarray, mel: MelContract) -> np.ndarray:
+    """The mel as a grey picture, low bands at the bottom, uint8 [bands, frames]."""
+    values = mel_spectrogram(np.asarray(audio, np.float32), mel).T[::-1]
+    low, high = values.min(), values.max()
+    return np.uint8(255 * (values - low) / max(high - low, 1e-9))

@@ -1,0 +1,164 @@
+"""FloWaveNet: one bijection between audio [B, T, 1] and normal noise of the same shape, given a mel (paper, section 3).
+
+Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that builds the pair:
+the two directions are the same list of layers folded both ways.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fwn.bijectors import (
+    Bijector,
+    actnorm,
+    actnorm_statistics,
+    chain,
+    change_order,
+    change_order_of_c,
+    coupling,
+    halves,
+    on_first_half,
+    squeeze,
+    unsqueeze,
+)
+from fwn.nn.upsample import Upsample
+from fwn.nn.wavenet import WaveNet
+
+Array = jax.Array
+
+
+def bound(log_s: Array, s_max: float | None) -> Array:
+    """s_max · tanh(log_s / s_max), or log_s itself without a bound (the paper's form)."""
+    return log_s if s_max is None else s_max * jnp.tanh(log_s / s_max)
+
+
+def masked(module: Any, mask: Array | None) -> Bijector:
+    """A module of this file as a plain pair, its mask filled in."""
+    return Bijector(partial(module.forward, mask=mask), partial(module.inverse, mask=mask))
+
+
+class Reversible(nn.Module):
+    """A module whose compact `pair(x, mask)` builds its bijector; x is its input, ActNorm's data at `init`."""
+
+    def forward(self, x: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
+        return self.pair(x, mask).forward(x, c)
+
+    def inverse(self, z: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array]:
+        return self.pair(z, mask).inverse(z, c)
+
+
+class Flow(Reversible):
+    """ActNorm -> affine coupling -> change order (paper, figure 1). The net sees the first halves of x and of c."""
+
+    net: Callable[..., WaveNet]
+    s_max: float | None = None
+
+    @nn.compact
+    def pair(self, x: Array, mask: Array | None) -> Bijector:
+        normal = self.param("actnorm", lambda _: dict(zip(("loc", "scale"), actnorm_statistics(x), strict=True)))
+        net = self.net(features=x.shape[-1], name="net")
+
+        def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
+            log_s, t = halves(net(x_a, halves(c)[0], mask))
+            return bound(log_s, self.s_max), t
+
+        return chain(actnorm(normal["loc"], normal["scale"], mask), coupling(shift_and_scale, mask), change_order)
+
+
+class Prior(Reversible):
+    """ε = (z - μ) / σ for the half that leaves; (μ, log σ) from the half that stays and all of c (paper 3.4)."""
+
+    net: Callable[..., WaveNet]
+    s_max: float | None = None
+
+    @nn.compact
+    def pair(self, x: Array, mask: Array | None) -> Bijector:
+        net = self.net(features=x.shape[-1], name="net")
+
+        def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
+            mean, log_sd = halves(net(x_a, c, mask))
+            return bound(log_sd, self.s_max), mean
+
+        return coupling(shift_and_scale, mask)
+
+
+class Block(Reversible):
+    """squeeze -> flows [-> prior]: [B, T, C] -> [B, T/2, 2C]. mask is at the squeezed rate."""
+
+    n_flow: int
+    net: Callable[..., WaveNet]
+    prior: Callable[..., WaveNet] | None = None
+    s_max: float | None = None
+
+    @nn.compact
+    def pair(self, x: Array, mask: Array | None) -> Bijector:
+        layers = [masked(Flow(self.net, self.s_max, name=f"flow_{i}"), mask) for i in range(self.n_flow)]
+        if self.prior is not None:
+            layers += [masked(Prior(self.prior, self.s_max, name="prior"), mask)]
+        return chain(squeeze, *layers)
+
+
+class FloWaveNet(Reversible):
+    """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
+
+    T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
+    leave after every `block_per_split` blocks, never after the last. s_max bounds |log s| smoothly; None is the
+    paper's unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type.
+    """
+
+    n_block: int = 8
+    n_flow: int = 6
+    n_layer: int = 2
+    channels: int = 256
+    block_per_split: int = 4
+    prior_layer: int = 2
+    prior_channels: int = 256
+    upsample_strides: tuple[int, ...] = (16, 16)
+    causal: bool = False
+    s_max: float | None = None
+    weight_norm: bool = True
+    dtype: Any = None
+
+    @property
+    def hop(self) -> int:
+        """Audio samples a mel frame."""
+        return math.prod(self.upsample_strides)
+
+    @nn.compact
+    def pair(self, x: Array, mask: Array | None) -> Bijector:
+        """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
+
+        Undoing the squeeze keeps noise and audio in one layout, the official `reverse`'s. An odd number of flows
+        leaves the halves of c swapped; they are swapped back after the rest, so that c' = c (the official `reverse`
+        does not, and is then no inverse of its `forward`).
+        """
+
+        def net(channels: int, n_layer: int) -> Callable[..., WaveNet]:
+            shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
+            return partial(WaveNet, channels=channels, n_layer=n_layer, **shared)
+
+        flow_net, prior_net = net(self.channels, self.n_layer), net(self.prior_channels, self.prior_layer)
+        frames = mask
+        mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
+        levels: list[Bijector] = []
+        for i in reversed(range(self.n_block)):
+            splits = (i + 1) % self.block_per_split == 0 and i < self.n_block - 1
+            block = Block(self.n_flow, flow_net, prior_net if splits else None, self.s_max, name=f"block_{i}")
+            rest = [on_first_half(level) for level in levels] if splits else levels
+            mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
+            levels = [chain(masked(block, mask_i), *rest, *[change_order_of_c] * (self.n_flow % 2), unsqueeze)]
+        upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm, name="upsample")
+
+        def forward(x: Array, mel: Array) -> tuple[Array, Array, Array]:
+            z, _, logdet = levels[0].forward(x, upsample(mel, frames))
+            return z, mel, logdet
+
+        def inverse(z: Array, mel: Array) -> tuple[Array, Array]:
+            return levels[0].inverse(z, upsample(mel, frames))[0], mel
+
+        return Bijector(forward, inverse)

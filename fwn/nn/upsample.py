@@ -1,0 +1,58 @@
+"""Mel frames to the audio rate by learned transposed convolutions (official code: model.py, Flowavenet.upsample)."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fwn.nn.conv import norm, uniform
+
+Array = jax.Array
+
+
+class Stretch(nn.Module):
+    """One transposed convolution of a (time, mel) picture: time × stride. [B, T, M] -> [B, stride · T, M].
+
+    PyTorch's ConvTranspose2d(1, 1, (3, 2·stride), stride=(1, stride), padding=(1, stride / 2)), as `stride` ordinary
+    3 × 3 filters: the output sees only the frames t - 1, t, t + 1. kernel [3 (mel), 2·stride (time), 1], as there.
+    """
+
+    stride: int
+    weight_norm: bool = True
+
+    @nn.compact
+    def __call__(self, c: Array) -> Array:
+        s = self.stride
+        bound = 1 / math.sqrt(3 * 2 * s)
+        kernel = self.param("kernel", uniform(bound), (3, 2 * s, 1))
+        bias = self.param("bias", uniform(bound), (1,))
+        if self.weight_norm:
+            kernel = kernel * (self.param("scale", lambda _: norm(kernel)) / norm(kernel))
+        # out[t·stride + p] = Σ_i in[i] · k[(t - i)·stride + p + stride / 2]; phases [mel, i - t + 1, p]
+        phases = jnp.pad(kernel[::-1, :, 0], ((0, 0), (s // 2, s - s // 2))).reshape(3, 3, s)[:, ::-1]
+        c, phases, bias = nn.dtypes.promote_dtype(c, phases, bias)
+        dims = ("NWHC", "HWIO", "NWHC")
+        out = lax.conv_general_dilated(c[..., None], phases[:, :, None], (1, 1), "SAME", dimension_numbers=dims) + bias
+        batch, time, mels = c.shape
+        return out.swapaxes(2, 3).reshape(batch, time * s, mels)
+
+
+class Upsample(nn.Module):
+    """mel [B, F, M] -> c [B, F · Π strides, M]; LeakyReLU after each. mask [B, F, 1]: frames outside are zero."""
+
+    strides: tuple[int, ...] = (16, 16)
+    slope: float = 0.4
+    weight_norm: bool = True
+
+    @nn.compact
+    def __call__(self, mel: Array, mask: Any = None) -> Array:
+        c = mel
+        for i, stride in enumerate(self.strides):
+            if mask is not None:
+                c = jnp.where(mask, c, 0)
+                mask = jnp.repeat(mask, stride, axis=1)
+            c = nn.leaky_relu(Stretch(stride, self.weight_norm, name=f"stage_{i}")(c), self.slope)
+        return c

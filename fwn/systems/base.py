@@ -1,0 +1,63 @@
+"""What a system is to the training loop, the sampler and the evaluation: pure functions, and nothing else.
+
+A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32}, T = F · hop; index numbers
+every example of a run, so that noise drawn per example is the same on any number of devices.
+`frames` [B] says how many frames of each mel are real, where arrays are padded to a common length; None: all.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fwn.errors import UserError, nearest
+
+Array = jax.Array
+LSB = 2.0**-15  # one step of 16-bit audio in ±1
+
+
+class System(NamedTuple):
+    """
+    init: (key, batch, drawn) -> params. drawn: weights already drawn (nn.conv.draw), or {}; batch is a real one.
+    loss: (params, frozen, batch, key) -> (scalar to minimise, metrics). frozen: a teacher's params, or ().
+    sample: (params, mel [B, F, M], keys [B], temperature, frames) -> audio [B, T], with one random key an example.
+    log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
+    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T].
+    """
+
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    sample: Callable[..., Any]
+    log_likelihood: Callable[..., Any]
+    roundtrip: Callable[..., Any]
+
+
+def frame_mask(mel: Array, frames: Array | None) -> Array | None:
+    """[B, F, 1], true in the first `frames[b]` frames."""
+    return None if frames is None else (jnp.arange(mel.shape[1]) < frames[:, None])[..., None]
+
+
+def per_example(key: Array, index: Array) -> Array:
+    """One key an example, from its global index: the same for any batch size and number of devices."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def dequantise(audio: Array, key: Array, index: Array) -> Array:
+    """Adds noise uniform over one 16-bit step: a density needs it on 16-bit data (Theis et al. 2016, section 3.1)."""
+    noise = jax.vmap(lambda k: jax.random.uniform(k, audio.shape[1:], audio.dtype, -0.5, 0.5))(per_example(key, index))
+    return audio + LSB * noise
+
+
+def noise(key: Array, frames: int, hop: int, first_frame: int = 0) -> Array:
+    """Standard normal noise [frames · hop], drawn by frame: a longer draw begins with the numbers of a shorter one."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first_frame + jnp.arange(frames))
+    return jax.vmap(lambda k: jax.random.normal(k, (hop,)))(keys).reshape(frames * hop)
+
+
+def checked(fields: Any, known: set[str], what: str) -> dict[str, Any]:
+    """`fields` as a plain dict, or a UserError naming the ones that are not among the known."""
+    for name in fields:
+        if name not in known:
+            raise UserError(f"{what}: no such field: {name!r}{nearest(name, known)}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in dict(fields).items()}

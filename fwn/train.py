@@ -1,0 +1,165 @@
+"""Trains a system from an experiment file, on every device of every process; run again, it continues where it stopped.
+
+    python -m fwn.train --config=experiments/base.py --workdir=runs/base --config.data=data/ljspeech
+    python -m fwn.train --config=experiments/tiny.py --workdir=runs/tiny --config.batch_size=4 --config.num_steps=500
+
+Every field of the experiment can be set by --config.FIELD=VALUE (experiments/base.py lists and explains them).
+The workdir gets: config.json, checkpoints/ (the newest, and the best by held-out nats/sample), metrics.jsonl, and
+TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
+"""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from fwn import cli, data
+from fwn import config as configs
+from fwn.checkpoints import METRIC, Checkpoints
+from fwn.corpus import Corpus
+from fwn.errors import UserError
+from fwn.journal import Journal
+from fwn.parallel import Parallel
+from fwn.systems import build
+from fwn.training import State, abstract, held_out, initial, train_step
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; one that holds a run is continued. Required.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
+PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: number of processes in all.")
+PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: number of this process, from 0.")
+
+PREVIEW = 256  # mel frames of the held-out utterance that TensorBoard gets to hear
+TEMPERATURE = 0.8
+
+
+class Stop:
+    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once)."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.asked)
+
+    def asked(self, number: int, frame: Any) -> None:
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def now(self, step: int) -> bool:
+        if jax.process_count() == 1:
+            return bool(self.signal)
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.reached_preemption_sync_point(step)
+
+
+def train(config: Any, workdir: Path, stop: Stop) -> int:
+    """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
+    configs.check(config, "--config")
+    mel = configs.mel_of(config)
+    system = build(config)
+    parallel = Parallel(config.parallel, config.batch_size)
+    configs.check_same(workdir, config)
+    corpus = Corpus(config.data)
+    corpus.check_contract(mel, "config.mel")
+    shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
+    shape |= {"process": jax.process_index(), "processes": jax.process_count()}
+    stream, tests = data.batches(corpus, "train", **shape), data.batches(corpus, "test", **shape)
+
+    checkpoints = Checkpoints(workdir, config, mel)
+    first = checkpoints.latest()
+    if first is None:
+        cli.say(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
+        configs.write(workdir, config, mel)
+        state, first = initial(system, config, parallel, stream[0]), 0
+    else:
+        like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
+        state = State.merge(*checkpoints.load(first, *like.split()))
+        cli.say(f"continuing from the checkpoint of step {first}")
+    if first >= config.num_steps:
+        cli.say(f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on")
+        return 0
+
+    step = parallel.everywhere(train_step(system, config), donate=True)
+    examiner = Examiner(system, config, parallel, corpus, tests)
+    journal = Journal(workdir, first, config, mel, main=jax.process_index() == 0)
+    last: tuple[int, Any] | None = None
+    try:
+        for i, batch in enumerate(data.iterate(stream, first), first + 1):
+            state, metrics = step(state, (), parallel.batch(batch))
+            if last is not None:  # read one step late, so that the devices never wait for the host
+                watch(*last, config, workdir, stream, journal)
+            last = i, metrics
+            leaving = stop.now(i)
+            examining = i % config.eval_every == 0 or i == config.num_steps
+            nats = None
+            if examining and not leaving:
+                nats = examiner(i, state, journal)
+            if examining or leaving or i % config.save_every == 0:
+                watch(*last, config, workdir, stream, journal)
+                last = None
+                checkpoints.save(i, *state.split(), nats)
+            if leaving:
+                cli.say(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
+                return 128 + (stop.signal or signal.SIGTERM)
+            if i == config.num_steps:
+                cli.say(f"trained to step {i}: {workdir}")
+                return 0
+    finally:
+        journal.close()
+        checkpoints.close()
+    raise AssertionError("the stream of batches has no end")
+
+
+def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, journal: Journal) -> None:
+    """Notes a step's metrics. Raises UserError, with the batch saved, when too many steps in a row were not finite."""
+    values = jax.device_get(metrics)
+    journal.step(step, {name: value.item() for name, value in values.items()})
+    skipped = int(values["skipped"])
+    if skipped >= config.max_skipped:
+        file = workdir / f"nonfinite-{step - 1}-process{jax.process_index()}.npz"
+        np.savez(file, **stream[step - 1])
+        raise UserError(
+            f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} (as many as "
+            f"config.max_skipped); the last batch is in {file}, the newest checkpoint is from before; lower "
+            "config.optimiser.rate, or look for what is wrong in that batch"
+        )
+
+
+class Examiner:
+    """Held-out nats/sample over fixed crops, and a sample of a held-out utterance for TensorBoard."""
+
+    def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any):
+        self.evaluate = parallel.everywhere(held_out(system, config))
+        self.batches, self.parallel = [tests[i] for i in range(config.eval_batches)], parallel
+        self.sample = jax.jit(system.sample)
+        self.key = jax.random.key(config.seed)[None]
+        utterance = corpus.split("test")[0]
+        self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
+
+    def __call__(self, step: int, state: State, journal: Journal) -> float:
+        weights, _ = state.split()
+        results = [self.evaluate(weights, (), self.parallel.batch(batch)) for batch in self.batches]
+        mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
+        audio = np.asarray(self.sample(weights, self.mel[None], self.key, TEMPERATURE))[0]
+        journal.held_out(step, mean, {"recording": self.audio, f"sample at T={TEMPERATURE}": audio})
+        return mean[METRIC]
+
+
+def main(args: list[str]) -> int:
+    if args:
+        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    if DISTRIBUTED.value or COORDINATOR.value:
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    return train(CONFIG.value, Path(WORKDIR.value), Stop())
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    cli.run(main)

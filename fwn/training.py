@@ -1,0 +1,100 @@
+"""One training step of any system, and what it carries from step to step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fwn.nn.conv import draw
+from fwn.optim import optimiser, schedule, select
+from fwn.parallel import Parallel
+from fwn.systems.base import System
+
+Array = jax.Array
+
+
+@flax.struct.dataclass
+class State:
+    """step: of the run, skipped ones included. ema: () without it. skipped: steps left out in a row, and in all."""
+
+    step: Array
+    params: Any
+    ema: Any
+    opt: Any
+    skipped: Array
+    skipped_in_all: Array
+
+    def split(self) -> tuple[Any, Any]:
+        """(weights to sample from, all else): the two parts of a checkpoint."""
+        if self.ema == ():
+            return self.params, self.replace(params=())
+        return self.ema, self.replace(ema=())
+
+    @staticmethod
+    def merge(weights: Any, rest: Any) -> "State":
+        return rest.replace(params=weights) if rest.params == () else rest.replace(ema=weights)
+
+
+def complete(config: Any, params: Any) -> State:
+    """The state before step 0, all but the weights at zero."""
+    zero = jnp.zeros((), jnp.int32)
+    ema = params if config.ema_decay else ()
+    return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
+
+
+def abstract(system: System, config: Any, parallel: Parallel, batch: Any) -> State:
+    """Shapes, types and places of a state, to read a checkpoint into."""
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(lambda: complete(config, system.init(key, batch, {})))
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=parallel.replicated), shapes)
+
+
+def initial(system: System, config: Any, parallel: Parallel, batch: Any) -> State:
+    """The state before step 0: ActNorm from `batch` (this process's part of a real one), statistics over all devices."""
+    key = jax.random.key(config.seed)
+    batch = parallel.sharded(batch)
+    drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(config.seed))
+    params = parallel.whole(lambda drawn, batch: system.init(key, batch, drawn))(drawn, batch)
+    return jax.jit(lambda params: complete(config, params), out_shardings=parallel.replicated)(params)
+
+
+def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
+    """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes nothing but the counts."""
+    tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
+
+    def step(state: State, frozen: Any, batch: Any, mean: Callable[[Any], Any]) -> tuple[State, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        gradient = jax.value_and_grad(system.loss, has_aux=True)
+        (loss, metrics), grads = mean(gradient(state.params, frozen, batch, key))
+        norm = optax.tree.norm(grads)
+        ok = jnp.isfinite(loss) & jnp.isfinite(norm)
+        updates, opt = tx.update(grads, state.opt, state.params)
+        params = select(ok, optax.apply_updates(state.params, updates), state.params)
+        ema = state.ema
+        if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation
+            decay = jnp.minimum(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
+        skipped = jnp.where(ok, 0, state.skipped + 1)
+        state = State(
+            state.step + 1, params, ema, select(ok, opt, state.opt), skipped, state.skipped_in_all + (skipped > 0)
+        )
+        # The schedule counts the steps that were taken.
+        taken = state.step - state.skipped_in_all
+        metrics |= {"loss": loss, "gradient_norm": norm, "rate": rate(taken), "skipped": skipped}
+        return state, metrics | {"skipped_in_all": state.skipped_in_all}
+
+    return step
+
+
+def held_out(system: System, config: Any) -> Callable[..., dict[str, Array]]:
+    """evaluate(params, frozen, batch, mean) -> metrics of the loss, always with the same noise."""
+
+    def evaluate(params: Any, frozen: Any, batch: Any, mean: Callable[[Any], Any]) -> dict[str, Array]:
+        loss, metrics = system.loss(params, frozen, batch, jax.random.key(config.seed))
+        return mean({"loss": loss, **metrics})
+
+    return evaluate
