@@ -1,4 +1,4 @@
-"""What all tests share: four virtual CPU devices, strict ranks, float64 on demand, real speech where it is at hand."""
+"""What all tests share: four virtual CPU devices, float64 on demand, real speech where it is at hand."""
 
 import os
 from collections.abc import Iterator
