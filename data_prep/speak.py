@@ -27,7 +27,8 @@ SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), 
 def synthesiser(voice: str) -> tuple[int, Callable[[str, int, int], np.ndarray]]:
     """(sample rate, speak(text, words per minute, pitch 0-100) -> int16 [T]).
 
-    Raises UserError where eSpeak NG or the voice is missing. eSpeak keeps its state in globals: one synthesiser in a process at a time.
+    Raises UserError where eSpeak NG or the voice is missing. eSpeak keeps its state in globals:
+    one synthesiser in a process at a time.
     """
     try:
         import espeakng_loader

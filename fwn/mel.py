@@ -46,7 +46,7 @@ def _typed(name: str, kind: str, value: Any) -> Any:
 
 
 def _nearest(name: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.3)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
