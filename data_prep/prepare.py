@@ -12,7 +12,6 @@ after recordings were added, changed or removed, it brings the data set up to da
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -66,8 +65,8 @@ def prepare(
         old = read_manifest(output) if (output / MANIFEST).exists() else None
         if old is not None:
             _check_settings(old, settings, output)
-        known = functools.partial(pool.submit, fingerprint, source)
-        recordings = list(cli.progress(shards.in_order(known, recordings, 8 * workers), "checksums", len(recordings)))
+        hashed = shards.in_order(lambda recording: pool.submit(fingerprint, source, recording), recordings, 8 * workers)
+        recordings = list(cli.progress(hashed, "checksums", len(recordings)))
         if old is not None:
             _check_same_corpus(old, recordings, output)
         plan = shards.plan(recordings, kind, shard_bytes)

@@ -122,7 +122,7 @@ def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
 def _write_array(path: Path, array: np.ndarray) -> None:
     with atomic(path) as file:  # not np.save, which reports a full disk without saying so
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+        file.write(array.tobytes())
 
 
 def sweep(output: Path, keys: set[str]) -> None:
@@ -154,6 +154,11 @@ def workers(count: int) -> ProcessPoolExecutor:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        parent.join()
+        os._exit(1)

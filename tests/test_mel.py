@@ -4,12 +4,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 
 from fwn import audio
 from fwn.errors import UserError
-from fwn.mel import PRESETS, MelContract, align, check_mel, contract, difference, mel_spectrogram
+from fwn.mel import PRESETS, MelContract, _bands, align, check_mel, contract, difference, mel_spectrogram
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -117,6 +118,26 @@ def test_every_parameter_changes_the_hash_and_the_mel_or_the_alignment(field):
 def test_ln_and_db_are_both_hashed():
     values = PRESETS["flowavenet"].to_dict() | {"compression": "ln", "reference_db": None, "min_db": None}
     assert MelContract.from_dict(values).hash() != PRESETS["flowavenet"].hash()
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("norm", ["slaney", "none"])
+@pytest.mark.parametrize(
+    ("rate", "n_fft", "bands", "fmin", "fmax"), [(22050, 1024, 80, 0, 8000), (48000, 2048, 100, 80, 24000)]
+)
+def test_bands_are_those_of_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
+    of = {"sample_rate": rate, "n_fft": n_fft, "n_mels": bands, "fmin": fmin, "fmax": fmax}
+    ours = _bands(dataclasses.replace(PRESETS["tacotron2"], **of, filter_scale=scale, filter_norm=norm))
+    theirs = librosa.filters.mel(
+        sr=rate,
+        n_fft=n_fft,
+        n_mels=bands,
+        fmin=fmin,
+        fmax=fmax,
+        htk=scale == "htk",
+        norm=None if norm == "none" else norm,
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-9)
 
 
 BROKEN = [
