@@ -2,17 +2,16 @@
 
     python -m data_prep.prepare --corpus=ljspeech --input=LJSpeech-1.1 --output=data/ljspeech
 
---corpus=ljspeech reads metadata.csv and wavs/ (wav, flac, ogg, mp3: whatever libsndfile reads); --corpus=folder takes every
-recording in a folder and below. Any sample rate is resampled and channels are mixed down, which is said. A recording that
-is missing, unreadable, empty, silent, too short or not finite is named, left out and listed in manifest.json, and the exit code
-is 3. manifest.json is written last, so a folder with one holds a whole data set; interrupted, run the same command again: what
-is finished (in shards of about 13 minutes) is not done again. Run again after recordings were added, changed or removed, it brings
-the data set up to date, converting only the new ones.
+--corpus=ljspeech reads metadata.csv and wavs/ (wav, flac, ogg, mp3: whatever libsndfile reads); --corpus=folder takes
+every recording in a folder and below. Any sample rate is resampled and channels are mixed down, which is said. A
+recording that is missing, unreadable, empty, silent, too short or not finite is named, left out and listed in
+manifest.json, and the exit code is 3. manifest.json is written last, so a folder with one holds a whole data set;
+interrupted, run the same command again: what is finished (in shards of about 13 minutes) is not done again. Run again
+after recordings were added, changed or removed, it brings the data set up to date, converting only the new ones.
 """
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -46,7 +45,7 @@ def prepare(
     workers: int,
     shard_bytes: int = shards.SHARD_BYTES,
 ) -> list[dict[str, str]]:
-    """Makes `output` the data set of the recordings in `source`, or brings it up to date; returns {name, source, reason} left out.
+    """Makes `output` the data set of the recordings in `source`, or brings it up to date; returns those left out.
 
     Raises UserError where there is nothing to prepare or `output` holds something else.
     """
@@ -66,8 +65,8 @@ def prepare(
         old = read_manifest(output) if (output / MANIFEST).exists() else None
         if old is not None:
             _check_settings(old, settings, output)
-        known = functools.partial(pool.submit, fingerprint, source)
-        recordings = list(cli.progress(shards.in_order(known, recordings, 8 * workers), "checksums", len(recordings)))
+        hashed = shards.in_order(lambda recording: pool.submit(fingerprint, source, recording), recordings, 8 * workers)
+        recordings = list(cli.progress(hashed, "checksums", len(recordings)))
         if old is not None:
             _check_same_corpus(old, recordings, output)
         plan = shards.plan(recordings, kind, shard_bytes)
@@ -81,10 +80,8 @@ def prepare(
         records = shards.finished(output)
         manifest = _manifest(settings, [records[key] for key, _ in plan], missing)
         if not manifest["utterances"]:
-            reasons = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3])
-            raise UserError(
-                f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({reasons or 'none found'})"
-            )
+            why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
+            raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
         if manifest == old:
             say("nothing to do: the data set is up to date")
         else:
@@ -156,8 +153,11 @@ def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: l
 
 
 def _test(utterances: list[dict[str, Any]], share: float, seed: int | None) -> list[int]:
-    """Indices of the test utterances: the last share, as the official code; with a seed those of the lowest hashes, so that
-    a recording keeps its side when others come and go. One at least, where there are two and the share is not 0."""
+    """Indices of the test utterances, at least one of two or more if the share is not 0.
+
+    The last share, as in the official code; with a seed those of the lowest hashes, so that most recordings keep their
+    side when others come and go.
+    """
     n = len(utterances)
     count = min(max(int(share * n), 1 if share > 0 else 0), n - 1)
     if seed is None:

@@ -45,7 +45,7 @@ class Converted:
 
 
 def find(corpus: str, folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
-    """The recordings of a "ljspeech" layout or of any "folder" in their order, and {name, source, reason} of those missing."""
+    """The recordings of a "ljspeech" layout or of any "folder", in order, and {name, source, reason} of the missing."""
     if not folder.is_dir():
         raise UserError(f"--input={folder}: {'not a' if folder.exists() else 'no such'} folder")
     recordings, missing = _ljspeech(folder) if corpus == "ljspeech" else (_folder(folder), [])

@@ -1,7 +1,7 @@
 """Building shards: whole or absent, named by what they hold, so that stopping at any moment costs one shard at most.
 
-A shard is three files: audio-KEY.npy, mel-KEY.npy and, last, .parts/KEY.json, its record. KEY is a hash of the names and
-checksums of its recordings and of all that decides their arrays: a shard with a record is finished and right for ever.
+A shard is three files: audio-KEY.npy, mel-KEY.npy and, last, .parts/KEY.json, its record. KEY is a hash of the
+names and checksums of its recordings and of all that decides their arrays: a shard with a record is finished for good.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ Record = dict[str, Any]  # {kind, audio, mel, frames, entries}
 
 
 def plan(recordings: list[Recording], kind: Kind, limit: int = SHARD_BYTES) -> list[tuple[str, list[Recording]]]:
-    """(key, recordings) of each shard: neighbours in the corpus, of about `limit` bytes of audio by the files' headers."""
+    """(key, recordings) of each shard: neighbours in the corpus, about `limit` bytes of audio by the files' headers."""
     groups: list[list[Recording]] = []
     size = float(limit)
     for recording in recordings:
@@ -122,7 +122,7 @@ def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
 def _write_array(path: Path, array: np.ndarray) -> None:
     with atomic(path) as file:  # not np.save, which reports a full disk without saying so
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+        file.write(array.tobytes())
 
 
 def sweep(output: Path, keys: set[str]) -> None:
@@ -134,7 +134,7 @@ def sweep(output: Path, keys: set[str]) -> None:
 
 
 def in_order(submit: Callable[[A], "Future[B]"], items: Iterable[A], ahead: int) -> Iterator[B]:
-    """Results in the items' order with at most `ahead` of them under way, so that memory does not grow with the corpus."""
+    """Results in the items' order, at most `ahead` of them under way: memory does not grow with the corpus."""
     pending: deque[Future[B]] = deque()
     try:
         for item in items:
@@ -154,6 +154,11 @@ def workers(count: int) -> ProcessPoolExecutor:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        parent.join()
+        os._exit(1)

@@ -1,4 +1,4 @@
-"""What every program shares: flags, one-line errors, exit codes, progress.
+"""What every program shares: flags, one-line errors, exit codes.
 
 Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left
 out, 130 interrupted.
@@ -8,16 +8,14 @@ import errno
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 from absl import app, flags, logging
-from tqdm import tqdm
 
 from fwn.errors import UserError
+from fwn.terminal import progress, say
 
-T = TypeVar("T")
+__all__ = ["progress", "run", "say"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -65,25 +63,3 @@ def _module() -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     return spec.name if spec else os.path.basename(sys.argv[0])
-
-
-def say(message: str) -> None:
-    """A plain line on stdout, at once; above a progress bar where there is one."""
-    tqdm.write(message, file=sys.stdout)
-    sys.stdout.flush()
-
-
-def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:
-    """Yields `items` under a bar with the time left on a terminal; elsewhere a plain line every `every` seconds."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, **bar)
-        return
-    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
-    start = spoken = time.monotonic()
-    for i, item in enumerate(items):
-        yield item
-        now = time.monotonic()
-        if now - spoken >= every:
-            spoken = now
-            rest = f", {(now - start) / (i + 1) * (total - i - 1):.0f} s left" if total else ""
-            say(f"{what}: {i + 1}{f'/{total}' if total else ''}{rest}")

@@ -103,8 +103,8 @@ class Corpus:
         """Raises UserError, showing both contracts, unless the set has the mel contract of `source`."""
         if contract.hash() != self.contract.hash():
             raise UserError(
-                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with {self.contract.title}:"
-                f" prepare it again with the former, into another folder\n{difference(contract, self.contract)}"
+                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with another,"
+                f" {self.contract.title}; prepare it again, into another folder\n{difference(contract, self.contract)}"
             )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import grain
 import numpy as np
 
-from fwn.cli import say
 from fwn.corpus import Corpus
 from fwn.errors import UserError
+from fwn.terminal import say
 
 
 class Crops:

@@ -90,7 +90,8 @@ def report(vocoder: Vocoder, rows: dict[str, Any], markdown: bool = False) -> st
 
     worst = max(row["inverse_error"] for row in likelihood)
     lines = [
-        f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, {len(likelihood)} held-out utterances",
+        f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}",
+        f"{len(likelihood)} held-out utterances",
         line("nats/sample, recordings as stored (16 bit)", "nats_per_sample", 4),
         line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised", 4),
         f"max |x - inverse(forward(x))|: {worst:.1e}",

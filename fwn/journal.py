@@ -10,8 +10,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from fwn.cli import say
 from fwn.mel import MelContract, mel_spectrogram
+from fwn.terminal import say
 
 FILE = "metrics.jsonl"
 

@@ -2,7 +2,7 @@
 
 A vocoder hears nothing but its mels, and two conventions of one shape sound like a broken model. So the prepared data
 set, the checkpoint and the sampler each carry the contract, and a mel of another one is refused (`check_mel`).
-Reading and checking need NumPy only; computing a mel (`mel_spectrogram`, `align`) takes librosa's filters.
+All in NumPy: an accelerator machine may lack librosa.
 """
 
 from __future__ import annotations
@@ -304,18 +304,28 @@ def _window(contract: MelContract) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _bands(contract: MelContract) -> np.ndarray:
-    """Triangular bands [n_mels, 1 + n_fft // 2] float32."""
-    import librosa
+    """Triangular bands float32 [n_mels, 1 + n_fft // 2], those of librosa.filters.mel (a second's import)."""
+    lowest, highest = _to_mel(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
+    edges = _to_hz(np.linspace(lowest, highest, contract.n_mels + 2), contract.filter_scale)[:, None]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    hz = np.linspace(0, contract.sample_rate / 2, 1 + contract.n_fft // 2)
+    bands = np.maximum(0, np.minimum((hz - low) / (centre - low), (high - hz) / (high - centre)))
+    if contract.filter_norm == "slaney":
+        bands *= 2 / (high - low)
+    return bands.astype(np.float32)
 
-    return librosa.filters.mel(
-        sr=contract.sample_rate,
-        n_fft=contract.n_fft,
-        n_mels=contract.n_mels,
-        fmin=contract.fmin,
-        fmax=contract.fmax,
-        htk=contract.filter_scale == "htk",
-        norm="slaney" if contract.filter_norm == "slaney" else None,
-    )
+
+# Slaney's scale (Auditory Toolbox): linear below 1 kHz with 3 mel per 200 Hz, above it 27 mel per factor of 6.4.
+def _to_mel(hz: np.ndarray, scale: str) -> np.ndarray:
+    if scale == "htk":
+        return 2595 * np.log10(1 + hz / 700)
+    return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
+
+
+def _to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595) - 1)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
 
 
 def _compress(mel: np.ndarray, contract: MelContract) -> np.ndarray:

@@ -3,11 +3,12 @@
     python -m fwn.sample --ckpt=runs/base --mel=utterance.npy --output=out
     python -m fwn.sample --ckpt=runs/base --wav=a.wav --wav=b.flac --output=out --temperature=0.8 --plot
 
-A mel is a .npy array, [frames, bands] or [bands, frames], by the model's own mel contract; of a recording it is computed.
+A mel is a .npy array, [frames, bands] or [bands, frames], by the model's own mel contract; a recording's is computed.
 Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each, and prints how much faster than real time it ran.
 """
 
 import glob
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ def files() -> list[Path]:
             raise UserError(f"{pattern}: no file is called so")
         named += [Path(name) for name in found]
     named.sort()
-    for first, second in zip(named, named[1:], strict=False):
+    for first, second in itertools.pairwise(named):
         if first.stem == second.stem:
             raise UserError(f"{first} and {second} would both become {first.stem}.wav; sample them in two runs")
     return named
@@ -103,8 +104,8 @@ def main(args: list[str]) -> None:
     if CONVENTION.value and contract(CONVENTION.value, "--mel_contract").hash() != vocoder.mel.hash():
         other = contract(CONVENTION.value)
         raise UserError(
-            f"--mel_contract={other.title} is not that of {CKPT.value}, {vocoder.mel.title}: make the mels with the latter"
-            f"\n{difference(vocoder.mel, other)}"
+            f"--mel_contract={other.title} is not that of {CKPT.value}, {vocoder.mel.title}: make the mels with the "
+            f"latter\n{difference(vocoder.mel, other)}"
         )
     output.mkdir(parents=True, exist_ok=True)
     cli.say(
@@ -115,8 +116,8 @@ def main(args: list[str]) -> None:
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(
-        f"{len(written)} file(s), {duration:.2f} s of audio in {seconds:.2f} s: {duration / vocoder.run_seconds:.2f} × real "
-        f"time, {duration / seconds:.2f} × with {vocoder.compile_seconds:.1f} s of compilation, reading and writing"
+        f"{len(written)} file(s), {duration:.2f} s of audio: {duration / vocoder.run_seconds:.2f} × real time; "
+        f"{duration / seconds:.2f} × with {vocoder.compile_seconds:.1f} s of compilation, reading and writing"
     )
     for path in written:
         cli.say(f"  {path}")

@@ -124,8 +124,8 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
         file = workdir / f"nonfinite-{step - 1}-process{jax.process_index()}.npz"
         np.savez(file, **stream[step - 1])
         raise UserError(
-            f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} (as many "
-            f"as config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
+            f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} "
+            f"(config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
             "config.optimiser.rate, or look for what is wrong in that batch"
         )
 

@@ -63,7 +63,7 @@ def initial(system: System, config: Any, parallel: Parallel, batch: Any) -> Stat
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes nothing but the counts."""
+    """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
     tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
 
     def step(state: State, frozen: Any, batch: Any, mean: Callable[[Any], Any]) -> tuple[State, dict[str, Array]]:

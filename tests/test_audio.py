@@ -1,0 +1,165 @@
+"""Recordings of every kind come in as mono float32; what is no recording is refused by name; wavs never wrap around."""
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fwn import audio
+from fwn.errors import UserError
+
+
+def tone(samples=22050, rate=22050, hz=440.0, level=0.5):
+    return (level * np.sin(2 * np.pi * hz * np.arange(samples) / rate)).astype(np.float32)
+
+
+FORMATS = [
+    ("wav", "PCM_U8", 2e-2),
+    ("wav", "PCM_16", 4e-5),
+    ("wav", "PCM_24", 3e-7),
+    ("wav", "PCM_32", 1e-7),
+    ("wav", "FLOAT", 0),
+    ("wav", "DOUBLE", 0),
+    ("flac", "PCM_16", 4e-5),
+    ("flac", "PCM_24", 3e-7),
+    ("ogg", "VORBIS", 5e-2),
+    ("mp3", "MPEG_LAYER_III", 5e-2),
+]
+
+
+@pytest.mark.parametrize(("suffix", "subtype", "tolerance"), FORMATS)
+def test_reads_every_format(tmp_path, suffix, subtype, tolerance):
+    path, wav = tmp_path / f"a.{suffix}", tone()
+    soundfile.write(path, wav, 22050, subtype=subtype)
+    heard, notes = audio.read(path, 22050)
+    assert heard.dtype == np.float32
+    assert notes == []
+    assert abs(heard[2000:20000] - wav[2000:20000]).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype"), [(8000, 1, "PCM_16"), (48000, 2, "PCM_24"), (44100, 6, "FLOAT")]
+)
+def test_resamples_and_mixes_down_and_says_so(tmp_path, rate, channels, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([tone(rate, rate)] * channels, axis=1), rate, subtype=subtype)
+    heard, notes = audio.read(path, 22050)
+    assert heard.shape == (22050,)
+    assert abs(heard - tone())[500:-500].max() < 1e-3  # the same tone at the same pitch
+    mixed = [f"mixed {channels} channels down"] if channels > 1 else []
+    assert notes == [*mixed, f"resampled {rate} -> 22050 Hz"]
+
+
+def nan_wav(path):
+    wav = tone()
+    wav[[100, 200, 300]] = np.nan, np.inf, -np.inf
+    soundfile.write(path, wav, 22050, subtype="FLOAT")
+
+
+def cut_flac(path):
+    soundfile.write(path.with_suffix(".flac"), np.random.default_rng(0).uniform(-0.5, 0.5, 50000), 22050)
+    whole = path.with_suffix(".flac").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+REFUSED = [
+    (lambda path: None, "no such file"),
+    (lambda path: path.mkdir(), "a folder, not a recording"),
+    (lambda path: path.symlink_to("/dev/null"), "not a regular file, not a recording"),
+    (lambda path: path.write_text("hello"), "not an audio file that libsndfile can read (Format not recognised)"),
+    (lambda path: path.write_bytes(b""), "not an audio file that libsndfile can read (Format not recognised)"),
+    (lambda path: soundfile.write(path, np.zeros(0), 22050), "holds 0 samples"),
+    (nan_wav, "3 of 22050 samples are NaN or infinite, the first at 100"),
+    (lambda path: soundfile.write(path, np.zeros(22050), 22050), "silent, its peak is 0 (below 0.0001)"),
+    (lambda path: soundfile.write(path, tone(level=6e-5), 22050), "silent, its peak is 6e-05 (below 0.0001)"),
+    (
+        lambda path: soundfile.write(path, tone(samples=1023), 22050),
+        "too short, 1023 samples at 22050 Hz (at least 1024 are needed)",
+    ),
+    (
+        lambda path: soundfile.write(path, tone(samples=2000), 48000),
+        "too short, 919 samples at 22050 Hz (at least 1024 are needed)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_what_is_no_recording_is_refused(tmp_path, make, message):
+    path = tmp_path / "a.wav"
+    make(path)
+    with pytest.raises(UserError) as error:
+        audio.read(path, 22050)
+    assert str(error.value) == f"{path}: {message}"
+
+
+def test_a_truncated_recording_is_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    cut_flac(path)
+    with pytest.raises(UserError, match=rf"^{path}: (damaged|not an audio file)"):
+        audio.read(path, 22050)
+
+
+def test_wavs_saturate_and_never_wrap_around(tmp_path):
+    path = tmp_path / "a.wav"
+    wav = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 1e9, -1e9], np.float32)
+    assert audio.write(path, wav, 22050) == 5
+    steps, rate = soundfile.read(path, dtype="int16")
+    assert rate == 22050
+    np.testing.assert_array_equal(steps, [0, 16384, -16384, 32767, -32768, 32767, -32768, 32767, -32768])
+    info = soundfile.info(path)
+    assert (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
+
+
+def test_16_bits_survive_reading_and_writing(tmp_path):
+    steps = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", steps, 22050)
+    heard, _ = audio.read(tmp_path / "a.wav", 22050)
+    assert audio.write(tmp_path / "b.wav", heard, 22050) == 0
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_audio_that_is_not_finite_is_not_written(tmp_path):
+    wav = tone()
+    wav[7] = np.nan
+    with pytest.raises(UserError, match=r"a.wav: not written, 1 of 22050 samples are NaN or infinite$"):
+        audio.write(tmp_path / "a.wav", wav, 22050)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.wav"
+    audio.write(path, tone(), 22050)
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), audio.atomic(path) as file:  # noqa: PT012
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_nothing_can_be_written_the_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        audio.write(tmp_path / "none" / "a.wav", tone(), 22050)
+    assert error.value.filename == str(tmp_path / "none" / "a.wav")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).returncode:
+        pytest.skip("may not mount a small tmpfs here")
+    yield Path(disk)
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(small_disk):
+    with pytest.raises(OSError, match="No space left") as error:
+        audio.write(small_disk / "a.wav", np.tile(tone(), 5), 22050)
+    assert error.value.errno == errno.ENOSPC
+    assert error.value.filename == str(small_disk / "a.wav")
+    assert list(small_disk.iterdir()) == []

@@ -1,0 +1,243 @@
+"""Mel contracts: the three conventions' golden values, and what is refused with which words."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+
+from fwn import audio
+from fwn.errors import UserError
+from fwn.mel import PRESETS, MelContract, _bands, align, check_mel, contract, difference, mel_spectrogram
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "mel_golden.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files if arrays[name].dtype.kind != "U"}
+
+
+def official(golden, name):
+    return golden["official_mel" if name == "flowavenet" else f"{name}_mel"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_mels_equal_the_official_codes(golden, name):
+    _, mel = align(golden["wav"] / np.float32(32768), PRESETS[name])
+    assert mel.dtype == np.float32
+    np.testing.assert_allclose(mel, official(golden, name), rtol=0, atol=5e-4)
+
+
+def test_alignment_equals_the_official_code(golden):
+    aligned, mel = align(golden["wav"] / np.float32(32768), PRESETS["flowavenet"])
+    np.testing.assert_allclose(aligned, golden["official_audio"], rtol=0, atol=1e-7)
+    assert len(aligned) == 256 * len(mel)
+
+
+@pytest.mark.parametrize("clip", ["LJ001-0015", "LJ001-0051", "LJ001-0063", "LJ001-0072", "LJ001-0079"])
+def test_tacotron2_equals_the_published_waveglow_mels(clip, shared):
+    wav, _ = audio.read(shared / "data" / "ljspeech-mini" / "wavs" / f"{clip}.flac", 22050)
+    published = np.load(shared / "golden" / "nvidia_waveglow_mels" / f"{clip}.npy")
+    np.testing.assert_allclose(mel_spectrogram(wav, PRESETS["tacotron2"]).T, published, rtol=0, atol=5e-4)
+
+
+def test_a_published_waveglow_mel_is_one_of_tacotron2():
+    mel = check_mel(np.load(GOLDEN / "nvidia_waveglow_LJ001-0079.npy"), PRESETS["tacotron2"], "LJ001-0079.npy")
+    assert mel.shape == (381, 80)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_impulse_is_loudest_in_the_frame_that_covers_it(name):
+    for position in (5000, 7777, 20000):
+        wav = np.full(30001, 1e-4, np.float32)
+        wav[position] = 1
+        aligned, mel = align(wav, PRESETS[name])
+        assert len(aligned) == 256 * len(mel)
+        frame = np.argmax(aligned) // 256
+        # A frame hears n_fft samples around its own hop, and centred ones lie half a hop to the left of their samples.
+        assert abs(mel.sum(axis=1).argmax() - frame) <= 1, (position, frame)
+        assert abs(np.argmax(mel.sum(axis=1)) * 256 + (128 if name == "hifigan" else 0) - position) <= 128
+
+
+def test_long_audio_is_transformed_in_blocks_without_seams():
+    wav = np.random.default_rng(0).normal(size=256 * 2500).astype(np.float32) * np.float32(0.1)
+    whole = mel_spectrogram(wav, PRESETS["tacotron2"])
+    part = mel_spectrogram(wav[256 * 1000 :], PRESETS["tacotron2"])
+    np.testing.assert_allclose(whole[1010:1100], part[10:100], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_contract_survives_json_and_its_hash_is_of_the_parameters(name):
+    preset = PRESETS[name]
+    again = MelContract.from_dict(json.loads(json.dumps(preset.to_dict())))
+    assert again == preset == contract(name) == contract(preset.to_dict())
+    assert dataclasses.replace(preset, name="mine").hash() == preset.hash()
+    assert MelContract.from_dict(preset.to_dict() | {"fmin": int(preset.fmin)}).hash() == preset.hash()
+    hashes = {other.hash() for other in PRESETS.values()}
+    assert len(hashes) == len(PRESETS)
+
+
+CHANGES = {
+    "sample_rate": 24000,
+    "n_fft": 2048,
+    "win_length": 800,
+    "hop_length": 300,
+    "n_mels": 100,
+    "fmin": 20.0,
+    "fmax": 7000.0,
+    "power": 1,
+    "power_epsilon": 1e-8,
+    "filter_scale": "htk",
+    "filter_norm": "none",
+    "padding": "same",
+    "floor": 1e-3,
+    "reference_db": 16.0,
+    "min_db": -80.0,
+    "peak": None,
+    "alignment": "start",
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_every_parameter_changes_the_hash_and_the_mel_or_the_alignment(field):
+    preset = PRESETS["flowavenet"]
+    changed = dataclasses.replace(preset, **{field: CHANGES[field]})
+    assert changed.hash() != preset.hash()
+    marked = [line for line in difference(preset, changed).splitlines() if "<- differs" in line]
+    assert [line.split()[0] for line in marked] == [field]
+    wav = np.random.default_rng(0).normal(size=8001).astype(np.float32) * np.float32(0.01)
+    wav[5000:] *= 1e-2
+    before, after = align(wav, preset), align(wav, changed)
+    assert not all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_ln_and_db_are_both_hashed():
+    values = PRESETS["flowavenet"].to_dict() | {"compression": "ln", "reference_db": None, "min_db": None}
+    assert MelContract.from_dict(values).hash() != PRESETS["flowavenet"].hash()
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("norm", ["slaney", "none"])
+@pytest.mark.parametrize(
+    ("rate", "n_fft", "bands", "fmin", "fmax"), [(22050, 1024, 80, 0, 8000), (48000, 2048, 100, 80, 24000)]
+)
+def test_bands_are_those_of_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
+    of = {"sample_rate": rate, "n_fft": n_fft, "n_mels": bands, "fmin": fmin, "fmax": fmax}
+    ours = _bands(dataclasses.replace(PRESETS["tacotron2"], **of, filter_scale=scale, filter_norm=norm))
+    theirs = librosa.filters.mel(
+        sr=rate,
+        n_fft=n_fft,
+        n_mels=bands,
+        fmin=fmin,
+        fmax=fmax,
+        htk=scale == "htk",
+        norm=None if norm == "none" else norm,
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-9)
+
+
+BROKEN = [
+    ({"hop_lenght": 256}, "mel contract: unknown field 'hop_lenght'; did you mean 'hop_length'?"),
+    ({"power": 3}, "mel contract 'flowavenet': power is 3, but must be one of 1, 2"),
+    ({"fmax": 12000}, "mel contract 'flowavenet': fmax is 12000.0, but must be at most half of sample_rate 22050"),
+    ({"n_mels": "80"}, "mel contract: n_mels is '80', but must be int"),
+    ({"n_mels": 80.5}, "mel contract: n_mels is 80.5, but must be int"),
+    ({"floor": 0}, "mel contract 'flowavenet': floor is 0.0, but must be positive"),
+    ({"min_db": None}, "mel contract 'flowavenet': min_db is None, but must be a negative number of decibels"),
+    ({"compression": "ln"}, "mel contract 'flowavenet': reference_db is 20.0, but must be null with compression 'ln'"),
+    ({"padding": "center"}, "mel contract 'flowavenet': padding is 'center', but must be one of centre, same"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN)
+def test_a_contract_that_makes_no_mel_is_refused(change, message):
+    with pytest.raises(UserError) as error:
+        contract(PRESETS["flowavenet"].to_dict() | change)
+    assert str(error.value) == message
+
+
+def test_missing_fields_and_unknown_presets_are_named():
+    values = PRESETS["hifigan"].to_dict()
+    del values["peak"], values["fmin"]
+    with pytest.raises(UserError, match=r"^mine.json: missing fmin, peak \(every field must be given; presets: "):
+        contract(values, "mine.json")
+    with pytest.raises(
+        UserError, match=r"^--mel: no preset is called 'hifi-gan'; did you mean 'hifigan'\? \(presets: "
+    ):
+        contract("hifi-gan", "--mel")
+
+
+def noisy(frames=20, bands=80, low=-9.0, high=1.0):
+    return np.random.default_rng(0).uniform(low, high, (frames, bands)).astype(np.float32)
+
+
+def with_nan():
+    mel = noisy(low=0.0)
+    mel[3, 5] = np.nan
+    mel[7, 1] = np.inf
+    return mel
+
+
+UNIT = "flowavenet (a13bd5d9b250)"
+REFUSED = [
+    (noisy(bands=100), f"m.npy: the mel has the shape [20, 100], but {UNIT} has 80 bands"),
+    (noisy()[0], "m.npy: a mel has the shape [frames, 80] or [80, frames], this has [80]"),
+    (noisy()[None], "m.npy: a mel has the shape [frames, 80] or [80, frames], this has [1, 20, 80]"),
+    (noisy(frames=0), "m.npy: the mel is empty, its shape is [0, 80]"),
+    (
+        noisy(frames=80, low=0.0),
+        "m.npy: 80 frames of 80 bands read both ways; add or drop a frame, to tell the bands from the frames",
+    ),
+    (noisy().astype(np.int16), "m.npy: a mel is an array of float16, float32 or float64, this is int16"),
+    (with_nan(), "m.npy: 2 of 1600 values are NaN or infinite, the first in frame 3, band 5"),
+]
+
+
+@pytest.mark.parametrize(("mel", "message"), REFUSED)
+def test_what_is_no_mel_is_refused(mel, message):
+    with pytest.raises(UserError) as error:
+        check_mel(mel, PRESETS["flowavenet"], "m.npy")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("model", PRESETS)
+@pytest.mark.parametrize("given", PRESETS)
+def test_a_mel_of_another_convention_is_refused_with_both_contracts(golden, model, given):
+    mel = official(golden, given)
+    if PRESETS[model].compression == PRESETS[given].compression:  # the values of tacotron2 and hifigan look alike
+        np.testing.assert_array_equal(check_mel(mel, PRESETS[model], "m.npy"), mel)
+        return
+    with pytest.raises(UserError) as error:
+        check_mel(mel, PRESETS[model], "m.npy")
+    first, _, table = str(error.value).partition("\n")
+    looks = "flowavenet" if given == "flowavenet" else "tacotron2 or hifigan"
+    assert first.startswith(f"m.npy: values {mel.min():.4g} … {mel.max():.4g} are no mel of {PRESETS[model].title}, ")
+    assert first.endswith(f"it looks like {looks}. Make the mel with the convention of the model, {model}")
+    assert PRESETS[model].title in table
+    assert looks.split()[0] in table
+    assert "<- differs" in table
+
+
+def test_mels_are_taken_either_way_up():
+    mel = noisy(low=0.0)
+    for given in (mel, mel.T, mel.astype(np.float64)):
+        checked = check_mel(given, PRESETS["flowavenet"], "m.npy")
+        assert checked.dtype == np.float32
+        np.testing.assert_array_equal(checked, mel)
+    square = noisy(frames=80, low=0.0)
+    np.testing.assert_array_equal(check_mel(square, PRESETS["flowavenet"], "m", bands_last=False), square.T)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_loudest_and_the_quietest_audio_are_within_the_value_range(name):
+    low, high = PRESETS[name].value_range
+    rng = np.random.default_rng(0)
+    sounds = [np.sign(rng.normal(size=8192)), np.sign(np.sin(np.arange(8192) * 0.05)), 1e-4 * np.eye(1, 8192, 4000)[0]]
+    for wav in [*sounds, np.ones(8192)]:
+        _, mel = align(wav.astype(np.float32), PRESETS[name])
+        assert low - 1e-5 <= mel.min() <= mel.max() <= high + 0.05 * (high - low)
+        check_mel(mel, PRESETS[name], "extreme")
