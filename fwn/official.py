@@ -1,7 +1,7 @@
-"""Official weights in this project's architecture: ksw0306/FloWaveNet's state dict -> (FloWaveNet's fields, its parameters).
+"""Official weights in this project's architecture: ksw0306/FloWaveNet's state dict -> FloWaveNet's fields and params.
 
-An importer is a tree with the shape of our parameters whose leaves say from which official tensors each comes, and how. `assemble` does
-the rest, and holds the bookkeeping: every official tensor is used exactly once, every parameter is written exactly once.
+An importer is a tree with the shape of our parameters whose leaves say from which official tensors each comes, and how.
+`assemble` does the rest, and keeps the books: every official tensor is used and every parameter written exactly once.
 """
 
 import math
@@ -22,7 +22,7 @@ Tensors = dict[str, np.ndarray]
 
 
 class Leaf(NamedTuple):
-    """One parameter: the official tensors that it is made of, each changed to our layout and joined along the output channels."""
+    """One parameter: its official tensors, changed to our layout and joined along the output channels."""
 
     keys: tuple[str, ...]
     change: Callable[[np.ndarray], np.ndarray]
@@ -73,10 +73,12 @@ def wavenet(name: str, n_layer: int) -> dict[str, Any]:
 
 
 def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
-    """The weights in a checkpoint, which holds them under "state_dict" or is them, without DataParallel's `module.` prefix."""
-    weights = checkpoint["state_dict"] if "state_dict" in checkpoint else checkpoint
+    """The weights of a checkpoint (`state_dict` in it, or all of it), without DataParallel's prefix `module.`."""
+    weights = checkpoint.get("state_dict", checkpoint)
     if not isinstance(weights, dict) or not weights or not all(isinstance(w, np.ndarray) for w in weights.values()):
-        raise UserError(f"{source}: holds no state dict (a dict of tensors, alone or as `state_dict`); give one of the official code")
+        raise UserError(
+            f"{source}: holds no state dict (tensors by name, alone or as `state_dict`); give a training checkpoint"
+        )
     parallel = all(key.startswith("module.") for key in weights)
     return {key.removeprefix("module.") if parallel else key: w for key, w in weights.items()}
 
@@ -84,7 +86,7 @@ def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
 def assemble(tensors: Tensors, leaves: dict[str, Any], shapes: dict[str, Any], source: str) -> dict[str, Any]:
     """The parameters that a tree of leaves describes, of the official tensors' own dtype.
 
-    shapes: what `model.init` would make. Raises UserError naming what is missing, left over, of a wrong shape, or not finite.
+    shapes: what `model.init` would make. Raises UserError naming what is missing, left over, misshapen or not finite.
     """
     parameters, expected = flatten_dict(leaves, sep="/"), flatten_dict(shapes, sep="/")
     used, held = Counter(key for leaf in parameters.values() for key in leaf.keys), Counter(tensors.keys())
@@ -127,7 +129,9 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
     """
     tensors = state_dict(checkpoint, source)
     if any(key.startswith(("iafs.", "res_blocks.")) for key in tensors):
-        raise UserError(f"{source}: is a ClariNet checkpoint (it has {next(iter(tensors))}); only FloWaveNet is converted")
+        raise UserError(
+            f"{source}: is a ClariNet checkpoint (it has {next(iter(tensors))}); only FloWaveNet is converted"
+        )
 
     def shape(key: str) -> tuple[int, ...]:
         refuse(source, "lacks", [] if key in tensors else [key])
@@ -159,7 +163,9 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
     for i in range(len(fields["upsample_strides"])):
         leaves["upsample"][f"stage_{i}"] = conv(f"upsample_conv.{2 * i}", change=stretch_kernel)
     for i in range(n_block):
-        block = leaves[f"block_{i}"] = {"prior": {"net": wavenet(f"blocks.{i}.prior", fields["prior_layer"])}} if i in priors else {}
+        block = leaves[f"block_{i}"] = {}
+        if i in priors:
+            block["prior"] = {"net": wavenet(f"blocks.{i}.prior", fields["prior_layer"])}
         for j in range(fields["n_flow"]):
             flow = f"blocks.{i}.flows.{j}"
             norm = {name: Leaf((f"{flow}.actnorm.{name}",), flat) for name in ("loc", "scale")}

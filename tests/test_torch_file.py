@@ -1,7 +1,8 @@
-"""Files that PyTorch 2.13 wrote in its two formats (tests/golden/torch_{zip,legacy}.pth, of one dict) and damaged or hostile ones."""
+"""Files that PyTorch 2.13 wrote in its two formats (golden/torch_{zip,legacy}.pth), and damaged and hostile ones."""
 
+import contextlib
+import os
 import pickle
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_cut_off(form, tmp_path):
     path = tmp_path / "cut.pth"
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match="cut.pth: (not a PyTorch checkpoint|damaged or cut off)"):
+        with pytest.raises(UserError, match=r"cut.pth: (not a PyTorch checkpoint|damaged or cut off|refers to)"):
             torch_file.read(path)
 
 
@@ -61,12 +62,12 @@ def test_damaged(form, tmp_path):
     path = tmp_path / "damaged.pth"
     rng = np.random.default_rng(0)
     outcomes = set()
-    for at, value in zip(rng.integers(len(whole), size=500), rng.integers(1, 256, size=500), strict=True):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ int(value)]) + whole[at + 1 :])
+    for at, flip in zip(rng.integers(len(whole), size=500), rng.integers(1, 256, size=500), strict=True):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ int(flip)]) + whole[at + 1 :])
         with contextlib.suppress(UserError):
             outcomes.add("refused")
-            saved = torch_file.read(path)
-            np.concatenate([np.ravel(w) for w in tensors_in(saved)])  # touches every element
+            for value in torch_file.read(path).get("state_dict", {}).values():
+                np.array(value)  # touches every element
             outcomes.add("read")
     assert outcomes == {"refused", "read"}
 
@@ -85,9 +86,9 @@ class Call:
 @pytest.mark.parametrize(
     ("hostile", "named"),
     [
-        (Call(subprocess.check_call, ["touch", "executed"]), "subprocess.check_call"),
-        (Call(eval, "open('executed', 'w')"), "builtins.eval"),
-        (Call(getattr, {}, "keys"), "builtins.getattr"),
+        (Call(os.system, "touch executed"), "posix.system"),
+        (Call(eval, "open('executed', 'w')"), "__builtin__.eval"),
+        (Call(getattr, {}, "keys"), "__builtin__.getattr"),
         (np.zeros(3), "numpy"),
         (Path("x"), "pathlib"),
     ],
@@ -135,7 +136,7 @@ def test_no_checkpoint(tmp_path):
         (tmp_path / "none.pth", "no such file"),
         (tmp_path, "is a folder"),
         (text, r"not a PyTorch checkpoint \(it begins with b'<html>40'\)"),
-        (other, "it has no data.pkl"),
+        (other, "a zip file without PyTorch's data.pkl"),
     ]:
         with pytest.raises(UserError, match=said):
             torch_file.read(path)
