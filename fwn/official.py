@@ -1,0 +1,181 @@
+"""Official weights in this project's architecture: ksw0306/FloWaveNet's state dict -> FloWaveNet's fields and params.
+
+An importer is a tree with the shape of our parameters whose leaves say from which official tensors each comes, and how.
+`assemble` does the rest, and keeps the books: every official tensor is used and every parameter written exactly once.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from fwn.errors import UserError
+from fwn.models.flowavenet import FloWaveNet
+
+Tensors = dict[str, np.ndarray]
+
+
+class Leaf(NamedTuple):
+    """One parameter: its official tensors, changed to our layout and joined along the output channels."""
+
+    keys: tuple[str, ...]
+    change: Callable[[np.ndarray], np.ndarray]
+
+
+def flat(w: np.ndarray) -> np.ndarray:
+    """[1, C, 1], [C, 1, 1] or [C] -> [C]."""
+    return w.reshape(-1)
+
+
+def kernel(w: np.ndarray) -> np.ndarray:
+    """Conv1d's [C_out, C_in, K] -> [K, C_in, C_out]."""
+    return w.T
+
+
+def stretch_kernel(w: np.ndarray) -> np.ndarray:
+    """ConvTranspose2d's [1, 1, mel, time] -> [mel, time, 1]."""
+    return np.squeeze(w)[..., None]
+
+
+def conv(*names: str, change: Callable[[np.ndarray], np.ndarray] = kernel) -> dict[str, Leaf]:
+    """One weight-normalised `Conv`, of one official convolution or of several side by side."""
+
+    def leaf(kind: str, change: Callable[[np.ndarray], np.ndarray]) -> Leaf:
+        return Leaf(tuple(f"{name}.{kind}" for name in names), change)
+
+    return {"kernel": leaf("weight_v", change), "scale": leaf("weight_g", flat), "bias": leaf("bias", flat)}
+
+
+def wavenet(name: str, n_layer: int) -> dict[str, Any]:
+    """The `WaveNet` of a coupling or a prior (official code: modules.py, Wavenet and ResBlock)."""
+    net: dict[str, Any] = {
+        "front": conv(f"{name}.front_conv.0.conv"),
+        "final": conv(f"{name}.final_conv.1.conv"),
+        "out": {
+            "kernel": Leaf((f"{name}.final_conv.3.conv.weight",), kernel),
+            "bias": Leaf((f"{name}.final_conv.3.conv.bias",), flat),
+            "log_scale": Leaf((f"{name}.final_conv.3.scale",), flat),
+        },
+    }
+    for n in range(n_layer):
+        layer = f"{name}.res_blocks.{n}"
+        net[f"dilated_{n}"] = conv(f"{layer}.filter_conv.conv", f"{layer}.gate_conv.conv")
+        net[f"condition_{n}"] = conv(f"{layer}.filter_conv_c", f"{layer}.gate_conv_c")
+        net[f"residual_{n}"] = conv(f"{layer}.res_conv")
+        net[f"skip_{n}"] = conv(f"{layer}.skip_conv")
+    return net
+
+
+def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
+    """The weights of a checkpoint (`state_dict` in it, or all of it), without DataParallel's prefix `module.`."""
+    weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, dict) or not weights or not all(isinstance(w, np.ndarray) for w in weights.values()):
+        raise UserError(
+            f"{source}: holds no state dict (tensors by name, alone or as `state_dict`); give a training checkpoint"
+        )
+    parallel = all(key.startswith("module.") for key in weights)
+    return {key.removeprefix("module.") if parallel else key: w for key, w in weights.items()}
+
+
+def assemble(tensors: Tensors, leaves: dict[str, Any], shapes: dict[str, Any], source: str) -> dict[str, Any]:
+    """The parameters that a tree of leaves describes, of the official tensors' own dtype.
+
+    shapes: what `model.init` would make. Raises UserError naming what is missing, left over, misshapen or not finite.
+    """
+    parameters, expected = flatten_dict(leaves, sep="/"), flatten_dict(shapes, sep="/")
+    used, held = Counter(key for leaf in parameters.values() for key in leaf.keys), Counter(tensors.keys())
+    refuse(source, "lacks", sorted(used - held))
+    refuse(source, "has, beyond what the architecture of its first block uses,", sorted(held - used))
+    refuse(source, "and this program disagree about the parameters", sorted(parameters.keys() ^ expected.keys()))
+    made, wrong, not_finite = {}, [], []
+    for name, leaf in parameters.items():
+        *rest, features = expected[name].shape
+        parts = [leaf.change(tensors[key]) for key in leaf.keys]
+        fits = [part.shape == (*rest, features // len(parts)) for part in parts]
+        wrong += [f"{key} {[*tensors[key].shape]}" for key, fit in zip(leaf.keys, fits, strict=True) if not fit]
+        if all(fits):
+            not_finite += [key for key in leaf.keys if not np.isfinite(tensors[key]).all()]
+            made[name] = np.concatenate(parts, axis=-1)
+    refuse(source, "does not fit the architecture of its first block in the shapes of", wrong)
+    refuse(source, "has NaN or infinity in", not_finite)
+    return unflatten_dict(made, sep="/")
+
+
+def refuse(source: str, what: str, keys: list[str]) -> None:
+    """Raises a UserError that names the keys, unless there are none."""
+    if keys:
+        more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+        raise UserError(f"{source}: not a FloWaveNet that can be converted: it {what} {', '.join(keys[:4])}{more}")
+
+
+class Official(NamedTuple):
+    """FloWaveNet(**fields) computes, with `params`, what the official model did, from mels with n_mels bands."""
+
+    fields: dict[str, Any]
+    params: dict[str, Any]
+    n_mels: int
+
+
+def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
+    """A checkpoint of ksw0306/FloWaveNet (or its state dict alone), the architecture inferred from keys and shapes.
+
+    source: the file's name, for errors. Raises UserError where anything does not fit.
+    """
+    tensors = state_dict(checkpoint, source)
+    if any(key.startswith(("iafs.", "res_blocks.")) for key in tensors):
+        raise UserError(
+            f"{source}: is a ClariNet checkpoint (it has {next(iter(tensors))}); only FloWaveNet is converted"
+        )
+
+    def shape(key: str) -> tuple[int, ...]:
+        refuse(source, "lacks", [] if key in tensors else [key])
+        return tensors[key].shape
+
+    def count(name: str) -> int:
+        return len({m[1] for key in tensors if (m := re.match(rf"{re.escape(name)}\.(\d+)\.", key))})
+
+    net = "blocks.0.flows.0.coupling.net"
+    n_block = count("blocks")
+    priors = [i for i in range(n_block) if any(key.startswith(f"blocks.{i}.prior.") for key in tensors)]
+    fields: dict[str, Any] = {
+        "n_block": n_block,
+        "n_flow": count("blocks.0.flows"),
+        "n_layer": count(f"{net}.res_blocks"),
+        "channels": shape(f"{net}.front_conv.0.conv.weight_v")[0],
+        "block_per_split": priors[0] + 1 if priors else n_block,
+        "upsample_strides": tuple(
+            shape(f"upsample_conv.{2 * i}.weight_v")[-1] // 2 for i in range(count("upsample_conv"))
+        ),
+    }
+    if priors:
+        prior = f"blocks.{priors[0]}.prior"
+        fields["prior_layer"] = count(f"{prior}.res_blocks")
+        fields["prior_channels"] = shape(f"{prior}.front_conv.0.conv.weight_v")[0]
+    n_mels = shape(f"{net}.res_blocks.0.filter_conv_c.weight_v")[1]  # the first half of twice as many
+
+    leaves: dict[str, Any] = {"upsample": {}}
+    for i in range(len(fields["upsample_strides"])):
+        leaves["upsample"][f"stage_{i}"] = conv(f"upsample_conv.{2 * i}", change=stretch_kernel)
+    for i in range(n_block):
+        block = leaves[f"block_{i}"] = {}
+        if i in priors:
+            block["prior"] = {"net": wavenet(f"blocks.{i}.prior", fields["prior_layer"])}
+        for j in range(fields["n_flow"]):
+            flow = f"blocks.{i}.flows.{j}"
+            norm = {name: Leaf((f"{flow}.actnorm.{name}",), flat) for name in ("loc", "scale")}
+            block[f"flow_{j}"] = {"actnorm": norm, "net": wavenet(f"{flow}.coupling.net", fields["n_layer"])}
+    shapes = parameter_shapes(FloWaveNet(**fields), n_mels)
+    return Official(fields, assemble(tensors, leaves, shapes, source), n_mels)
+
+
+def parameter_shapes(model: FloWaveNet, n_mels: int) -> dict[str, Any]:
+    """The parameters that `model.init` would make, as shapes, without computing any."""
+    frames = 2**model.n_block
+    x, mel = jnp.zeros((1, frames * math.prod(model.upsample_strides), 1)), jnp.zeros((1, frames, n_mels))
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), x, mel, method="forward"))["params"]

@@ -1,0 +1,260 @@
+"""One harness for every bijector, from a one-line actnorm to the whole model: two directions, one Jacobian, one table."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from fwn.bijectors import (
+    Bijector,
+    actnorm,
+    chain,
+    change_order,
+    change_order_of_c,
+    coupling,
+    on_first_half,
+    squeeze,
+    unsqueeze,
+)
+from fwn.models.flowavenet import Block, Flow, FloWaveNet, Prior, bound
+from fwn.nn.conv import draw, fold_weight_norm
+from fwn.nn.wavenet import WaveNet
+
+STRIDES = (2, 4)
+NET = partial(WaveNet, channels=5)
+TINY = partial(FloWaveNet, n_block=3, n_flow=2, channels=5, prior_channels=4, upsample_strides=STRIDES)
+MODELS = {
+    "split after 2 of 3": TINY(block_per_split=2),
+    "split after every block": TINY(block_per_split=1, prior_layer=1),
+    "no split": TINY(block_per_split=8, n_layer=3),
+    "odd number of flows": TINY(block_per_split=1, n_block=2, n_flow=3),
+    "causal": TINY(block_per_split=2, causal=True),
+    "bounded scale": TINY(block_per_split=2, s_max=0.5),
+}
+
+# The tests' programs run once: half the time to compile them is worth more than their speed.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def net(x_a, c):
+    """(log_s, t) for a coupling: any smooth function of both, without Flax."""
+    return jnp.tanh(x_a - c[..., :2]), jnp.sin(2 * x_a) + c[..., 1:3] ** 2
+
+
+def bounded_net(x_a, c):
+    log_s, t = net(x_a, c)
+    return bound(3 * log_s, 0.5), t
+
+
+LOC, SCALE = normal(1, 4), np.array([-2.0, 0.5, 1.5, -0.3])
+
+
+class Case(NamedTuple):
+    """A bijector (or a module, which gets random parameters) and the shapes [T, C] of its x and its c."""
+
+    bijector: Any
+    x: tuple[int, int] = (8, 4)
+    c: tuple[int, int] = (8, 6)
+    mask: Any = None  # [2, time or frames, 1]
+    real: int | None = None  # of both examples, in samples
+
+
+MASK = np.broadcast_to(np.arange(4)[:, None] < 3, (2, 4, 1))
+WHOLE = {"x": (32, 1), "c": (4, 6)}
+CASES = {
+    "actnorm": Case(actnorm(LOC, SCALE)),
+    "coupling": Case(coupling(net)),
+    "coupling, bounded scale": Case(coupling(bounded_net)),
+    "change order": Case(change_order),
+    "change order of c": Case(change_order_of_c),
+    "squeeze": Case(squeeze),
+    "unsqueeze": Case(unsqueeze),
+    "on first half": Case(on_first_half(chain(actnorm(LOC[:2], SCALE[:2]), change_order))),
+    "chain": Case(
+        chain(squeeze, change_order, unsqueeze, actnorm(LOC, SCALE), coupling(net), change_order, coupling(net))
+    ),
+    "Flow": Case(Flow(NET)),
+    "Flow, bounded scale": Case(Flow(NET, s_max=0.5)),
+    "Prior": Case(Prior(NET)),
+    "Block": Case(Block(2, NET), (8, 2)),
+    "Block with prior": Case(Block(1, NET, prior=partial(NET, n_layer=1)), (8, 2)),
+    **{f"FloWaveNet, {name}": Case(model, **WHOLE) for name, model in MODELS.items()},
+    "FloWaveNet, masked": Case(MODELS["split after 2 of 3"], **WHOLE, mask=MASK, real=24),
+}
+
+
+def random_params(module: Any, x: Any, c: Any, seed: int = 0) -> Any:
+    """Parameters away from every initial value, where couplings are identities: scales of both signs, nothing zero."""
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, c, method="forward"))["params"]
+    rng = np.random.default_rng(seed)
+    params = {}
+    for path, leaf in flatten_dict(shapes).items():
+        value = rng.normal(size=leaf.shape)
+        if path[-1] == "kernel":
+            value /= np.sqrt(np.prod(leaf.shape[:-1]))
+        elif path[-1] == "scale":  # of an actnorm, or a weight norm's gain
+            value = np.sign(value) * np.exp(0.3 * value)
+        else:
+            value *= 0.2
+        params[path] = value.astype(x.dtype)
+    return unflatten_dict(params)
+
+
+def pair(bijector: Any, params: Any, mask: Any = None) -> Bijector:
+    """A bijector itself, or a module with its parameters as one."""
+    if isinstance(bijector, Bijector):
+        return bijector
+    apply = partial(bijector.apply, {"params": params}, mask=mask)
+    return Bijector(partial(apply, method="forward"), partial(apply, method="inverse"))
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-9), ("float32", 1e-4)])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_bijector(case, dtype, close):
+    """Inverse both ways, logdet = log|det Jacobian|, jit = eager."""
+    with jax.enable_x64(dtype == "float64"):
+        x, c, noise = (normal(i, 2, *shape).astype(dtype) for i, shape in enumerate((case.x, case.c, case.x)))
+        params = None if isinstance(case.bijector, Bijector) else random_params(case.bijector, x, c)
+
+        @jit
+        def check(params, x, c, noise):
+            b = pair(case.bijector, params, case.mask)
+            z, c_z, logdet = b.forward(x, c)
+            noise = noise.reshape(z.shape)
+            there = b.inverse(noise, c_z)
+            jacobian = jax.jacfwd(lambda x: b.forward(x, c)[0].reshape(len(x), -1)[:, : case.real])(x)
+            jacobian = jnp.stack([jacobian[i, :, i].reshape(len(jacobian[i]), -1)[:, : case.real] for i in range(2)])
+            return z, logdet, b.inverse(z, c_z), (noise, *b.forward(*there)[:2]), jacobian
+
+        z, logdet, back, (noise, again, c_again), jacobian = check(params, x, c, noise)
+        eager = pair(case.bijector, params, case.mask).forward(x, c)
+        assert z.dtype == logdet.dtype == back[0].dtype == dtype
+        assert logdet.shape == (2,)
+        for found, expected in [
+            (back[0], x),
+            (back[1], c),
+            (again, noise),
+            (c_again, eager[1]),
+            (z, eager[0]),
+            (logdet, eager[2]),
+            (logdet, np.linalg.slogdet(np.asarray(jacobian))[1]),
+        ]:
+            np.testing.assert_allclose(found, expected, rtol=close, atol=close)
+
+
+def test_actnorm_is_initialised_from_data():
+    """On the batch that initialises it, what leaves every actnorm has mean 0 and standard deviation 1 per channel."""
+    model = MODELS["split after every block"]
+    x, c = (3 * normal(0, 2, 64, 1) + 1).astype("float32"), normal(1, 2, 8, 6).astype("float32")
+    variables = jit(partial(model.init, method="forward"))(jax.random.key(0), x, c)
+    # Couplings are identities at the start: a flow's output is its actnorm's, in another order.
+    _, state = model.apply(
+        variables,
+        x,
+        c,
+        method="forward",
+        mutable=["intermediates"],
+        capture_intermediates=lambda module, method: isinstance(module, Flow) and method == "forward",
+    )
+    outputs = [value[0][0] for value in flatten_dict(state["intermediates"]).values()]
+    assert len(outputs) == model.n_block * model.n_flow
+    for z in outputs:
+        np.testing.assert_allclose(np.mean(z, (0, 1)), 0, atol=1e-5)
+        np.testing.assert_allclose(np.std(z, (0, 1), ddof=1), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-11), ("float32", 1e-5)])
+@pytest.mark.parametrize("name", ["split after every block", "odd number of flows", "causal"])
+def test_padding_changes_nothing(name, dtype, close):
+    """Two lengths in one batch, large values in the padding: each example as if it were alone."""
+    model, frames = MODELS[name], (6, 4)
+    with jax.enable_x64(dtype == "float64"):
+        x, c, noise = (1e3 * normal(i, 2, *shape).astype(dtype) for i, shape in enumerate([(64, 1), (8, 6), (64, 1)]))
+        params = random_params(model, x, c)
+        mask = np.arange(8)[:, None] < np.array(frames)[:, None, None]
+        samples = [8 * f for f in frames]
+        for i, (f, t) in enumerate(zip(frames, samples, strict=True)):
+            x[i, :t], c[i, :f], noise[i, :t] = x[i, :t] / 1e3, c[i, :f] / 1e3, noise[i, :t] / 1e3
+
+        @jit
+        def both(params, x, c, noise, mask=None):
+            b = pair(model, params, mask)
+            z, _, logdet = b.forward(x, c)
+            return z, b.inverse(noise, c)[0], logdet
+
+        padded = both(params, x, c, noise, mask)
+        for i, (f, t) in enumerate(zip(frames, samples, strict=True)):
+            alone = both(params, x[i : i + 1, :t], c[i : i + 1, :f], noise[i : i + 1, :t])
+            for found, expected in zip((padded[0][i, :t], padded[1][i, :t], padded[2][i]), alone, strict=True):
+                np.testing.assert_allclose(found, expected[0], rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_causality(x64, causal):
+    """A causal net's Jacobian is zero above the diagonal, in x and in c; a causal model's in steps of its deepest level."""
+    x, c = normal(0, 1, 12, 2), normal(1, 1, 12, 3)
+    wavenet = WaveNet(features=2, channels=5, causal=causal)
+    shapes = jax.eval_shape(lambda: wavenet.init(jax.random.key(0), x, c))["params"]
+    params = jax.tree.map(lambda leaf: normal(2, *leaf.shape), shapes)
+    for argument in (0, 1):
+        jacobian = jit(jax.jacfwd(lambda *args: wavenet.apply({"params": params}, *args)[0], argument))(x, c)
+        reach = np.abs(jacobian).sum((1, 2, 4))  # [time out, time in]
+        assert np.all(np.diag(reach) > 0)
+        assert np.all(np.triu(reach, 1) == 0) if causal or argument == 1 else np.any(np.triu(reach, 1) > 0)
+
+    model = TINY(block_per_split=2, causal=causal)
+    x, mel = normal(0, 1, 32, 1), normal(1, 1, 4, 6)
+    params = random_params(model, x, mel)
+    jacobian = jit(jax.jacfwd(lambda x: pair(model, params).forward(x, mel)[0][0, :, 0]))(x)[:, 0, :, 0]
+    reach = np.abs(jacobian).reshape(4, 8, 4, 8).sum((1, 3))
+    assert np.all(np.triu(reach, 1) == 0) if causal else np.any(np.triu(reach, 1) > 0)
+
+
+def test_weight_norm_folded(x64):
+    x, c = normal(0, 2, 32, 1), normal(1, 2, 4, 6)
+    model = MODELS["split after 2 of 3"]
+    params = random_params(model, x, c)
+    folded = fold_weight_norm(params)
+    assert all(path[-2] == "actnorm" for path in flatten_dict(folded) if path[-1] == "scale")
+    forward = jit(lambda model, params: pair(model, params).forward(x, c), static_argnums=0)
+    expected = forward(model, params)
+    found = forward(model.clone(weight_norm=False), folded)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), found, expected)
+
+
+def test_draw():
+    """Every convolution, as `init` draws it: uniform in ±1/√fan_in, the gain equal to the norm; and nothing else."""
+    model = TINY(block_per_split=1, n_block=2, channels=16)
+    x, c = np.zeros((1, 32, 1), "float32"), np.zeros((1, 4, 6), "float32")
+    initial = jit(partial(model.init, method="forward"))(jax.random.key(0), x, c)["params"]
+    shapes = jax.eval_shape(lambda: initial)
+    drawn = flatten_dict(draw(shapes, np.random.default_rng(0)))
+    initial = flatten_dict(initial)
+    assert drawn.keys() == {path for path in initial if not {"actnorm", "out"} & set(path)}
+    for params in (drawn, initial):
+        spread = []
+        for path in drawn:
+            value, kernel = params[path], np.asarray(params[(*path[:-1], "kernel")])
+            assert (value.shape, value.dtype) == (initial[path].shape, "float32")
+            if path[-1] == "scale":
+                np.testing.assert_allclose(value, np.sqrt((kernel**2).sum(tuple(range(kernel.ndim - 1)))), rtol=1e-6)
+            else:
+                spread.append(np.ravel(value) * np.sqrt(kernel[..., 0].size))
+        spread = np.concatenate(spread)
+        assert np.abs(spread).max() <= 1 + 1e-6
+        np.testing.assert_allclose([spread.mean(), spread.std()], [0, 1 / np.sqrt(3)], atol=0.02)
+
+
+def test_the_papers_size():
+    """As many parameters as the official model, gains of weight norm included."""
+    x, c = np.zeros((1, 512, 1), "float32"), np.zeros((1, 2, 80), "float32")
+    shapes = jax.eval_shape(lambda: FloWaveNet().init(jax.random.key(0), x, c, method="forward"))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 182_644_788

@@ -1,0 +1,109 @@
+"""Converted official weights compute what the official code computed (golden values: float64, by that code)."""
+
+import ast
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from fwn import official, torch_file
+from fwn.densities import normal_log_prob
+from fwn.errors import UserError
+from fwn.models.flowavenet import FloWaveNet
+from fwn.nn.upsample import Upsample
+
+GOLDEN = Path(__file__).parent / "golden"
+CHECKPOINT = GOLDEN / "flowavenet_tiny.pth"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "flowavenet_tiny.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture
+def checkpoint() -> dict:
+    return torch_file.read(CHECKPOINT)
+
+
+def test_architecture(golden, checkpoint):
+    fields, params, n_mels = official.flowavenet(checkpoint, "tiny")
+    config = ast.literal_eval(str(golden["config"]))
+    width = config.pop("filter_size")
+    assert config.pop("cin_channels") == n_mels
+    config |= {"channels": width, "prior_channels": width, "prior_layer": 2, "upsample_strides": (16, 16)}
+    assert fields == config
+    assert sum(w.size for w in jax.tree.leaves(params)) == sum(w.size for w in checkpoint["state_dict"].values())
+
+
+@pytest.mark.parametrize(("dtype", "likelihood", "audio"), [("float64", 1e-9, 1e-8), ("float32", 1e-5, 1e-3)])
+def test_golden(golden, checkpoint, dtype, likelihood, audio):
+    fields, params, _ = official.flowavenet(checkpoint, "tiny")
+    model = FloWaveNet(**fields)
+    with jax.enable_x64(dtype == "float64"):
+        params = jax.tree.map(lambda w: w.astype(dtype), params)
+        x, c, z = (golden[name].swapaxes(1, 2).astype(dtype) for name in ("x", "c", "z"))
+
+        def run(method, *args):
+            return jax.jit(lambda p, *a: model.apply({"params": p}, *a, method=method))(params, *args)
+
+        noise, _, logdet = run("forward", x, c)
+        ours = (normal_log_prob(noise).sum() + logdet.sum()) / x.size
+        assert ours.dtype == dtype
+        assert abs(ours - (golden["log_p"] + golden["logdet"])) < likelihood
+        for name, temperature in (("reverse", 1.0), ("reverse_t08", 0.8)):
+            expected = golden[name].swapaxes(1, 2)
+            sample, _ = run("inverse", (temperature * z).astype(dtype), c)
+            assert np.abs(sample - expected).max() < audio * np.abs(expected).max()
+        upsampled = Upsample(model.upsample_strides).apply({"params": params["upsample"]}, c)
+        expected = golden["upsampled"].swapaxes(1, 2)
+        assert np.abs(upsampled[..., : expected.shape[-1]] - expected).max() < likelihood
+
+
+def test_forms(checkpoint):
+    """The state dict alone, and DataParallel's prefix, are the same weights."""
+    weights = checkpoint["state_dict"]
+    expected = official.flowavenet(checkpoint, "tiny")
+    for form in (weights, {"state_dict": {f"module.{key}": w for key, w in weights.items()}}):
+        found = official.flowavenet(form, "tiny")
+        assert found.fields == expected.fields
+        jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+
+
+NET = "blocks.1.flows.0.coupling.net"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({f"{NET}.front_conv.0.conv.bias": None}, f"it lacks {NET}.front_conv.0.conv.bias"),
+        ({"blocks.0.flows.0.coupling.net.front_conv.0.conv.weight_v": None}, "it lacks blocks.0.flows.0"),
+        ({"blocks.0.flows.0.coupling.net.odd": np.zeros(3)}, "uses, blocks.0.flows.0.coupling.net.odd"),
+        ({f"{NET}.res_blocks.2.skip_conv.bias": np.zeros(8)}, f"uses, {NET}.res_blocks.2.skip_conv.bias"),
+        ({f"{NET}.front_conv.0.conv.bias": np.zeros(9)}, rf"shapes of {NET}.front_conv.0.conv.bias \[9\]"),
+        ({f"{NET}.final_conv.3.conv.weight": np.zeros((2, 8))}, rf"shapes of {NET}.final_conv.3.conv.weight \[2, 8\]"),
+        ({"upsample_conv.2.weight_v": np.zeros((1, 1, 5, 32))}, r"shapes of upsample_conv.2.weight_v \[1, 1, 5, 32\]"),
+        ({f"{NET}.front_conv.0.conv.bias": np.full(8, np.nan)}, f"NaN or infinity in {NET}.front_conv.0.conv.bias"),
+    ],
+)
+def test_refused(checkpoint, changes, said):
+    weights = {key: w for key, w in (checkpoint["state_dict"] | changes).items() if w is not None}
+    with pytest.raises(UserError, match=f"^tiny.pth: .*{said}"):
+        official.flowavenet(weights, "tiny.pth")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ({"global_step": 3}, "holds no state dict"),
+        ({"state_dict": {}}, "holds no state dict"),
+        ({"encoder.weight": np.zeros(3)}, "lacks blocks.0"),
+        ({"iafs.0.front_conv.0.conv.bias": np.zeros(3)}, "a ClariNet checkpoint"),
+        ({"state_dict": {"module.res_blocks.0.res_conv.bias": np.zeros(3)}}, "a ClariNet checkpoint"),
+    ],
+)
+def test_something_else(checkpoint, said):
+    with pytest.raises(UserError, match=f"^other.pth: .*{said}"):
+        official.flowavenet(checkpoint, "other.pth")

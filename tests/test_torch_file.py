@@ -1,0 +1,142 @@
+"""Files that PyTorch 2.13 wrote in its two formats (golden/torch_{zip,legacy}.pth), and damaged and hostile ones."""
+
+import contextlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from fwn import torch_file
+from fwn.errors import UserError
+
+GOLDEN = Path(__file__).parent / "golden"
+FORMATS = ("zip", "legacy")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_tensors(form):
+    saved = torch_file.read(GOLDEN / f"torch_{form}.pth")
+    a = np.arange(24, dtype=np.float32).reshape(4, 6)
+    expected = {
+        "float": a,
+        "transposed": a.T,
+        "slice": a[1:3, ::2],
+        "expanded": np.float32([[0, 1, 2]] * 2),
+        "double": np.linspace(0, 1, 3),
+        "half": np.float16([1.5, -2]),
+        "bfloat16": np.asarray([1.5, -2], ml_dtypes.bfloat16),
+        "long": np.int64([[2**40]]),
+        "bool": np.array([True, False]),
+        "scalar": np.float32(7),
+        "empty": np.zeros((0, 3), np.float32),
+        "parameter": np.float32([3]),
+    }
+    tensors = saved.pop("state_dict")
+    assert list(tensors) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(tensors[name], value, strict=True)
+        assert not tensors[name].flags.writeable
+    groups = [{"lr": 1e-3, "betas": (0.9, 0.999), "amsgrad": False, "params": [0, 1]}]
+    assert saved == {"optimizer": {"param_groups": groups}, "global_step": 700_000, "shape": (4, 6), "none": None}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_cut_off(form, tmp_path):
+    """However much is missing at the end, it is said; nothing half read comes back."""
+    whole = (GOLDEN / f"torch_{form}.pth").read_bytes()
+    path = tmp_path / "cut.pth"
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"cut.pth: (not a PyTorch checkpoint|damaged or cut off|refers to)"):
+            torch_file.read(path)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged(form, tmp_path):
+    """With any byte changed the file is either read or refused, and a tensor never reaches outside its storage."""
+    whole = (GOLDEN / f"torch_{form}.pth").read_bytes()
+    path = tmp_path / "damaged.pth"
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for at, flip in zip(rng.integers(len(whole), size=500), rng.integers(1, 256, size=500), strict=True):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ int(flip)]) + whole[at + 1 :])
+        with contextlib.suppress(UserError):
+            outcomes.add("refused")
+            for value in torch_file.read(path).get("state_dict", {}).values():
+                np.array(value)  # touches every element
+            outcomes.add("read")
+    assert outcomes == {"refused", "read"}
+
+
+class Call:
+    """Unpickles into a call of a function."""
+
+    def __init__(self, function, *args):
+        self.parts = function, args
+
+    def __reduce__(self):
+        return self.parts
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("hostile", "named"),
+    [
+        (Call(os.system, "touch executed"), "posix.system"),
+        (Call(eval, "open('executed', 'w')"), "__builtin__.eval"),
+        (Call(getattr, {}, "keys"), "__builtin__.getattr"),
+        (np.zeros(3), "numpy"),
+        (Path("x"), "pathlib"),
+    ],
+)
+def test_nothing_is_executed(form, hostile, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.pth"
+    write(path, form, {"state_dict": hostile})
+    with pytest.raises(UserError, match=rf"hostile.pth: refers to {named}.*nothing else is read"):
+        torch_file.read(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["hostile.pth"]
+
+
+def write(path: Path, form: str, saved: object, machine: dict | None = None) -> None:
+    """A checkpoint without tensors, as PyTorch lays it out."""
+    machine = machine or {"little_endian": True}
+    if form == "legacy":
+        parts = (0x1950A86A20F9469CFC6C, 1001, machine, saved, [])
+        path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in parts))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps(saved, protocol=2))
+            archive.writestr("archive/byteorder", "little" if machine["little_endian"] else "big")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_content(form, tmp_path):
+    path = tmp_path / "x.pth"
+    write(path, form, [1, 2])
+    with pytest.raises(UserError, match="holds a list, not a dict"):
+        torch_file.read(path)
+    write(path, form, {}, {"little_endian": False})
+    with pytest.raises(UserError, match="big-endian"):
+        torch_file.read(path)
+    write(path, form, {"step": 3})
+    assert torch_file.read(path) == {"step": 3}
+
+
+def test_no_checkpoint(tmp_path):
+    text, other = tmp_path / "text.pth", tmp_path / "other.pth"
+    text.write_text("<html>404</html>")
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme.txt", "x")
+    for path, said in [
+        (tmp_path / "none.pth", "no such file"),
+        (tmp_path, "is a folder"),
+        (text, r"not a PyTorch checkpoint \(it begins with b'<html>40'\)"),
+        (other, "a zip file without PyTorch's data.pkl"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            torch_file.read(path)
