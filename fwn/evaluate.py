@@ -21,9 +21,9 @@ from fwn.errors import UserError
 from fwn.journal import FILE as JOURNAL
 from fwn.vocoder import Vocoder, load
 
-CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.")
+CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True)
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
-DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.")
+DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.", required=True)
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for results, wavs and pictures. By default only a table is printed."
 )
@@ -134,5 +134,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["ckpt", "data"])
     cli.run(main)

@@ -101,4 +101,4 @@ def _picture(audio: np.ndarray, mel: MelContract) -> np.ndarray:
     """The mel as a grey picture, low bands at the bottom, uint8 [bands, frames]."""
     values = mel_spectrogram(np.asarray(audio, np.float32), mel).T[::-1]
     low, high = values.min(), values.max()
-    return np.uint8(255 * (values - low) / max(high - low, 1e-9))
+    return (255 * (values - low) / max(high - low, 1e-9)).astype(np.uint8)

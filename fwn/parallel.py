@@ -54,9 +54,9 @@ class Parallel:
 
     def everywhere(self, f: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
         """Compiles f(state, frozen, batch, mean) -> replicated results. donate: the state's memory is reused."""
-        donated = {"donate_argnums": 0} if donate else {}
+        donated: Any = {"donate_argnums": 0} if donate else {}
         if self.mode == "pmap":
             mean = partial(jax.lax.pmean, axis_name="data")
             return jax.pmap(partial(f, mean=mean), "data", in_axes=(None, None, 0), out_axes=None, **donated)
-        shardings = {"in_shardings": (self.replicated, self.replicated, self.split), "out_shardings": self.replicated}
+        shardings: Any = {"in_shardings": (self.replicated, self.replicated, self.split), "out_shardings": self.replicated}
         return jax.jit(partial(f, mean=lambda tree: tree), **shardings, **donated)

@@ -22,7 +22,7 @@ from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, contract, difference
 from fwn.vocoder import Vocoder, bucket, load
 
-CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.")
+CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True)
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
 MEL = flags.DEFINE_multi_string(
     "mel", [], "A .npy file with a mel; may be repeated, and may be a pattern ('mels/*.npy')."
@@ -30,7 +30,7 @@ MEL = flags.DEFINE_multi_string(
 WAV = flags.DEFINE_multi_string(
     "wav", [], "A recording (wav, flac, ogg, mp3) to copy; repeated or a pattern, as --mel."
 )
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required.", required=True)
 CONVENTION = flags.DEFINE_string(
     "mel_contract",
     None,
@@ -124,5 +124,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["ckpt", "output"])
     cli.run(main)

@@ -28,7 +28,7 @@ from fwn.systems import build
 from fwn.training import State, abstract, held_out, initial, train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; one that holds a run is continued. Required.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; one that holds a run is continued. Required.", required=True)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
 PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: number of processes in all.")
@@ -102,7 +102,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 watch(*last, config, workdir, stream, journal)
                 last = None
                 nats = examiner(i, state, journal) if examining and not leaving else None
-                checkpoints.save(i, *state.split(), nats)
+                weights, rest = state.split()
+                checkpoints.save(i, weights, rest, nats)
             if leaving:
                 cli.say(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
                 return 128 + (stop.signal or signal.SIGTERM)
@@ -159,5 +160,5 @@ def main(args: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     cli.run(main)

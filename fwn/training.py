@@ -1,5 +1,6 @@
 """One training step of any system, and what it carries from step to step."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -31,12 +32,12 @@ class State:
     def split(self) -> tuple[Any, Any]:
         """(weights to sample from, all else): the two parts of a checkpoint."""
         if self.ema == ():
-            return self.params, self.replace(params=())
-        return self.ema, self.replace(ema=())
+            return self.params, dataclasses.replace(self, params=())
+        return self.ema, dataclasses.replace(self, ema=())
 
     @staticmethod
-    def merge(weights: Any, rest: Any) -> "State":
-        return rest.replace(params=weights) if rest.params == () else rest.replace(ema=weights)
+    def merge(weights: Any, rest: "State") -> "State":
+        return dataclasses.replace(rest, **{"params" if rest.params == () else "ema": weights})
 
 
 def complete(config: Any, params: Any) -> State:
@@ -49,7 +50,7 @@ def complete(config: Any, params: Any) -> State:
 def abstract(system: System, config: Any, parallel: Parallel, batch: Any) -> State:
     """Shapes, types and places of a state, to read a checkpoint into."""
     key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(lambda: complete(config, system.init(key, batch, {})))
+    shapes = jax.eval_shape(lambda batch: complete(config, system.init(key, batch, {})), batch)
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=parallel.replicated), shapes)
 
 

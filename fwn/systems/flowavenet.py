@@ -31,13 +31,12 @@ def build(config: Any) -> System:
 
     def init(key: Array, batch: dict[str, Array], drawn: Any) -> Any:
         call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
-        _, variables = call({"params": drawn}, batch["audio"][..., None], batch["mel"])
-        return variables["params"]
+        return call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
 
     def forward(params: Any, audio: Array, mel: Array, frames: Array | None) -> tuple[Array, Array]:
         variables = {"params": fold_weight_norm(params)}
-        z, _, logdet = plain.apply(variables, audio[..., None], mel, frame_mask(mel, frames), method="forward")
-        return z, logdet
+        out: Any = plain.apply(variables, audio[..., None], mel, frame_mask(mel, frames), method="forward")
+        return out[0], out[2]
 
     def inverse(params: Any, z: Array, mel: Array, frames: Array | None) -> Array:
         variables = {"params": fold_weight_norm(params)}
@@ -45,7 +44,8 @@ def build(config: Any) -> System:
 
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         z, logdet = forward(params, audio, mel, frames)
-        samples = None if frames is None else jnp.repeat(frame_mask(mel, frames), model.hop, axis=1)
+        mask = frame_mask(mel, frames)
+        samples = None if mask is None else jnp.repeat(mask, model.hop, axis=1)
         length = model.hop * (mel.shape[1] if frames is None else frames)
         return (total(normal_log_prob(z), samples) + logdet) / length
 
