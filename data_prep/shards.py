@@ -29,7 +29,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 PARTS = ".parts"
 SHARD_BYTES = 32 << 20  # of audio: about 13 minutes of speech, and what is held in memory until it is written
-Record = dict[str, Any]  # {kind, audio, mel, frames, entries}
+Record = dict[str, Any]  # {kind, audio, mel, frames, bytes, entries}
 
 
 def plan(recordings: list[Recording], kind: Kind, limit: int = SHARD_BYTES) -> list[tuple[str, list[Recording]]]:
@@ -55,13 +55,15 @@ def kind_of(kind: Kind) -> list[str]:
 
 
 def finished(output: Path) -> dict[str, Record]:
-    """Records of the shards that are there, by key."""
+    """Records of the shards that are there, whole, by key."""
     records = {part.stem: json.loads(part.read_text()) for part in sorted((output / PARTS).glob("*.json"))}
-    return {key: record for key, record in records.items() if all((output / file).is_file() for file in files(record))}
+    return {key: record for key, record in records.items() if _sizes(output, record) == record["bytes"]}
 
 
-def files(record: Record) -> list[str]:
-    return [record["audio"], record["mel"]] if record["frames"] else []
+def _sizes(output: Path, record: Record) -> list[int]:
+    """Of its files, which a shard without usable recordings does not have."""
+    files = [output / record["audio"], output / record["mel"]]
+    return [file.stat().st_size for file in files if file.is_file()]
 
 
 def build(
@@ -103,12 +105,13 @@ def build(
                 mel.append(result.mel)
                 start += frames
             yield
-        record = {"kind": kind_of(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
+        record: Record = {"kind": kind_of(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
         if start:
             _write_array(output / f"audio-{key}.npy", np.concatenate(audio))
             _write_array(output / f"mel-{key}.npy", np.concatenate(mel))
+        record |= {"bytes": _sizes(output, record), "entries": entries}
         with atomic(output / PARTS / f"{key}.json") as file:
-            file.write(json.dumps(record | {"entries": entries}).encode())
+            file.write(json.dumps(record).encode())
 
 
 def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:

@@ -63,7 +63,7 @@ class Corpus:
             ]
             self.left_out: list[dict[str, str]] = manifest["left_out"]
         except (KeyError, TypeError) as error:
-            raise UserError(f"{file}: damaged ({error}); prepare the data set again") from error
+            raise UserError(f"{file}: damaged ({error}); prepare the data set again, into a new folder") from error
 
     def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
         return Corpus, (self.path,)
@@ -125,12 +125,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: damaged ({error}); prepare the data set again") from error
+        raise UserError(f"{file}: damaged ({error}); prepare the data set again, into a new folder") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise UserError(f"{file}: not the manifest of a prepared data set")
     if manifest["format"] != FORMAT:
         raise UserError(
-            f"{file}: format {manifest['format']!r}, but this version reads {FORMAT!r}; prepare the data set again"
+            f"{file}: format {manifest['format']!r}, but this version reads {FORMAT!r};"
+            " prepare the data set again, into a new folder"
         )
     return manifest
 

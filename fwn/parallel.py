@@ -58,5 +58,8 @@ class Parallel:
         if self.mode == "pmap":
             mean = partial(jax.lax.pmean, axis_name="data")
             return jax.pmap(partial(f, mean=mean), "data", in_axes=(None, None, 0), out_axes=None, **donated)
-        shardings: Any = {"in_shardings": (self.replicated, self.replicated, self.split), "out_shardings": self.replicated}
+        shardings: Any = {
+            "in_shardings": (self.replicated, self.replicated, self.split),
+            "out_shardings": self.replicated,
+        }
         return jax.jit(partial(f, mean=lambda tree: tree), **shardings, **donated)

@@ -22,7 +22,9 @@ from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, contract, difference
 from fwn.vocoder import Vocoder, bucket, load
 
-CKPT = flags.DEFINE_string("ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True)
+CKPT = flags.DEFINE_string(
+    "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
+)
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
 MEL = flags.DEFINE_multi_string(
     "mel", [], "A .npy file with a mel; may be repeated, and may be a pattern ('mels/*.npy')."

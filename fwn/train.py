@@ -28,7 +28,9 @@ from fwn.systems import build
 from fwn.training import State, abstract, held_out, initial, train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; one that holds a run is continued. Required.", required=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; one that holds a run is continued. Required.", required=True
+)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
 PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: number of processes in all.")

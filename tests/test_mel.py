@@ -10,7 +10,8 @@ import pytest
 
 from fwn import audio
 from fwn.errors import UserError
-from fwn.mel import PRESETS, MelContract, _bands, align, check_mel, contract, difference, mel_spectrogram
+from fwn.mel import PRESETS, MelContract, align, check_mel, contract, difference, mel_spectrogram
+from fwn.mel.spectrogram import _bands
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -181,6 +181,17 @@ def test_run_again_it_does_nothing_and_takes_up_what_changed(ljspeech, tmp_path,
     assert [u.name for u in Corpus(output).utterances][::11] == ["LJ001", "LJ013"]
 
 
+def test_damaged_shards_are_made_again(ljspeech, tmp_path):
+    output = tmp_path / "out"
+    run(ljspeech, output)
+    whole = contents(output)
+    audio, *_, mel = sorted(output.glob("*.npy"))
+    audio.write_bytes(audio.read_bytes()[:1000])
+    mel.unlink()
+    run(ljspeech, output)
+    assert contents(output) == whole
+
+
 def test_other_settings_or_another_corpus_are_refused(ljspeech, tmp_path):
     output = tmp_path / "out"
     run(ljspeech, output)
