@@ -24,7 +24,7 @@ MACHINERY = (  # may import each other
     "torch_file official"
 )
 LAYERS = (  # from the lowest to the highest
-    Layer("errors", "errors"),
+    Layer("words", "errors terminal"),
     Layer("maths", "bijectors densities spectral shapes"),
     Layer("networks", "nn", within="nn"),
     Layer("models", "models"),
@@ -33,7 +33,7 @@ LAYERS = (  # from the lowest to the highest
     Layer("api", "__init__"),
     Layer("programs", "cli train sample evaluate convert bench export listening compare", within="cli"),
 )
-DATA_PREP_MAY_IMPORT = "mel audio corpus cli errors"
+DATA_PREP_MAY_IMPORT = "mel audio corpus cli terminal errors"
 
 
 def covers(names: str, module: str) -> bool:
