@@ -21,7 +21,7 @@ __all__ = ["progress", "run", "say"]
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
-    logging.set_verbosity(logging.WARNING)  # the libraries' own chatter
+    logging.set_verbosity(logging.ERROR)  # the libraries' own chatter
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
 

@@ -5,7 +5,6 @@ mel). Windows are in samples, chosen for 22,050 Hz. Bad input raises fwn.errors.
 what the authors' published samples (github.com/ksw0306/flowavenet-demo) measure with these definitions.
 """
 
-import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from scipy.special import stdtrit
 
 from fwn.errors import UserError
 from fwn.spectral import Array, mel_filterbank, stft_magnitude
+from fwn.terminal import say
 
 Audio = npt.NDArray[np.floating]
 
@@ -295,4 +295,4 @@ def _rms(audio: Audio) -> float:
 
 @cache
 def _say_once(reason: str) -> None:
-    logging.getLogger(__name__).warning(reason)
+    say(reason)
