@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,13 @@ FIELDS = {
     "save_every": True,
     "max_skipped": True,
 }
+OPTIMISER = ("rate", "warmup", "halve_every", "clip")
 
 
 def check(config: Mapping[str, Any], source: str) -> None:
-    """Raises UserError unless the config has every field, and no other."""
-    for name in config:
-        if name not in FIELDS:
-            raise UserError(f"{source}: no such field: {name!r}{nearest(name, FIELDS)}")
-    if missing := [name for name in FIELDS if name not in config]:
-        raise UserError(f"{source}: missing {', '.join(missing)}; start from experiments/base.py")
+    """Raises UserError unless the config has every field, and no other. (config.model is checked by its system.)"""
+    _check_fields(config, FIELDS, source)
+    _check_fields(config["optimiser"], OPTIMISER, f"{source}: optimiser")
     if "upsample_strides" not in config["model"]:
         raise UserError(f"{source}: missing model.upsample_strides; start from experiments/base.py")
     strides = config["model"]["upsample_strides"]
@@ -53,6 +51,14 @@ def check(config: Mapping[str, Any], source: str) -> None:
             f"{source}: model.upsample_strides={tuple(strides)} make {math.prod(strides)} samples of a mel frame, but "
             f"the mel contract has a hop of {hop}; give strides whose product is {hop}"
         )
+
+
+def _check_fields(values: Mapping[str, Any], known: Collection[str], source: str) -> None:
+    for name in values:
+        if name not in known:
+            raise UserError(f"{source}: no such field: {name!r}{nearest(name, known)}")
+    if missing := [name for name in known if name not in values]:
+        raise UserError(f"{source}: missing {', '.join(missing)}; start from experiments/base.py")
 
 
 def write(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:

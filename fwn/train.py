@@ -77,17 +77,18 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     checkpoints = Checkpoints(workdir, config, mel)
     first = checkpoints.latest()
     if first is None:
-        cli.say(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
+        tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
         configs.write(workdir, config, mel)
         state, first = initial(system, config, parallel, stream[0]), 0
     else:
         like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
         state = State.merge(*checkpoints.load(first, *like.split()))
-        cli.say(f"continuing from the checkpoint of step {first}")
+        tell(f"continuing from the checkpoint of step {first}")
     if first >= config.num_steps:
-        cli.say(f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on")
+        tell(f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on")
         return 0
 
+    tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
     step = parallel.everywhere(train_step(system, config), donate=True)
     examiner = Examiner(system, config, parallel, corpus, tests)
     journal = Journal(workdir, first, config, mel, main=jax.process_index() == 0)
@@ -107,15 +108,21 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 weights, rest = state.split()
                 checkpoints.save(i, weights, rest, nats)
             if leaving:
-                cli.say(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
+                tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
                 return 128 + (stop.signal or signal.SIGTERM)
             if i == config.num_steps:
-                cli.say(f"trained to step {i}: {workdir}")
+                tell(f"trained to step {i}: {workdir}")
                 return 0
     finally:
         journal.close()
         checkpoints.close()
     raise AssertionError("the stream of batches has no end")
+
+
+def tell(message: str) -> None:
+    """A line from the first process; the others of a pod stay silent."""
+    if jax.process_index() == 0:
+        cli.say(message)
 
 
 def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, journal: Journal) -> None:
