@@ -6,9 +6,11 @@ out, 130 interrupted.
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -35,7 +37,12 @@ def _parse(argv: list[str], program: str) -> list[str]:
     except (flags.Error, UserError) as error:
         message = " ".join(str(error).split())
     except (KeyError, AttributeError) as error:  # what ml_collections raises for an unknown field of a config
-        message = "--config: no such field: " + " ".join(str(error.args[0]).split())
+        inner: Any = error
+        while isinstance(inner, Exception):
+            inner = inner.args[0]
+        name, _, hint = str(inner).partition("\n")
+        near = re.search(r'mean "([^"]*)"', hint)
+        message = f"--config: no such field: {name.strip()}" + (f"; did you mean {near[1]!r}?" if near else "")
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
 
 

@@ -1,7 +1,7 @@
 """Speech from mels, or copy-synthesis of recordings, by a trained or converted model.
 
     python -m fwn.sample --ckpt=runs/base --mel=utterance.npy --output=out
-    python -m fwn.sample --ckpt=runs/base --wav=a.wav --wav=b.flac --output=out --temperature=0.8 --plot
+    python -m fwn.sample --ckpt=runs/base --wav=recordings --output=out --temperature=0.8 --plot
 
 A mel is a .npy array, [frames, bands] or [bands, frames], by the model's own mel contract; a recording's is computed.
 Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each, and prints how much faster than real time it ran.
@@ -27,10 +27,10 @@ CKPT = flags.DEFINE_string(
 )
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
 MEL = flags.DEFINE_multi_string(
-    "mel", [], "A .npy file with a mel; may be repeated, and may be a pattern ('mels/*.npy')."
+    "mel", [], "Mel to sample from: a .npy file, a folder of them or a pattern ('mels/*.npy'); more may follow."
 )
 WAV = flags.DEFINE_multi_string(
-    "wav", [], "A recording (wav, flac, ogg, mp3) to copy; repeated or a pattern, as --mel."
+    "wav", [], "Recording to copy (wav, flac, ogg, mp3): a file, folder or pattern, as --mel."
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required.", required=True)
 CONVENTION = flags.DEFINE_string(
@@ -44,14 +44,19 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lowe
 PLOT = flags.DEFINE_bool("plot", False, "Also draw waveform and mel of each result as NAME.png.")
 
 
-def files() -> list[Path]:
-    """The files that --mel and --wav name, patterns filled in, sorted. Raises UserError on none, or on equal names."""
+def files(more: list[str]) -> list[Path]:
+    """The files that --mel, --wav and the arguments name, sorted. Raises UserError on none, or on equal names."""
     named = []
-    for pattern in MEL.value + WAV.value:
-        found = sorted(glob.glob(pattern)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]
-        if not found:
-            raise UserError(f"{pattern}: no file is called so")
+    for pattern in MEL.value + WAV.value + more:
+        folder = Path(pattern).is_dir()
+        found = glob.glob(f"{glob.escape(pattern)}/*" if folder else pattern) or ([] if folder else [pattern])
+        if not found or (glob.has_magic(pattern) and found == [pattern] and not Path(pattern).exists()):
+            raise UserError(f"{pattern}: {'the folder is empty' if folder else 'no file is called so'}")
         named += [Path(name) for name in found]
+    for flag, patterns, is_mel in (("mel", MEL.value, True), ("wav", WAV.value, False)):
+        for pattern in patterns:
+            if not Path(pattern).is_dir() and pattern.endswith(".npy") != is_mel:
+                raise UserError(f"--{flag}={pattern}: mels are .npy files and go to --mel, recordings to --wav")
     named.sort()
     for first, second in itertools.pairwise(named):
         if first.stem == second.stem:
@@ -97,11 +102,9 @@ def synthesise(vocoder: Vocoder, named: list[Path], output: Path) -> Iterator[Pa
 
 
 def main(args: list[str]) -> None:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: name files by --mel or --wav, once for each")
     if not MEL.value and not WAV.value:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
-    named, output = files(), Path(OUTPUT.value)
+    named, output = files(args), Path(OUTPUT.value)
     vocoder = load(CKPT.value, STEP.value)
     if CONVENTION.value and contract(CONVENTION.value, "--mel_contract").hash() != vocoder.mel.hash():
         other = contract(CONVENTION.value)

@@ -165,7 +165,12 @@ def main(args: list[str]) -> int:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
     if DISTRIBUTED.value or COORDINATOR.value:
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    return train(CONFIG.value, Path(WORKDIR.value), Stop())
+    try:
+        config = CONFIG.value.copy_and_resolve_references()
+    except OSError as error:  # ml_collections keeps its own until the config is used
+        name = config_flags.get_config_filename(flags.FLAGS["config"])
+        raise UserError(f"--config={name}: no such file") from error
+    return train(config, Path(WORKDIR.value), Stop())
 
 
 if __name__ == "__main__":
