@@ -1,4 +1,4 @@
-"""The WaveNet inside every coupling and prior (paper 3.2; official code: modules.py, Wavenet and ResBlock)."""
+"""The WaveNet of couplings, priors and autoregressive models (paper 3.2; official code: modules.py, ResBlock)."""
 
 import math
 from typing import Any
@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from fwn.nn.conv import Conv, ZeroConv
 
 Array = jax.Array
+RESIDUAL_SCALE = math.sqrt(0.5)
 
 
 class WaveNet(nn.Module):
-    """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: gated residual layers, dilation 2^n; zero at first.
+    """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: n_stack × n_layer gated residual layers, dilation 2^n.
 
     mask [B, T, 1]: positions outside the sequence are zero to every convolution, as its own padding is, so that the
     result inside does not depend on how far the arrays are padded. dtype: of all products; the result is in x's type.
+    gate_channels, skip_channels: None is `channels`. zero_init: the result is zero at first, as couplings want it.
     """
 
     features: int
@@ -25,6 +27,17 @@ class WaveNet(nn.Module):
     causal: bool = False
     weight_norm: bool = True
     dtype: Any = None
+    n_stack: int = 1
+    kernel_size: int = 3
+    front_kernel: int = 3
+    gate_channels: int | None = None
+    skip_channels: int | None = None
+    zero_init: bool = True
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Of all layers, from the first to the last."""
+        return tuple(2**n for n in range(self.n_layer)) * self.n_stack
 
     @nn.compact
     def __call__(self, x: Array, c: Array, mask: Array | None = None) -> Array:
@@ -34,15 +47,21 @@ class WaveNet(nn.Module):
         def inside(h: Array) -> Array:
             return h if mask is None else jnp.where(mask, h, 0)
 
-        h = nn.relu(conv("front", self.channels, 3)(inside(x)))
+        gate_channels, skip_channels = self.gate_channels or self.channels, self.skip_channels or self.channels
+        h = nn.relu(conv("front", self.channels, self.front_kernel)(inside(x)))
         skips = jnp.zeros((), h.dtype)
-        for n in range(self.n_layer):
+        for n, dilation in enumerate(self.dilations):
             # Filter and gate are one product. The last layer's residual is not used (nor, under jit, computed).
-            gates = conv(f"dilated_{n}", 2 * self.channels, 3, 2**n)(inside(h))
-            gates = gates + conv(f"condition_{n}", 2 * self.channels)(c)
-            filters, gates = jnp.split(gates, 2, axis=-1)
-            out = jnp.tanh(filters) * nn.sigmoid(gates)
-            h = (h + conv(f"residual_{n}", self.channels)(out)) * math.sqrt(0.5)
-            skips = skips + conv(f"skip_{n}", self.channels)(out)
-        h = nn.relu(conv("final", self.channels)(nn.relu(skips)))
-        return ZeroConv(self.features, self.dtype, name="out")(h).astype(x.dtype)
+            gates = conv(f"dilated_{n}", 2 * gate_channels, self.kernel_size, dilation)(inside(h))
+            out = gated(gates + conv(f"condition_{n}", 2 * gate_channels)(c))
+            h = (h + conv(f"residual_{n}", self.channels)(out)) * RESIDUAL_SCALE
+            skips = skips + conv(f"skip_{n}", skip_channels)(out)
+        h = nn.relu(conv("final", skip_channels)(nn.relu(skips)))
+        zero = ZeroConv(self.features, self.dtype, name="out") if self.zero_init else None
+        return (zero or conv("out", self.features))(h).astype(x.dtype)
+
+
+def gated(gates: Array) -> Array:
+    """tanh(first half of the channels) · sigmoid(second half)."""
+    filters, gates = jnp.split(gates, 2, axis=-1)
+    return jnp.tanh(filters) * nn.sigmoid(gates)
