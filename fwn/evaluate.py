@@ -17,6 +17,7 @@ from absl import flags
 
 from fwn import audio, checkpoints, cli, metrics, plots
 from fwn.corpus import Corpus
+from fwn.densities import LSB
 from fwn.errors import UserError
 from fwn.journal import FILE as JOURNAL
 from fwn.vocoder import Vocoder, load
@@ -33,18 +34,17 @@ TEMPERATURE = flags.DEFINE_multi_float("temperature", [0.8], "Standard deviation
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise that is sampled from, and of the dequantisation noise.")
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
 
-LSB = 2.0**-15
-
 
 def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Nats per sample of one utterance, as stored and with uniform noise of one 16-bit step, and the inverse error."""
+    """Nats per sample of one utterance, as stored and with uniform noise of one 16-bit step; a flow's inverse error."""
     noisy = recording + LSB * rng.uniform(-0.5, 0.5, recording.shape).astype(recording.dtype)
-    back = vocoder.roundtrip(recording, mel)
-    return {
+    figures = {
         "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
         "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
-        "inverse_error": float(np.max(np.abs(back - recording))),
     }
+    if vocoder.system.roundtrip is not None:
+        figures["inverse_error"] = float(np.max(np.abs(vocoder.roundtrip(recording, mel) - recording)))
+    return figures
 
 
 def chosen(corpus: Corpus) -> list[int]:
@@ -90,13 +90,16 @@ def report(vocoder: Vocoder, rows: dict[str, Any], markdown: bool = False) -> st
         interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:.{digits}f}"
         return f"{label}: {estimate.mean:.{digits}f}{interval}"
 
-    worst = max(row["inverse_error"] for row in likelihood)
+    inverse = []
+    if vocoder.system.roundtrip is not None:
+        worst = max(row["inverse_error"] for row in likelihood)
+        inverse = [f"max |x - inverse(forward(x))|: {worst:.1e}"]
     lines = [
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}",
         f"{len(likelihood)} held-out utterances",
         line("nats/sample, recordings as stored (16 bit)", "nats_per_sample", 4),
         line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised", 4),
-        f"max |x - inverse(forward(x))|: {worst:.1e}",
+        *inverse,
         "mean ± 95% confidence interval (Student's t over utterances)",
     ]
     summaries = {f"T = {t}": metrics.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}

@@ -74,7 +74,9 @@ class Vocoder:
         return self._run("log_likelihood", *self._pair(audio, mel))[0]
 
     def roundtrip(self, audio: Any, mel: Any) -> np.ndarray:
-        """inverse(forward(audio)) [F · hop]: what is lost by rounding alone."""
+        """inverse(forward(audio)) [F · hop]: what is lost by rounding alone. Only of a system that is a flow."""
+        if self.system.roundtrip is None:
+            raise UserError(f"{self.config.system} is no flow: there is no inverse to go through and back")
         return self._run("roundtrip", *self._pair(audio, mel))[0][: len(audio)]
 
     def _mel(self, mel: Any, i: int = 0) -> np.ndarray:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fwn.bijectors import total
+from fwn.densities import LSB
 from fwn.errors import UserError, nearest
 
 Array = jax.Array
-LSB = 2.0**-15  # one step of 16-bit audio in ±1
 
 
 class System(NamedTuple):
@@ -23,14 +24,14 @@ class System(NamedTuple):
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics). frozen: a teacher's params, or ().
     sample: (params, mel [B, F, M], keys [B], temperature, frames) -> audio [B, T], with one random key an example.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
-    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T].
+    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow.
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
     sample: Callable[..., Any]
     log_likelihood: Callable[..., Any]
-    roundtrip: Callable[..., Any]
+    roundtrip: Callable[..., Any] | None = None
 
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
@@ -49,10 +50,23 @@ def dequantise(audio: Array, key: Array, index: Array) -> Array:
     return audio + LSB * noise
 
 
-def noise(key: Array, frames: int, hop: int, first_frame: int = 0) -> Array:
-    """Standard normal noise [frames · hop], drawn by frame: a longer draw begins with the numbers of a shorter one."""
+def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first_frame: int = 0) -> Array:
+    """draw(key) [hop, …] by frame -> [frames · hop, …]: a longer draw begins with the numbers of a shorter one."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first_frame + jnp.arange(frames))
-    return jax.vmap(lambda k: jax.random.normal(k, (hop,)))(keys).reshape(frames * hop)
+    drawn = jax.vmap(draw)(keys)
+    return drawn.reshape(-1, *drawn.shape[2:])
+
+
+def noise(key: Array, frames: int, hop: int, first_frame: int = 0) -> Array:
+    """Standard normal noise [frames · hop], drawn by frame."""
+    return by_frame(key, frames, lambda k: jax.random.normal(k, (hop,)), first_frame)
+
+
+def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
+    """The mean of [B, T] over the real samples of each example, [B], at least in float32."""
+    mask, hop = frame_mask(mel, frames), values.shape[1] // mel.shape[1]
+    samples = None if mask is None else jnp.repeat(mask, hop, axis=1)
+    return total(values[..., None], samples) / (hop * (mel.shape[1] if frames is None else frames))
 
 
 def checked(fields: Any, known: set[str], what: str) -> dict[str, Any]:

@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fwn.bijectors import total
 from fwn.densities import normal_log_prob
 from fwn.errors import UserError
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import System, checked, dequantise, frame_mask, noise
+from fwn.systems.base import System, checked, dequantise, frame_mask, mean_over_audio, noise
 
 Array = jax.Array
 
@@ -44,10 +43,8 @@ def build(config: Any) -> System:
 
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         z, logdet = forward(params, audio, mel, frames)
-        mask = frame_mask(mel, frames)
-        samples = None if mask is None else jnp.repeat(mask, model.hop, axis=1)
         length = model.hop * (mel.shape[1] if frames is None else frames)
-        return (total(normal_log_prob(z), samples) + logdet) / length
+        return mean_over_audio(normal_log_prob(z[..., 0]), mel, frames) + logdet / length
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         del frozen  # there is no teacher

@@ -1,0 +1,17 @@
+"""The autoregressive WaveNet with a mixture of ten logistics over 16-bit audio: Parallel WaveNet's teacher.
+
+    make train CONFIG=experiments/wavenet_mol.py ARGS="--config.data=data/ljspeech"
+
+The network and schedule of wavenet_gaussian.py, so that the two differ in nothing but the distribution of a sample.
+FloWaveNet's paper gives a MoL WaveNet's samples a MOS of 4.30.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import wavenet_gaussian
+
+
+def get_config() -> ConfigDict:
+    config = wavenet_gaussian.get_config()
+    config.model.distribution = "mixture_of_logistics"
+    return config

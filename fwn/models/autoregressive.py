@@ -1,0 +1,90 @@
+"""The autoregressive WaveNet: p(x | mel) = Π_t p(x_t | x_<t, c), in parallel where x is known, else sample by sample.
+
+Official code: ksw0306/ClariNet, wavenet.py. There the network's result at t is of x_{t+1}; here x is shifted before the
+network instead, so that the result at t is of x_t, the first sample included, and c_t is what it was conditioned on
+(as in the official `generate`; the official training loss has c one sample late).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fwn.nn import incremental
+from fwn.nn.conv import fold_weight_norm
+from fwn.nn.upsample import Upsample
+from fwn.nn.wavenet import WaveNet
+
+Array = jax.Array
+BLOCK = 16
+
+
+class Autoregressive(nn.Module):
+    """(x [B, T, 1], mel [B, F, M]) -> θ [B, T, features]: θ_t, from x_<t and c, is what the model says of x_t.
+
+    T = F · Π upsample_strides. mask [B, F, 1]: which *frames* are real. As the network is causal, only the upsampling
+    could see the padding behind them. dtype: of the network's products.
+    """
+
+    features: int
+    n_stack: int = 2
+    n_layer: int = 10
+    channels: int = 128
+    gate_channels: int = 256
+    skip_channels: int = 128
+    kernel_size: int = 2
+    front_kernel: int = 32
+    upsample_strides: tuple[int, ...] = (16, 16)
+    weight_norm: bool = True
+    dtype: Any = None
+
+    @property
+    def hop(self) -> int:
+        """Audio samples a mel frame."""
+        return math.prod(self.upsample_strides)
+
+    @property
+    def wavenet(self) -> WaveNet:
+        """The network alone, without parameters."""
+        own = {"parent", "name", "upsample_strides"}
+        fields = {name: getattr(self, name) for name in set(self.__dataclass_fields__) - own}
+        return WaveNet(**fields, causal=True, zero_init=False, parent=None)
+
+    def setup(self) -> None:
+        self.upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm)
+        self.net = self.wavenet.copy(parent=self)
+
+    def condition(self, mel: Array, mask: Array | None = None) -> Array:
+        """mel [B, F, M] -> c [B, T, M], at the rate of audio."""
+        return self.upsample(mel, mask)
+
+    def predict(self, x: Array, c: Array) -> Array:
+        """θ [B, T, features] for audio x [B, T, 1] that is known."""
+        return self.net(jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1], c)
+
+    def __call__(self, x: Array, mel: Array, mask: Array | None = None) -> Array:
+        return self.predict(x, self.condition(mel, mask))
+
+
+def sample(
+    model: Autoregressive,
+    params: Any,
+    mel: Array,
+    noise: Array,
+    draw: Callable[[Array, Array], Array],
+    mask: Array | None = None,
+    block: int | None = None,
+) -> Array:
+    """Audio [B, T] from mel [B, F, M] and noise [B, T, N], sample by sample.
+
+    draw: (θ [B, features], noise [B, N]) -> x [B]. mask: as the model's. block: as in nn/incremental.py, a divisor of
+    the hop; the result does not depend on it.
+    """
+    model, params = model.clone(weight_norm=False), fold_weight_norm(params)
+    c: Any = model.apply({"params": params}, mel, mask, method="condition")
+    weights = incremental.pack(model.wavenet, params["net"])
+    state = incremental.start(model.wavenet, len(mel), c.dtype)
+    return incremental.generate(model.wavenet, weights, state, c, noise, draw, block or math.gcd(BLOCK, model.hop))[1]
