@@ -4,8 +4,8 @@
     pip install torch
     python benchmarks/parity_official.py --official=FloWaveNet
 
-Each case builds the official model in PyTorch, initialises its ActNorms from the inputs, moves every weight away from its
-initial value, saves it as the official code does, converts the file as `fwn.convert` does, and prints the largest
+Each case builds the official model in PyTorch, initialises its ActNorms from the inputs, moves every weight away from
+its initial value, saves it as the official code does, converts the file as `fwn.convert` does, and prints the largest
 differences: of log_p + logdet in nats per sample, and of `reverse`, relative to its largest sample.
 """
 
@@ -115,8 +115,8 @@ def official(case: Case, path: Path, rng: np.random.Generator) -> dict[str, np.n
 
 
 def ours(case: Case, path: Path, arrays: dict[str, np.ndarray]) -> tuple[int, dict[str, float]]:
-    """The number of parameters, and the largest differences between the official results and those of the converted file."""
-    fields, params, _ = flowavenet(read(path), str(path))
+    """The number of parameters, and the largest differences between official results and the converted file's."""
+    _, fields, params, _ = flowavenet(read(path), str(path))
     model = FloWaveNet(**fields)
 
     @jax.jit

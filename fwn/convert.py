@@ -1,6 +1,7 @@
-"""An official FloWaveNet checkpoint (ksw0306/FloWaveNet, trained with PyTorch) becomes one of ours.
+"""An official checkpoint (trained with PyTorch: ksw0306/FloWaveNet, or ksw0306/ClariNet's teacher) becomes one of ours.
 
     python -m fwn.convert checkpoint_step000700000.pth --output=runs/official
+    python -m fwn.convert clarinet/wavenet_gaussian_01.pth --stacks=2 --output=runs/teacher
     python -m fwn.sample --ckpt=runs/official --wav=a.wav --output=out
 
 PyTorch is not needed, and nothing in the file is executed. The architecture is read from the shapes of the weights;
@@ -9,19 +10,30 @@ every tensor is used exactly once, or the file is refused. How the mels were mad
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
 
-from experiments import base
+from experiments import base, wavenet_gaussian
 from fwn import checkpoints, cli, official, torch_file
 from fwn.errors import UserError
 from fwn.mel import PRESETS, contract
 
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir for fwn.sample. Required.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the converted model: a workdir for fwn.sample. Required.", required=True
+)
 MEL = flags.DEFINE_string(
     "mel", "flowavenet", f"The convention of the mels that the model was trained on: {', '.join(PRESETS)}."
 )
+STACKS = flags.DEFINE_integer(
+    "stacks",
+    2,
+    "How often the dilations 1, 2, 4, … begin again in a ClariNet teacher (there --num_blocks), which the weights "
+    "cannot say. FloWaveNet has no such choice.",
+    lower_bound=1,
+)
+EXPERIMENTS: dict[str, Any] = {"flowavenet": base, "wavenet": wavenet_gaussian}
 
 
 def main(args: list[str]) -> None:
@@ -31,18 +43,18 @@ def main(args: list[str]) -> None:
         )
     source, mel = args[0], contract(MEL.value, "--mel")
     checkpoint = torch_file.read(source)
-    fields, params, n_mels = official.flowavenet(checkpoint, source)
+    system, fields, params, n_mels = official.convert(checkpoint, source, STACKS.value)
     if n_mels != mel.n_mels:
         raise UserError(f"{source}: takes mels of {n_mels} bands, but --mel={MEL.value} has {mel.n_mels}; name its own")
     leaves = jax.tree.leaves(params)
     step = int(checkpoint.get("global_step", 0))  # a state dict alone has none
-    cli.say(f"{source}: FloWaveNet, " + ", ".join(f"{name} {value}" for name, value in fields.items()))
+    cli.say(f"{source}: {system}, " + ", ".join(f"{name} {value}" for name, value in fields.items()))
     cli.say(
         f"{sum(leaf.size for leaf in leaves):,} parameters with weight-norm gains, "
         f"{' and '.join(Counter(str(leaf.dtype) for leaf in leaves))}; "
         + (f"trained for {step:,} steps" if step else "its number of steps is not recorded")
     )
-    config = base.get_config()
+    config = EXPERIMENTS[system].get_config()
     config.model.update(fields)
     config.mel = MEL.value
     checkpoints.write(OUTPUT.value, config, mel, params, step)
@@ -50,5 +62,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("output")
     cli.run(main)

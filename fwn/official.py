@@ -1,4 +1,4 @@
-"""Official weights in this project's architecture: ksw0306/FloWaveNet's state dict -> FloWaveNet's fields and params.
+"""Official weights in this project's architecture: state dicts of ksw0306/FloWaveNet and ksw0306/ClariNet's teacher.
 
 An importer is a tree with the shape of our parameters whose leaves say from which official tensors each comes, and how.
 `assemble` does the rest, and keeps the books: every official tensor is used and every parameter written exactly once.
@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError
+from fwn.models.autoregressive import Autoregressive
 from fwn.models.flowavenet import FloWaveNet
 
 Tensors = dict[str, np.ndarray]
@@ -52,19 +53,24 @@ def conv(*names: str, change: Callable[[np.ndarray], np.ndarray] = kernel) -> di
     return {"kernel": leaf("weight_v", change), "scale": leaf("weight_g", flat), "bias": leaf("bias", flat)}
 
 
-def wavenet(name: str, n_layer: int) -> dict[str, Any]:
-    """The `WaveNet` of a coupling or a prior (official code: modules.py, Wavenet and ResBlock)."""
+def zero_conv(name: str) -> dict[str, Leaf]:
+    """One `ZeroConv`."""
+    return {
+        "kernel": Leaf((f"{name}.conv.weight",), kernel),
+        "bias": Leaf((f"{name}.conv.bias",), flat),
+        "log_scale": Leaf((f"{name}.scale",), flat),
+    }
+
+
+def wavenet(prefix: str, n_layer: int, out: dict[str, Leaf]) -> dict[str, Any]:
+    """A `WaveNet` of so many layers in all (official code: modules.py, Wavenet and ResBlock; ClariNet: wavenet.py)."""
     net: dict[str, Any] = {
-        "front": conv(f"{name}.front_conv.0.conv"),
-        "final": conv(f"{name}.final_conv.1.conv"),
-        "out": {
-            "kernel": Leaf((f"{name}.final_conv.3.conv.weight",), kernel),
-            "bias": Leaf((f"{name}.final_conv.3.conv.bias",), flat),
-            "log_scale": Leaf((f"{name}.final_conv.3.scale",), flat),
-        },
+        "front": conv(f"{prefix}front_conv.0.conv"),
+        "final": conv(f"{prefix}final_conv.1.conv"),
+        "out": out,
     }
     for n in range(n_layer):
-        layer = f"{name}.res_blocks.{n}"
+        layer = f"{prefix}res_blocks.{n}"
         net[f"dilated_{n}"] = conv(f"{layer}.filter_conv.conv", f"{layer}.gate_conv.conv")
         net[f"condition_{n}"] = conv(f"{layer}.filter_conv_c", f"{layer}.gate_conv_c")
         net[f"residual_{n}"] = conv(f"{layer}.res_conv")
@@ -111,47 +117,99 @@ def refuse(source: str, what: str, keys: list[str]) -> None:
     """Raises a UserError that names the keys, unless there are none."""
     if keys:
         more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-        raise UserError(f"{source}: not a FloWaveNet that can be converted: it {what} {', '.join(keys[:4])}{more}")
+        raise UserError(f"{source}: not an official model that can be converted: it {what} {', '.join(keys[:4])}{more}")
 
 
 class Official(NamedTuple):
-    """FloWaveNet(**fields) computes, with `params`, what the official model did, from mels with n_mels bands."""
+    """The model of `system` with these fields computes, with `params`, what the official one did from n_mels bands."""
 
+    system: str
     fields: dict[str, Any]
     params: dict[str, Any]
     n_mels: int
 
 
-def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
-    """A checkpoint of ksw0306/FloWaveNet (or its state dict alone), the architecture inferred from keys and shapes.
+class Named:
+    """An official state dict, to be asked about its architecture."""
 
-    source: the file's name, for errors. Raises UserError where anything does not fit.
+    def __init__(self, tensors: Tensors, source: str):
+        self.tensors, self.source = tensors, source
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Raises UserError where there is no such tensor."""
+        refuse(self.source, "lacks", [] if key in self.tensors else [key])
+        return self.tensors[key].shape
+
+    def count(self, name: str) -> int:
+        """How many entries a module list has."""
+        return len({m[1] for key in self.tensors if (m := re.match(rf"{re.escape(name)}\.(\d+)\.", key))})
+
+    def upsample(self) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """(strides, leaves) of the transposed convolutions, which have an activation after each."""
+        names = [f"upsample_conv.{2 * i}" for i in range(self.count("upsample_conv"))]
+        strides = tuple(self.shape(f"{name}.weight_v")[-1] // 2 for name in names)
+        return strides, {f"stage_{i}": conv(name, change=stretch_kernel) for i, name in enumerate(names)}
+
+
+def convert(checkpoint: dict[str, Any], source: str, stacks: int) -> Official:
+    """Whatever official checkpoint this is (or its state dict alone).
+
+    source: the file's name, for errors. stacks: as in `clarinet_teacher`; the weights of FloWaveNet need none.
+    Raises UserError where anything does not fit.
     """
+    keys = state_dict(checkpoint, source).keys()
+    if any(key.startswith("iafs.") for key in keys):
+        raise UserError(f"{source}: is a ClariNet student (it has {next(iter(keys))}); of ClariNet, give the teacher")
+    if any(key.startswith("res_blocks.") for key in keys):
+        return clarinet_teacher(checkpoint, source, stacks)
+    return flowavenet(checkpoint, source)
+
+
+def clarinet_teacher(checkpoint: dict[str, Any], source: str, stacks: int) -> Official:
+    """A Gaussian WaveNet of ksw0306/ClariNet. stacks: how often its dilations begin again, which no weight can say."""
     tensors = state_dict(checkpoint, source)
-    if any(key.startswith(("iafs.", "res_blocks.")) for key in tensors):
-        raise UserError(
-            f"{source}: is a ClariNet checkpoint (it has {next(iter(tensors))}); only FloWaveNet is converted"
-        )
+    official = Named(tensors, source)
+    n_layer = official.count("res_blocks")
+    if stacks < 1 or n_layer % stacks:
+        raise UserError(f"{source}: has {n_layer} layers, which are not {stacks} equal stacks; give --stacks its own")
+    filters = official.shape("res_blocks.0.filter_conv.conv.weight_v")
+    front = official.shape("front_conv.0.conv.weight_v")
+    strides, upsample = official.upsample()
+    fields: dict[str, Any] = {
+        "distribution": "gaussian",
+        "n_stack": stacks,
+        "n_layer": n_layer // stacks,
+        "channels": front[0],
+        "gate_channels": filters[0],
+        "skip_channels": official.shape("final_conv.1.conv.weight_v")[0],
+        "kernel_size": filters[-1],
+        "front_kernel": front[-1],
+        "upsample_strides": strides,
+    }
+    n_mels = official.shape("res_blocks.0.filter_conv_c.weight_v")[1]
+    model = Autoregressive(2, **{name: value for name, value in fields.items() if name != "distribution"})
+    frames = jnp.zeros((1, 1, n_mels))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, model.hop, 1)), frames))["params"]
+    leaves = {"upsample": upsample, "net": wavenet("", n_layer, conv("final_conv.3.conv"))}
+    return Official("wavenet", fields, assemble(tensors, leaves, shapes, source), n_mels)
 
-    def shape(key: str) -> tuple[int, ...]:
-        refuse(source, "lacks", [] if key in tensors else [key])
-        return tensors[key].shape
 
-    def count(name: str) -> int:
-        return len({m[1] for key in tensors if (m := re.match(rf"{re.escape(name)}\.(\d+)\.", key))})
-
+def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
+    """A checkpoint of ksw0306/FloWaveNet, the architecture inferred from keys and shapes."""
+    tensors = state_dict(checkpoint, source)
+    official = Named(tensors, source)
+    shape, count = official.shape, official.count
     net = "blocks.0.flows.0.coupling.net"
     n_block = count("blocks")
     priors = [i for i in range(n_block) if any(key.startswith(f"blocks.{i}.prior.") for key in tensors)]
+    strides, upsample = official.upsample()
     fields: dict[str, Any] = {
         "n_block": n_block,
         "n_flow": count("blocks.0.flows"),
         "n_layer": count(f"{net}.res_blocks"),
         "channels": shape(f"{net}.front_conv.0.conv.weight_v")[0],
         "block_per_split": priors[0] + 1 if priors else n_block,
-        "upsample_strides": tuple(
-            shape(f"upsample_conv.{2 * i}.weight_v")[-1] // 2 for i in range(count("upsample_conv"))
-        ),
+        "upsample_strides": strides,
     }
     if priors:
         prior = f"blocks.{priors[0]}.prior"
@@ -159,19 +217,20 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
         fields["prior_channels"] = shape(f"{prior}.front_conv.0.conv.weight_v")[0]
     n_mels = shape(f"{net}.res_blocks.0.filter_conv_c.weight_v")[1]  # the first half of twice as many
 
-    leaves: dict[str, Any] = {"upsample": {}}
-    for i in range(len(fields["upsample_strides"])):
-        leaves["upsample"][f"stage_{i}"] = conv(f"upsample_conv.{2 * i}", change=stretch_kernel)
+    leaves: dict[str, Any] = {"upsample": upsample}
     for i in range(n_block):
         block = leaves[f"block_{i}"] = {}
         if i in priors:
-            block["prior"] = {"net": wavenet(f"blocks.{i}.prior", fields["prior_layer"])}
+            prior = f"blocks.{i}.prior."
+            block["prior"] = {"net": wavenet(prior, fields["prior_layer"], zero_conv(f"{prior}final_conv.3"))}
         for j in range(fields["n_flow"]):
             flow = f"blocks.{i}.flows.{j}"
             norm = {name: Leaf((f"{flow}.actnorm.{name}",), flat) for name in ("loc", "scale")}
-            block[f"flow_{j}"] = {"actnorm": norm, "net": wavenet(f"{flow}.coupling.net", fields["n_layer"])}
+            net = f"{flow}.coupling.net."
+            net_leaves = wavenet(net, fields["n_layer"], zero_conv(f"{net}final_conv.3"))
+            block[f"flow_{j}"] = {"actnorm": norm, "net": net_leaves}
     shapes = parameter_shapes(FloWaveNet(**fields), n_mels)
-    return Official(fields, assemble(tensors, leaves, shapes, source), n_mels)
+    return Official("flowavenet", fields, assemble(tensors, leaves, shapes, source), n_mels)
 
 
 def parameter_shapes(model: FloWaveNet, n_mels: int) -> dict[str, Any]:

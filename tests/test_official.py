@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fwn import official, torch_file
-from fwn.densities import normal_log_prob
+from fwn.densities import DISTRIBUTIONS, normal_log_prob
 from fwn.errors import UserError
+from fwn.models.autoregressive import Autoregressive
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.upsample import Upsample
 
@@ -29,18 +30,18 @@ def checkpoint() -> dict:
 
 
 def test_architecture(golden, checkpoint):
-    fields, params, n_mels = official.flowavenet(checkpoint, "tiny")
+    system, fields, params, n_mels = official.flowavenet(checkpoint, "tiny")
     config = ast.literal_eval(str(golden["config"]))
     width = config.pop("filter_size")
     assert config.pop("cin_channels") == n_mels
     config |= {"channels": width, "prior_channels": width, "prior_layer": 2, "upsample_strides": (16, 16)}
-    assert fields == config
+    assert (system, fields) == ("flowavenet", config)
     assert sum(w.size for w in jax.tree.leaves(params)) == sum(w.size for w in checkpoint["state_dict"].values())
 
 
 @pytest.mark.parametrize(("dtype", "likelihood", "audio"), [("float64", 1e-9, 1e-8), ("float32", 1e-5, 1e-3)])
 def test_golden(golden, checkpoint, dtype, likelihood, audio):
-    fields, params, _ = official.flowavenet(checkpoint, "tiny")
+    _, fields, params, _ = official.flowavenet(checkpoint, "tiny")
     model = FloWaveNet(**fields)
     with jax.enable_x64(dtype == "float64"):
         params = jax.tree.map(lambda w: w.astype(dtype), params)
@@ -100,10 +101,60 @@ def test_refused(checkpoint, changes, said):
         ({"global_step": 3}, "holds no state dict"),
         ({"state_dict": {}}, "holds no state dict"),
         ({"encoder.weight": np.zeros(3)}, "lacks blocks.0"),
-        ({"iafs.0.front_conv.0.conv.bias": np.zeros(3)}, "a ClariNet checkpoint"),
-        ({"state_dict": {"module.res_blocks.0.res_conv.bias": np.zeros(3)}}, "a ClariNet checkpoint"),
+        ({"iafs.0.front_conv.0.conv.bias": np.zeros(3)}, "is a ClariNet student"),
+        ({"state_dict": {"module.res_blocks.0.res_conv.bias": np.zeros(3)}}, "lacks res_blocks.0.filter_conv"),
     ],
 )
 def test_something_else(checkpoint, said):
     with pytest.raises(UserError, match=f"^other.pth: .*{said}"):
-        official.flowavenet(checkpoint, "other.pth")
+        official.convert(checkpoint, "other.pth", 1)
+
+
+def test_clarinet_teacher(x64):
+    """Its architecture, and to 1e-9 its results: (mean, log_sd) with x not shifted, and the likelihood of them."""
+    with np.load(GOLDEN / "clarinet_tiny.npz") as file:
+        golden = dict(file)
+    checkpoint = torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth")
+    system, fields, params, n_mels = official.convert(checkpoint, "teacher", 1)
+    config = ast.literal_eval(str(golden["config"]))["teacher"]
+    assert (system, n_mels) == ("wavenet", 80)
+    assert fields == {
+        "distribution": fields["distribution"],
+        "n_stack": config["num_blocks"],
+        "n_layer": config["num_layers"],
+        "channels": config["residual_channels"],
+        "gate_channels": config["gate_channels"],
+        "skip_channels": config["skip_channels"],
+        "kernel_size": config["kernel_size"],
+        "front_kernel": config["front_channels"],
+        "upsample_strides": (16, 16),
+    }
+    distribution = DISTRIBUTIONS[fields.pop("distribution")]()
+    model = Autoregressive(distribution.features, **fields)
+    params = jax.tree.map(lambda w: w.astype("float64"), params)
+    x, mel, out = (golden[name].swapaxes(1, 2) for name in ("x", "c", "teacher_out"))
+
+    @jax.jit
+    def run(params, x, mel):
+        c = model.apply({"params": params}, mel, method="condition")
+        theta = model.wavenet.apply({"params": params["net"]}, x, c)
+        return theta, distribution.log_prob(theta, x[..., 0])
+
+    theta, log_prob = run(params, x, mel)
+    np.testing.assert_allclose(theta, out, atol=1e-9)
+    np.testing.assert_allclose(log_prob, -golden["teacher_nll_same_step"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("stacks", "changes", "said"),
+    [
+        (3, {}, "has 4 layers, which are not 3 equal stacks"),
+        (1, {"odd": np.zeros(3)}, "uses, odd"),
+        (2, {"res_blocks.3.res_conv.bias": None}, "it lacks res_blocks.3.res_conv.bias"),
+        (2, {"final_conv.3.conv.weight_v": np.zeros((30, 8, 1))}, r"shapes of final_conv.3.conv.weight_v \[30, 8, 1\]"),
+    ],
+)
+def test_refused_teacher(stacks, changes, said):
+    weights = torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth")["state_dict"] | changes
+    with pytest.raises(UserError, match=f"^teacher.pth: .*{said}"):
+        official.convert({key: w for key, w in weights.items() if w is not None}, "teacher.pth", stacks)
