@@ -4,7 +4,8 @@
     python -m fwn.sample --ckpt=runs/official --wav=a.wav --output=out
 
 PyTorch is not needed, and nothing in the file is executed. The architecture is read from the shapes of the weights;
-every tensor is used exactly once, or the file is refused. How the mels were made, the weights cannot say: --mel does.
+every tensor is used exactly once, or the file is refused. How the mels were made the weights cannot say;
+--mel_contract does.
 """
 
 from collections import Counter
@@ -18,9 +19,9 @@ from fwn import checkpoints, cli, official, torch_file
 from fwn.errors import UserError
 from fwn.mel import PRESETS, contract
 
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir for fwn.sample. Required.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
 MEL = flags.DEFINE_string(
-    "mel", "flowavenet", f"The convention of the mels that the model was trained on: {', '.join(PRESETS)}."
+    "mel_contract", "flowavenet", f"The convention of the mels that the model was trained on: {', '.join(PRESETS)}."
 )
 
 
@@ -29,11 +30,13 @@ def main(args: list[str]) -> None:
         raise UserError(
             f"give one checkpoint to convert (official.pth), got {len(args)}: {' '.join(args)}".rstrip(": ")
         )
-    source, mel = args[0], contract(MEL.value, "--mel")
+    source, mel = args[0], contract(MEL.value, "--mel_contract")
     checkpoint = torch_file.read(source)
     fields, params, n_mels = official.flowavenet(checkpoint, source)
     if n_mels != mel.n_mels:
-        raise UserError(f"{source}: takes mels of {n_mels} bands, but --mel={MEL.value} has {mel.n_mels}; name its own")
+        raise UserError(
+            f"{source}: takes mels of {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name its own"
+        )
     leaves = jax.tree.leaves(params)
     step = int(checkpoint.get("global_step", 0))  # a state dict alone has none
     cli.say(f"{source}: FloWaveNet, " + ", ".join(f"{name} {value}" for name, value in fields.items()))
@@ -50,5 +53,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("output")
     cli.run(main)
