@@ -14,7 +14,7 @@ from test_layers import LAYERS, level
 from experiments import base
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("fwn", "data_prep", "experiments", "tests")
+OURS = ("fwn", "data_prep", "experiments", "benchmarks", "tests")
 FIRST_SCREEN = 45  # lines
 DOCS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -111,11 +111,12 @@ def unknown_field(flag: str) -> str | None:
 
 
 def program_and_flags(words: list[str]) -> tuple[str, list[str]] | None:
-    """(program, names of its flags) of a command line that runs `python -m` one of ours."""
-    programs = [i + 1 for i, word in enumerate(words) if word == "-m" and words[i + 1].split(".")[0] in OURS]
-    if not programs:
-        return None
-    return words[programs[0]], [w[2:].partition("=")[0] for w in words[programs[0] + 1 :] if w.startswith("--")]
+    """(program, names of its flags) of a command line that runs `python -m` one of ours, or `python folder/file.py`."""
+    for i, word in enumerate(words):
+        if (words[i - 1] == "-m" and word.split(".")[0] in OURS) or (word.endswith(".py") and "=" not in word):
+            program = word.removesuffix(".py").replace("/", ".")
+            return program, [w[2:].partition("=")[0] for w in words[i + 1 :] if w.startswith("--")]
+    return None
 
 
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE))
