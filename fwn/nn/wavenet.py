@@ -1,4 +1,4 @@
-"""The WaveNet inside every coupling and prior (paper 3.2; official code: modules.py, Wavenet and ResBlock)."""
+"""The WaveNet inside every coupling and prior (official code: modules.py, Wavenet and ResBlock)."""
 
 import math
 from typing import Any
