@@ -98,7 +98,7 @@ change_order_of_c = permutation(swap, swap, x=False)
 
 
 def actnorm(loc: Array, scale: Array, mask: Array | None = None) -> Bijector:
-    """z = scale · (x + loc) per channel (Glow; official code: ActNorm); scale may be negative, logdet = T · Σ log|scale|."""
+    """z = scale · (x + loc) per channel (official code: ActNorm); scale may be negative. logdet = T · Σ log|scale|."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
         return scale * (x + loc), c, total(jnp.broadcast_to(jnp.log(jnp.abs(scale)), x.shape), mask)
