@@ -188,15 +188,15 @@ def test_actnorm_is_initialised_from_data():
     ],
 )
 def test_padding_changes_nothing(name, dtype, close):
-    """Two lengths in one batch, large values in the padding: each example as if it were alone."""
-    model, frames = MODELS[name], (6, 4)
+    """Two lengths in one batch, large values in the padding of the shorter one: it comes out as if it were alone."""
+    model = MODELS[name]
     with jax.enable_x64(dtype == "float64"):
-        x, c, noise = (1e3 * normal(i, 2, *shape).astype(dtype) for i, shape in enumerate([(64, 1), (8, 6), (64, 1)]))
+        x, c, noise = (normal(i, 2, *shape).astype(dtype) for i, shape in enumerate([(64, 1), (8, 6), (64, 1)]))
         params = random_params(model, x, c)
-        mask = np.arange(8)[:, None] < np.array(frames)[:, None, None]
-        samples = [8 * f for f in frames]
-        for i, (f, t) in enumerate(zip(frames, samples, strict=True)):
-            x[i, :t], c[i, :f], noise[i, :t] = x[i, :t] / 1e3, c[i, :f] / 1e3, noise[i, :t] / 1e3
+        alone = x[:1, :40].copy(), c[:1, :5].copy(), noise[:1, :40].copy()
+        for array, real in ((x, 40), (c, 5), (noise, 40)):
+            array[0, real:] *= 1e3
+        mask = np.arange(8)[:, None] < np.array([5, 8])[:, None, None]
 
         @jit
         def both(params, x, c, noise, mask=None):
@@ -204,11 +204,9 @@ def test_padding_changes_nothing(name, dtype, close):
             z, _, logdet = b.forward(x, c)
             return z, b.inverse(noise, c)[0], logdet
 
-        padded = both(params, x, c, noise, mask)
-        for i, (f, t) in enumerate(zip(frames, samples, strict=True)):
-            alone = both(params, x[i : i + 1, :t], c[i : i + 1, :f], noise[i : i + 1, :t])
-            for found, expected in zip((padded[0][i, :t], padded[1][i, :t], padded[2][i]), alone, strict=True):
-                np.testing.assert_allclose(found, expected[0], rtol=close, atol=close)
+        z, audio, logdet = both(params, x, c, noise, mask)
+        found, expected = (z[:1, :40], audio[:1, :40], logdet[:1]), both(params, *alone)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=close, atol=close), found, expected)
 
 
 @pytest.mark.parametrize("causal", [True, False])
