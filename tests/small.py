@@ -5,6 +5,7 @@ import io
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import warnings
@@ -20,7 +21,7 @@ from fwn import audio
 
 ROOT = Path(__file__).resolve().parents[1]
 HOP, RATE = 256, 22050
-MODEL = {"n_block": 2, "n_flow": 1, "n_layer": 2, "channels": 8, "block_per_split": 1} | {
+MODEL = {"n_block": 2, "n_flow": 1, "n_layer": 1, "channels": 8, "block_per_split": 1} | {
     "prior_layer": 1,
     "prior_channels": 8,
 }
@@ -127,3 +128,15 @@ def start(module: str, *args: Any, cache: Path, devices: int = 1) -> "subprocess
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(cache, devices), stdout=pipe, stderr=subprocess.STDOUT, text=True
     )
+
+
+def start_two(flags: list[str], workdir: Path, cache: Path, devices: int = 1) -> "list[subprocess.Popen[str]]":
+    """fwn.train as two processes of one run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = [f"--workdir={workdir}", f"--coordinator=localhost:{port}", "--processes=2"]
+    return [
+        start("fwn.train", *flags, *together, f"--process={process}", cache=cache, devices=devices)
+        for process in range(2)
+    ]
