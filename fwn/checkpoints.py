@@ -5,7 +5,8 @@ workdir/checkpoints/STEP/params  what is sampled from: EMA weights where the con
 workdir/checkpoints/STEP/train   all else that training needs to continue exactly
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fwn.mel import MelContract
 FOLDER = "checkpoints"
 KEEP_BEST = 1
 METRIC = "nats_per_sample"
+MARGIN = 2**20  # bytes a checkpoint may take beside its arrays and 4 KiB of description for each of them
 
 
 class Checkpoints:
@@ -41,12 +43,45 @@ class Checkpoints:
         )
 
     def save(self, step: int, params: Any, train: Any, nats_per_sample: float | None) -> None:
-        """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured."""
+        """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured.
+
+        Raises UserError where this save cannot begin or the one before it failed.
+        """
+        self.wait()
+        arrays = {"params": params, "train": train}
+        leaves = jax.tree.leaves(arrays)
+        # Asked before, because a save that meets a full disk fails on threads of C++ which print a traceback each.
+        need = sum(a.nbytes + 4096 for a in leaves) + MARGIN
+        free = shutil.disk_usage(self.folder).free
+        if free < need:
+            raise UserError(
+                f"{self.folder}: no room for the checkpoint of step {step}: it may take {need / 2**20:.1f} MiB, and "
+                f"{free / 2**20:.1f} MiB are free; the earlier ones are in place: free some space and run the same "
+                "command again"
+            )
         metrics = None if nats_per_sample is None else {METRIC: nats_per_sample}
-        self.checkpointer.wait()
-        self.checkpointer.save_checkpointables_async(
-            step, {"params": params, "train": train}, metrics=metrics, custom_metadata=self.record, force=True
+        self._saving(
+            lambda: self.checkpointer.save_checkpointables_async(
+                step, arrays, metrics=metrics, custom_metadata=self.record, force=True
+            )
         )
+
+    def wait(self) -> None:
+        """Returns when the last save is complete. Raises UserError if it failed."""
+        self._saving(self.checkpointer.wait)
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder."""
+        self._saving(self.checkpointer.close)
+
+    def _saving(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except (OSError, ValueError) as error:  # ValueError: tensorstore's for a full disk, among others
+            raise UserError(
+                f"{self.folder}: a checkpoint could not be saved ({_reason(error)}); the earlier ones are in place: see"
+                " that the disk has room and can be written to, and run the same command again"
+            ) from error
 
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint."""
@@ -57,9 +92,6 @@ class Checkpoints:
         abstract = {"params": params, "train": train}
         found = _read(self.folder / str(step), lambda: self.checkpointer.load_checkpointables(step, abstract))
         return found["params"], found["train"]
-
-    def close(self) -> None:
-        self.checkpointer.close()
 
 
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
@@ -110,7 +142,11 @@ def _read(path: Path, load: Any) -> Any:
     try:
         return load()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(
-            f"{path}: the checkpoint is damaged or incomplete ({reason}); delete it or restore it"
+            f"{path}: the checkpoint is damaged or incomplete ({_reason(error)}); delete it or restore it"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Of an error of orbax, in one line."""
+    return " ".join(str(error.__cause__ or error).split())[:300]
