@@ -101,7 +101,9 @@ def actnorm(loc: Array, scale: Array, mask: Array | None = None) -> Bijector:
     """z = scale · (x + loc) per channel (official code: ActNorm); scale may be negative. logdet = T · Σ log|scale|."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
-        return scale * (x + loc), c, total(jnp.broadcast_to(jnp.log(jnp.abs(scale)), x.shape), mask)
+        # T · Σ, not a sum over T: adding one number 15,872 times in float32 loses 1e-4 nats/sample.
+        steps = total(jnp.ones_like(x[..., :1]), mask)
+        return scale * (x + loc), c, steps * jnp.sum(jnp.log(jnp.abs(scale)))
 
     return Bijector(forward, lambda z, c: (z / scale - loc, c))
 

@@ -42,13 +42,13 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def save(self, step: int, params: Any, train: Any, nats_per_sample: float | None) -> None:
+    def save(self, step: int, params: Any, train: Any = None, nats_per_sample: float | None = None) -> None:
         """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured.
 
         Raises UserError where this save cannot begin or the one before it failed.
         """
         self.wait()
-        arrays = {"params": params, "train": train}
+        arrays = {"params": params} | ({} if train is None else {"train": train})
         leaves = jax.tree.leaves(arrays)
         # Asked before, because a save that meets a full disk fails on threads of C++ which print a traceback each.
         need = sum(a.nbytes + 4096 for a in leaves) + MARGIN
@@ -89,8 +89,14 @@ class Checkpoints:
 
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
         """The arrays of a step, placed as the given ones (arrays or ShapeDtypeStructs with shardings) are."""
-        abstract = {"params": params, "train": train}
-        found = _read(self.folder / str(step), lambda: self.checkpointer.load_checkpointables(step, abstract))
+        path, abstract = self.folder / str(step), {"params": params, "train": train}
+        stored = _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata)
+        if stored is not None and "train" not in stored:
+            raise UserError(
+                f"{path}: holds weights alone, as converted ones do: they can be sampled and evaluated, but hold no "
+                "training state to continue from; give another --workdir"
+            )
+        found = _read(path, lambda: self.checkpointer.load_checkpointables(step, abstract))
         return found["params"], found["train"]
 
 
@@ -101,7 +107,7 @@ def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, para
         raise UserError(f"{workdir}: holds a run already; give another --output")
     configs.check(config, "config")
     checkpoints = Checkpoints(workdir, config, mel)
-    checkpoints.save(step, params, {"step": np.asarray(step)}, None)
+    checkpoints.save(step, params)
     checkpoints.close()
     configs.write(workdir, config, mel)
 

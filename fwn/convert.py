@@ -13,15 +13,18 @@ from pathlib import Path
 
 import jax
 from absl import flags
+from ml_collections import ConfigDict
 
 from experiments import base
 from fwn import checkpoints, cli, official, torch_file
 from fwn.errors import UserError
-from fwn.mel import PRESETS, contract
+from fwn.mel import PRESETS, read_contract
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
 MEL = flags.DEFINE_string(
-    "mel_contract", "flowavenet", f"The convention of the mels that the model was trained on: {', '.join(PRESETS)}."
+    "mel_contract",
+    "flowavenet",
+    f"By which convention the model's mels were made: {', '.join(PRESETS)}, or a JSON file of a contract.",
 )
 
 
@@ -30,7 +33,7 @@ def main(args: list[str]) -> None:
         raise UserError(
             f"give one checkpoint to convert (official.pth), got {len(args)}: {' '.join(args)}".rstrip(": ")
         )
-    source, mel = args[0], contract(MEL.value, "--mel_contract")
+    source, mel = args[0], read_contract(MEL.value, "--mel_contract")
     checkpoint = torch_file.read(source)
     fields, params, n_mels = official.flowavenet(checkpoint, source)
     if n_mels != mel.n_mels:
@@ -47,7 +50,7 @@ def main(args: list[str]) -> None:
     )
     config = base.get_config()
     config.model.update(fields)
-    config.mel = MEL.value
+    config.mel = mel.name if mel == PRESETS.get(mel.name) else ConfigDict(mel.to_dict())
     checkpoints.write(OUTPUT.value, config, mel, params, step)
     cli.say(f"{Path(OUTPUT.value)}: the converted model, for mels by the contract {mel.title} (the weights cannot say)")
 

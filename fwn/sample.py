@@ -19,7 +19,7 @@ from absl import flags
 
 from fwn import audio, cli
 from fwn.errors import UserError
-from fwn.mel import MelContract, align, check_mel, contract, difference
+from fwn.mel import MelContract, align, check_mel, difference, read_contract
 from fwn.vocoder import Vocoder, bucket, load
 
 CKPT = flags.DEFINE_string(
@@ -36,7 +36,8 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required."
 CONVENTION = flags.DEFINE_string(
     "mel_contract",
     None,
-    "Preset by which the --mel files were made, if you know it: refused unless it is the model's own.",
+    "By which convention the --mel files were made, if you know it: a preset or a JSON file of a contract; any but the "
+    "model's own is refused.",
 )
 TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Standard deviation of the noise, 0 or more.", lower_bound=0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise. The n-th file (sorted by name) gets the n-th key of it.")
@@ -106,11 +107,10 @@ def main(args: list[str]) -> None:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
     named, output = files(args), Path(OUTPUT.value)
     vocoder = load(CKPT.value, STEP.value)
-    if CONVENTION.value and contract(CONVENTION.value, "--mel_contract").hash() != vocoder.mel.hash():
-        other = contract(CONVENTION.value)
+    if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(
-            f"--mel_contract={other.title} is not that of {CKPT.value}, {vocoder.mel.title}: make the mels with the "
-            f"latter\n{difference(vocoder.mel, other)}"
+            f"--mel_contract={CONVENTION.value} is {stated.title}, but {CKPT.value} was trained on mels by "
+            f"{vocoder.mel.title}: make them so\n{difference(vocoder.mel, stated)}"
         )
     output.mkdir(parents=True, exist_ok=True)
     cli.say(

@@ -108,7 +108,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     last = None
                     # Also when leaving: the run that continues after this step does not come back to it.
                     nats = examiner(i, state, journal) if examining else None
-                    checkpoints.save(i, *state.split(), nats)
+                    weights, rest = state.split()
+                    checkpoints.save(i, weights, rest, nats)
                 if i == config.num_steps:
                     checkpoints.wait()
                     tell(f"trained to step {i}: {workdir}")

@@ -1,4 +1,4 @@
-"""The smallest everything: speech-like recordings, a model of a few hundred weights, programs run as a user runs them."""
+"""The smallest everything: speech-like recordings, a model of a few hundred weights, programs as a user runs them."""
 
 import contextlib
 import io
