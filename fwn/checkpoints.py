@@ -5,6 +5,7 @@ workdir/checkpoints/STEP/params  what is sampled from: EMA weights where the con
 workdir/checkpoints/STEP/train   all else that training needs to continue exactly
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ class Checkpoints:
             get_metric_fn=lambda metrics: metrics[METRIC], n=KEEP_BEST, keep_checkpoints_without_metrics=False
         )
         self.folder = workdir / FOLDER
+        _check(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(
             self.folder.resolve(),
@@ -89,15 +91,17 @@ class Checkpoints:
 
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
         """The arrays of a step, placed as the given ones (arrays or ShapeDtypeStructs with shardings) are."""
-        path, abstract = self.folder / str(step), {"params": params, "train": train}
-        stored = _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata)
-        if stored is not None and "train" not in stored:
+        path = self.folder / str(step)
+        if "train" not in _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata):
             raise UserError(
                 f"{path}: holds weights alone, as converted ones do: they can be sampled and evaluated, but hold no "
                 "training state to continue from; give another --workdir"
             )
-        found = _read(path, lambda: self.checkpointer.load_checkpointables(step, abstract))
-        return found["params"], found["train"]
+
+        def one(name: str, like: Any) -> Any:  # by itself: where one fails, orbax leaves the others unawaited
+            return _read(path, lambda: self.checkpointer.load_checkpointables(step, {name: like})[name])
+
+        return one("params", params), one("train", train)
 
 
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
@@ -122,6 +126,7 @@ def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelC
     folder = workdir / FOLDER
     if not folder.is_dir():
         raise UserError(f"{workdir}: no checkpoint in it; train for longer, or give another folder")
+    _check(folder)
     with ocp.training.Checkpointer(folder.resolve()) as checkpointer:
         every = _read(folder, lambda: list(checkpointer.checkpoints))
         if not every:
@@ -141,6 +146,17 @@ def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelC
             return checkpointer.load_checkpointables(chosen.step, {"params": empty})["params"]
 
         return config, mel, _read(folder / str(chosen.step), load), chosen.step
+
+
+def _check(folder: Path) -> None:
+    """Raises UserError on a damaged file among those of all checkpoints that orbax reads as it opens the folder."""
+    for file in sorted([*folder.glob("*/_CHECKPOINT_METADATA"), *folder.glob("*/metrics/metrics")]):
+        step = file.relative_to(folder).parts[0]
+        try:
+            if step.isdigit():
+                json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file}: damaged ({error}); restore it, or delete all of {folder / step}") from error
 
 
 def _read(path: Path, load: Any) -> Any:

@@ -12,9 +12,11 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
+from orbax.checkpoint import v1 as ocp
 
 from experiments import tiny
 from fwn import audio
@@ -140,3 +142,16 @@ def start_two(flags: list[str], workdir: Path, cache: Path, devices: int = 1) ->
         start("fwn.train", *flags, *together, f"--process={process}", cache=cache, devices=devices)
         for process in range(2)
     ]
+
+
+def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    """All of a checkpoint by name: weights, averaged weights, optimiser, counts."""
+    found = {}
+    with ocp.training.Checkpointer(workdir / "checkpoints") as checkpointer:
+        for part, stored in checkpointer.checkpointables_metadata(step).metadata.items():
+            if part in ("params", "train"):
+                empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored)
+                loaded = checkpointer.load_checkpointables(step, {part: empty})[part]
+                leaves = jax.tree.leaves_with_path(loaded)
+                found |= {part + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return found

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import small
@@ -71,15 +72,12 @@ def test_config_and_contract_lie_in_every_checkpoint(run):
 
 
 def test_averaged_weights_are_what_is_sampled_from(run):
-    with checkpoints.ocp.training.Checkpointer(run / "checkpoints") as checkpointer:
-        stored = checkpointer.load_checkpointables(8)
-    found = checkpoints.read(run, 8)[2]
-    leaf = found["block_0"]["flow_0"]["net"]["front"]["kernel"] if "front" in found["block_0"]["flow_0"]["net"] else None
-    kernels = [leaf] if leaf is not None else checkpoints.jax.tree.leaves(found)[:1]
-    averaged = checkpoints.jax.tree.leaves(stored["params"])
-    assert any(np.array_equal(kernels[0], a) for a in averaged)
-    weights = checkpoints.jax.tree.leaves(stored["train"]["params"])
-    assert any(not np.array_equal(a, w) for a, w in zip(averaged, weights, strict=True))
+    stored, read = small.arrays(run, 8), checkpoints.read(run, 8)[2]
+    sampled = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(read)}
+    for name, leaf in sampled.items():
+        np.testing.assert_array_equal(leaf, stored[f"params{name}"])
+    trained = {name: stored[f"train['params']{name}"] for name in sampled}
+    assert any(not np.array_equal(sampled[name], trained[name]) for name in sampled)
 
 
 def test_another_config_is_refused_and_what_may_change_is_not(run, corpus):
@@ -133,7 +131,7 @@ def test_a_truncated_file_is_refused_for_reading_or_not_needed(run, copy):
                 assert "\n" not in try_reading
                 assert try_reading.startswith(str(copy)), (file, try_reading)
             else:
-                checkpoints.jax.tree.map(np.testing.assert_array_equal, try_reading, whole)
+                jax.tree.map(np.testing.assert_array_equal, try_reading, whole)
         file.write_bytes(content)
     assert refused >= 6
 
@@ -156,6 +154,7 @@ def test_training_does_not_continue_from_a_truncated_file_nor_lose_the_others(co
         if result.code != 0:
             refused += 1
             is_one_line(result, 1, str(copy))
+            assert "damaged" in result.err
             after = {path: path.read_bytes() for path in (copy / "checkpoints").rglob("*") if path.is_file()}
             assert after == before
         file.write_bytes(content)
@@ -167,7 +166,7 @@ def test_a_converted_model_is_not_a_run_to_continue(run, corpus, tmp_path):
     config, mel, weights, _ = checkpoints.read(run, 8)
     checkpoints.write(tmp_path / "converted", config, mel, weights, 0)
     result = continued(corpus, tmp_path / "converted")
-    is_one_line(result, 1, "holds weights only, no training state")
+    is_one_line(result, 1, "holds weights alone, as converted ones do")
     with pytest.raises(UserError, match="holds a run already; give another --output"):
         checkpoints.write(tmp_path / "converted", config, mel, weights, 0)
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import small
-from test_resume import TIMEOUT, arrays
+from test_resume import TIMEOUT
 
 STEPS = 3
 
@@ -32,7 +32,7 @@ def assert_the_same(workdir, reference):
     assert [(line["what"], line["step"]) for line in ours] == [(line["what"], line["step"]) for line in theirs]
     for a, b in zip(ours, theirs, strict=True):
         assert abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5  # float32: the sums are of T terms of size 1
-    ours, theirs = arrays(workdir, STEPS), arrays(reference, STEPS)
+    ours, theirs = small.arrays(workdir, STEPS), small.arrays(reference, STEPS)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=2e-5, err_msg=name)
