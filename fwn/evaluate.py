@@ -15,10 +15,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import audio, checkpoints, cli, metrics, plots
+from fwn import audio, checkpoints, cli, journal, metrics, plots
 from fwn.corpus import Corpus
 from fwn.errors import UserError
-from fwn.journal import FILE as JOURNAL
 from fwn.vocoder import Vocoder, load
 
 CKPT = flags.DEFINE_string(
@@ -110,9 +109,9 @@ def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], mark
 
 def loss_curve(workdir: Path, path: Path) -> None:
     """Draws nats/sample against steps from the journal of a training run; a converted model has none."""
-    if not (workdir / JOURNAL).is_file():
+    records = journal.read(workdir)
+    if not records:
         return
-    records = [json.loads(line) for line in (workdir / JOURNAL).read_text(encoding="utf-8").splitlines()]
     parts = {what: [r for r in records if r["what"] == what] for what in ("train", "held_out")}
     parts = {what: rs for what, rs in parts.items() if rs}
     steps = {what.replace("_", "-"): [r["step"] for r in rs] for what, rs in parts.items()}

@@ -75,15 +75,15 @@ def read(file: Path, mel: MelContract) -> np.ndarray:
     if not file.is_file():
         raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with file.open("rb") as opened:  # not numpy.load, which takes a text file for a pickle and PK… for an archive
+            array = np.lib.format.read_array(opened, allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise UserError(f"{file}: not a .npy array ({error}); write it with numpy.save") from error
     return check_mel(array, mel, str(file))
 
 
-def synthesise(vocoder: Vocoder, named: list[Path], output: Path) -> Iterator[Path]:
+def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], output: Path) -> Iterator[Path]:
     """Writes each result as it comes, the shorter ones first."""
-    mels = [read(file, vocoder.mel) for file in named]
     keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
     order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
     results = vocoder.synthesise(
@@ -112,12 +112,13 @@ def main(args: list[str]) -> None:
             f"--mel_contract={CONVENTION.value} is {stated.title}, but {CKPT.value} was trained on mels by "
             f"{vocoder.mel.title}: make them so\n{difference(vocoder.mel, stated)}"
         )
+    start = time.perf_counter()
+    mels = [read(file, vocoder.mel) for file in named]  # all of them, before anything is written
     output.mkdir(parents=True, exist_ok=True)
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
     )
-    start = time.perf_counter()
-    written = list(cli.progress(synthesise(vocoder, named, output), "sampling", len(named)))
+    written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(named)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(
