@@ -8,7 +8,7 @@ OUTPUT ?=
 CORPUS ?= ljspeech
 ARGS ?=
 DEMO ?= demo
-DEMO_STEPS ?= 400
+DEMO_STEPS ?= 500
 
 run := $(VENV)/bin/python -m
 ready := $(VENV)/.ready

@@ -29,7 +29,7 @@ from fwn.audio import atomic
 from fwn.cli import say
 from fwn.corpus import FORMAT, MANIFEST, read_manifest
 from fwn.errors import UserError
-from fwn.mel import PRESETS, MelContract, contract, difference
+from fwn.mel import PRESETS, MelContract, difference, read_contract
 
 LEFT_OUT = 3  # exit code, see fwn.cli
 SHOWN = 20  # recordings left out that are printed; all of them are in the manifest
@@ -182,21 +182,6 @@ def _report(manifest: dict[str, Any], output: Path) -> None:
     )
 
 
-def _contract(value: str) -> MelContract:
-    """The value of --mel: a preset's name or a JSON file with all fields of a contract."""
-    if not value.endswith(".json"):
-        return contract(value, "--mel")
-    try:
-        fields = json.loads(Path(value).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"--mel={value}: no such file") from error
-    except ValueError as error:
-        raise UserError(f"--mel={value}: not JSON ({error})") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"--mel={value}: not a JSON object with the fields of a mel contract")
-    return contract(fields, f"--mel={value}")
-
-
 CORPUS = flags.DEFINE_enum("corpus", None, ["ljspeech", "folder"], "Layout of --input.", required=True)
 INPUT = flags.DEFINE_string("input", None, "Folder with the recordings.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the prepared data set; made if need be.", required=True)
@@ -222,7 +207,7 @@ def main(args: list[str]) -> int | None:
         corpus=CORPUS.value,
         source=Path(INPUT.value),
         output=Path(OUTPUT.value),
-        kind=Kind(_contract(MEL.value), AUDIO_DTYPE.value, MEL_DTYPE.value),
+        kind=Kind(read_contract(MEL.value, "--mel"), AUDIO_DTYPE.value, MEL_DTYPE.value),
         test_share=TEST_SHARE.value,
         seed=SEED.value,
         workers=WORKERS.value or os.cpu_count() or 1,

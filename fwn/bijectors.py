@@ -98,10 +98,12 @@ change_order_of_c = permutation(swap, swap, x=False)
 
 
 def actnorm(loc: Array, scale: Array, mask: Array | None = None) -> Bijector:
-    """z = scale · (x + loc) per channel (paper 3.3); scale may be negative, logdet = T · Σ log|scale|."""
+    """z = scale · (x + loc) per channel (official code: ActNorm); scale may be negative. logdet = T · Σ log|scale|."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
-        return scale * (x + loc), c, total(jnp.broadcast_to(jnp.log(jnp.abs(scale)), x.shape), mask)
+        # T · Σ, not a sum over T: adding one number 15,872 times in float32 loses 1e-4 nats/sample.
+        steps = total(jnp.ones_like(x[..., :1]), mask)
+        return scale * (x + loc), c, steps * jnp.sum(jnp.log(jnp.abs(scale)))
 
     return Bijector(forward, lambda z, c: (z / scale - loc, c))
 
@@ -115,7 +117,7 @@ def actnorm_statistics(x: Array, floor: float = 1e-6) -> tuple[Array, Array]:
 
 
 def coupling(net: Callable[[Array, Array], tuple[Array, Array]], mask: Array | None = None) -> Bijector:
-    """z_a = x_a, z_b = (x_b - t) · exp(-log_s) with (log_s, t) = net(x_a, c) (paper eq. 5-7)."""
+    """z_a = x_a, z_b = (x_b - t) · exp(-log_s) with (log_s, t) = net(x_a, c) (RealNVP)."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
         x_a, x_b = halves(x)
@@ -131,7 +133,7 @@ def coupling(net: Callable[[Array, Array], tuple[Array, Array]], mask: Array | N
 
 
 def on_first_half(b: Any) -> Bijector:
-    """b on the first half of the channels; the second stays as it is (multi-scale factor-out, paper 3.4)."""
+    """b on the first half of the channels; the second stays as it is (multi-scale factor-out)."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
         x_a, x_b = halves(x)

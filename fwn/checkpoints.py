@@ -5,7 +5,9 @@ workdir/checkpoints/STEP/params  what is sampled from: EMA weights where the con
 workdir/checkpoints/STEP/train   all else that training needs to continue exactly
 """
 
-from collections.abc import Mapping
+import json
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from fwn.mel import MelContract
 FOLDER = "checkpoints"
 KEEP_BEST = 1
 METRIC = "nats_per_sample"
+MARGIN = 2**20  # bytes a checkpoint may take beside its arrays and 4 KiB of description for each of them
 
 
 class Checkpoints:
@@ -32,6 +35,7 @@ class Checkpoints:
             get_metric_fn=lambda metrics: metrics[METRIC], n=KEEP_BEST, keep_checkpoints_without_metrics=False
         )
         self.folder = workdir / FOLDER
+        _check(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(
             self.folder.resolve(),
@@ -40,13 +44,46 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def save(self, step: int, params: Any, train: Any, nats_per_sample: float | None) -> None:
-        """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured."""
+    def save(self, step: int, params: Any, train: Any = None, nats_per_sample: float | None = None) -> None:
+        """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured.
+
+        Raises UserError where this save cannot begin or the one before it failed.
+        """
+        self.wait()
+        arrays = {"params": params} | ({} if train is None else {"train": train})
+        leaves = jax.tree.leaves(arrays)
+        # Asked before, because a save that meets a full disk fails on threads of C++ which print a traceback each.
+        need = sum(a.nbytes + 4096 for a in leaves) + MARGIN
+        free = shutil.disk_usage(self.folder).free
+        if free < need:
+            raise UserError(
+                f"{self.folder}: no room for the checkpoint of step {step}: it may take {need / 2**20:.1f} MiB, and "
+                f"{free / 2**20:.1f} MiB are free; the earlier ones are in place: free some space and run the same "
+                "command again"
+            )
         metrics = None if nats_per_sample is None else {METRIC: nats_per_sample}
-        self.checkpointer.wait()
-        self.checkpointer.save_checkpointables_async(
-            step, {"params": params, "train": train}, metrics=metrics, custom_metadata=self.record, force=True
+        self._saving(
+            lambda: self.checkpointer.save_checkpointables_async(
+                step, arrays, metrics=metrics, custom_metadata=self.record, force=True
+            )
         )
+
+    def wait(self) -> None:
+        """Returns when the last save is complete. Raises UserError if it failed."""
+        self._saving(self.checkpointer.wait)
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder."""
+        self._saving(self.checkpointer.close)
+
+    def _saving(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except (OSError, ValueError) as error:  # ValueError: tensorstore's for a full disk, among others
+            raise UserError(
+                f"{self.folder}: a checkpoint could not be saved ({_reason(error)}); the earlier ones are in place: see"
+                " that the disk has room and can be written to, and run the same command again"
+            ) from error
 
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint."""
@@ -54,12 +91,17 @@ class Checkpoints:
 
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
         """The arrays of a step, placed as the given ones (arrays or ShapeDtypeStructs with shardings) are."""
-        abstract = {"params": params, "train": train}
-        found = _read(self.folder / str(step), lambda: self.checkpointer.load_checkpointables(step, abstract))
-        return found["params"], found["train"]
+        path = self.folder / str(step)
+        if "train" not in _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata):
+            raise UserError(
+                f"{path}: holds weights alone, as converted ones do: they can be sampled and evaluated, but hold no "
+                "training state to continue from; give another --workdir"
+            )
 
-    def close(self) -> None:
-        self.checkpointer.close()
+        def one(name: str, like: Any) -> Any:  # by itself: where one fails, orbax leaves the others unawaited
+            return _read(path, lambda: self.checkpointer.load_checkpointables(step, {name: like})[name])
+
+        return one("params", params), one("train", train)
 
 
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
@@ -69,7 +111,7 @@ def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, para
         raise UserError(f"{workdir}: holds a run already; give another --output")
     configs.check(config, "config")
     checkpoints = Checkpoints(workdir, config, mel)
-    checkpoints.save(step, params, {"step": np.asarray(step)}, None)
+    checkpoints.save(step, params)
     checkpoints.close()
     configs.write(workdir, config, mel)
 
@@ -84,6 +126,7 @@ def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelC
     folder = workdir / FOLDER
     if not folder.is_dir():
         raise UserError(f"{workdir}: no checkpoint in it; train for longer, or give another folder")
+    _check(folder)
     with ocp.training.Checkpointer(folder.resolve()) as checkpointer:
         every = _read(folder, lambda: list(checkpointer.checkpoints))
         if not every:
@@ -105,12 +148,27 @@ def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelC
         return config, mel, _read(folder / str(chosen.step), load), chosen.step
 
 
+def _check(folder: Path) -> None:
+    """Raises UserError on a damaged file among those of all checkpoints that orbax reads as it opens the folder."""
+    for file in sorted([*folder.glob("*/_CHECKPOINT_METADATA"), *folder.glob("*/metrics/metrics")]):
+        step = file.relative_to(folder).parts[0]
+        try:
+            if step.isdigit():
+                json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file}: damaged ({error}); restore it, or delete all of {folder / step}") from error
+
+
 def _read(path: Path, load: Any) -> Any:
     """load(), or a UserError with orbax's own reason where the files are not whole."""
     try:
         return load()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(
-            f"{path}: the checkpoint is damaged or incomplete ({reason}); delete it or restore it"
+            f"{path}: the checkpoint is damaged or incomplete ({_reason(error)}); delete it or restore it"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Of an error of orbax, in one line."""
+    return " ".join(str(error.__cause__ or error).split())[:300]

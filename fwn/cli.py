@@ -10,7 +10,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from absl import app, flags, logging
 
@@ -23,7 +22,7 @@ __all__ = ["progress", "run", "say"]
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
-    logging.set_verbosity(logging.ERROR)  # the libraries' own chatter
+    logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
 
@@ -37,12 +36,13 @@ def _parse(argv: list[str], program: str) -> list[str]:
     except (flags.Error, UserError) as error:
         message = " ".join(str(error).split())
     except (KeyError, AttributeError) as error:  # what ml_collections raises for an unknown field of a config
-        inner: Any = error
-        while isinstance(inner, Exception):
-            inner = inner.args[0]
-        name, _, hint = str(inner).partition("\n")
-        near = re.search(r'mean "([^"]*)"', hint)
-        message = f"--config: no such field: {name.strip()}" + (f"; did you mean {near[1]!r}?" if near else "")
+        name, near = re.search(r"""["'](\w+)\\*["']""", str(error)), re.search(r'mean "(\w+)"', str(error))
+        message = f"--config: no such field: {name[1]!r}" if name else f"--config: {error!r}"
+        message += f"; did you mean {near[1]!r}?" if near else ""
+        if "get_config" in str(error):
+            message = "--config: the file has no get_config(); start from experiments/base.py"
+    except (OSError, SyntaxError) as error:  # and for a config file that is missing or no Python
+        message = f"--config: {str(error).splitlines()[-1].partition('] ')[2] or error}"
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
 
 

@@ -35,6 +35,7 @@ FIELDS = {
     "save_every": True,
     "max_skipped": True,
 }
+COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
 OPTIMISER = ("rate", "warmup", "halve_every", "clip")
 
 
@@ -42,6 +43,9 @@ def check(config: Mapping[str, Any], source: str) -> None:
     """Raises UserError unless the config has every field, and no other. (config.model is checked by its system.)"""
     _check_fields(config, FIELDS, source)
     _check_fields(config["optimiser"], OPTIMISER, f"{source}: optimiser")
+    for name in COUNTS:
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise UserError(f"{source}: {name} is {config[name]!r}; it must be a whole number, at least 1")
     if "upsample_strides" not in config["model"]:
         raise UserError(f"{source}: missing model.upsample_strides; start from experiments/base.py")
     strides = config["model"]["upsample_strides"]

@@ -5,7 +5,8 @@
     python -m fwn.sample --ckpt=runs/official --wav=a.wav --output=out
 
 PyTorch is not needed, and nothing in the file is executed. The architecture is read from the shapes of the weights;
-every tensor is used exactly once, or the file is refused. How the mels were made, the weights cannot say: --mel does.
+every tensor is used exactly once, or the file is refused. How the mels were made the weights cannot say;
+--mel_contract does.
 """
 
 from collections import Counter
@@ -14,17 +15,18 @@ from typing import Any
 
 import jax
 from absl import flags
+from ml_collections import ConfigDict
 
 from experiments import base, wavenet_gaussian
 from fwn import checkpoints, cli, official, torch_file
 from fwn.errors import UserError
-from fwn.mel import PRESETS, contract
+from fwn.mel import PRESETS, read_contract
 
-OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the converted model: a workdir for fwn.sample. Required.", required=True
-)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
 MEL = flags.DEFINE_string(
-    "mel", "flowavenet", f"The convention of the mels that the model was trained on: {', '.join(PRESETS)}."
+    "mel_contract",
+    "flowavenet",
+    f"By which convention the model's mels were made: {', '.join(PRESETS)}, or a JSON file of a contract.",
 )
 STACKS = flags.DEFINE_integer(
     "stacks",
@@ -41,11 +43,13 @@ def main(args: list[str]) -> None:
         raise UserError(
             f"give one checkpoint to convert (official.pth), got {len(args)}: {' '.join(args)}".rstrip(": ")
         )
-    source, mel = args[0], contract(MEL.value, "--mel")
+    source, mel = args[0], read_contract(MEL.value, "--mel_contract")
     checkpoint = torch_file.read(source)
     system, fields, params, n_mels = official.convert(checkpoint, source, STACKS.value)
     if n_mels != mel.n_mels:
-        raise UserError(f"{source}: takes mels of {n_mels} bands, but --mel={MEL.value} has {mel.n_mels}; name its own")
+        raise UserError(
+            f"{source}: takes mels of {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name its own"
+        )
     leaves = jax.tree.leaves(params)
     step = int(checkpoint.get("global_step", 0))  # a state dict alone has none
     cli.say(f"{source}: {system}, " + ", ".join(f"{name} {value}" for name, value in fields.items()))
@@ -56,7 +60,7 @@ def main(args: list[str]) -> None:
     )
     config = EXPERIMENTS[system].get_config()
     config.model.update(fields)
-    config.mel = MEL.value
+    config.mel = mel.name if mel == PRESETS.get(mel.name) else ConfigDict(mel.to_dict())
     checkpoints.write(OUTPUT.value, config, mel, params, step)
     cli.say(f"{Path(OUTPUT.value)}: the converted model, for mels by the contract {mel.title} (the weights cannot say)")
 

@@ -15,11 +15,10 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import audio, checkpoints, cli, metrics, plots
+from fwn import audio, checkpoints, cli, journal, metrics, plots
 from fwn.corpus import Corpus
 from fwn.densities import LSB
 from fwn.errors import UserError
-from fwn.journal import FILE as JOURNAL
 from fwn.vocoder import Vocoder, load
 
 CKPT = flags.DEFINE_string(
@@ -81,36 +80,41 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
     return rows
 
 
-def report(vocoder: Vocoder, rows: dict[str, Any], markdown: bool = False) -> str:
-    """The figures as text: likelihood with intervals over utterances, then a column of metrics for each temperature."""
+def summarise(rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Means and intervals over utterances by column: "likelihood", and the copies at each temperature."""
     likelihood = list(rows["likelihood"].values())
+    columns = {"likelihood": {name: metrics.estimate([row[name] for row in likelihood]) for name in likelihood[0]}}
+    return columns | {f"T = {t}": metrics.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}
 
-    def line(label: str, name: str, digits: int) -> str:
-        estimate = metrics.estimate([row[name] for row in likelihood])
-        interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:.{digits}f}"
-        return f"{label}: {estimate.mean:.{digits}f}{interval}"
+
+def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], markdown: bool = False) -> str:
+    """The figures as text: likelihood with intervals over utterances, then a column of metrics for each temperature."""
+
+    def line(label: str, name: str) -> str:
+        estimate = columns["likelihood"][name]
+        return f"{label}: {estimate.mean:.4f}" + ("" if estimate.ci95 is None else f" ± {estimate.ci95:.4f}")
 
     inverse = []
     if vocoder.system.roundtrip is not None:
-        worst = max(row["inverse_error"] for row in likelihood)
+        worst = max(row["inverse_error"] for row in rows["likelihood"].values())
         inverse = [f"max |x - inverse(forward(x))|: {worst:.1e}"]
     lines = [
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}",
-        f"{len(likelihood)} held-out utterances",
-        line("nats/sample, recordings as stored (16 bit)", "nats_per_sample", 4),
-        line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised", 4),
+        f"{len(rows['likelihood'])} held-out utterances",
+        line("nats/sample, recordings as stored (16 bit)", "nats_per_sample"),
+        line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised"),
         *inverse,
         "mean ± 95% confidence interval (Student's t over utterances)",
     ]
-    summaries = {f"T = {t}": metrics.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}
-    return ("  \n" if markdown else "\n").join(lines) + "\n\n" + metrics.table(summaries, markdown) + "\n"
+    copies = {title: column for title, column in columns.items() if title != "likelihood"}
+    return ("  \n" if markdown else "\n").join(lines) + "\n\n" + metrics.table(copies, markdown) + "\n"
 
 
 def loss_curve(workdir: Path, path: Path) -> None:
     """Draws nats/sample against steps from the journal of a training run; a converted model has none."""
-    if not (workdir / JOURNAL).is_file():
+    records = journal.read(workdir)
+    if not records:
         return
-    records = [json.loads(line) for line in (workdir / JOURNAL).read_text(encoding="utf-8").splitlines()]
     parts = {what: [r for r in records if r["what"] == what] for what in ("train", "held_out")}
     parts = {what: rs for what, rs in parts.items() if rs}
     steps = {what.replace("_", "-"): [r["step"] for r in rs] for what, rs in parts.items()}
@@ -128,13 +132,16 @@ def main(args: list[str]) -> None:
     if output:
         output.mkdir(parents=True, exist_ok=True)
     rows = evaluate(vocoder, corpus, chosen(corpus), output)
-    text = report(vocoder, rows)
+    columns = summarise(rows)
+    text = report(vocoder, rows, columns)
     if output:
         loss_curve(Path(CKPT.value), output / "loss.png")
-        result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value, **rows}
+        result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value}
+        summary = {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
+        result |= {"summary": summary, "utterances": rows}
         (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         (output / "table.txt").write_text(text, encoding="utf-8")
-        (output / "table.md").write_text(report(vocoder, rows, markdown=True), encoding="utf-8")
+        (output / "table.md").write_text(report(vocoder, rows, columns, markdown=True), encoding="utf-8")
     cli.say(text)
 
 

@@ -32,7 +32,7 @@ class Journal:
         self.bar = tqdm(
             total=self.steps, initial=first, desc="training", dynamic_ncols=True, disable=not sys.stderr.isatty()
         )
-        self.file = open(_kept(workdir / FILE, first), "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.file = open(_kept(workdir, first), "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self.events = SummaryWriter(str(workdir / "events"), purge_step=first + 1)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
@@ -86,15 +86,19 @@ class Journal:
             self.events.close()
 
 
-def _kept(file: Path, first: int) -> Path:
-    """`file` without the lines of steps after `first`, and without a line that a kill cut short."""
-    if file.exists():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= first]
-        unfinished = file.with_name(f".{file.name}.unfinished")
-        unfinished.write_text("".join(kept), encoding="utf-8")
-        unfinished.replace(file)
-    return file
+def read(workdir: Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl, [] where there is none; a last line that a kill cut short is not one."""
+    file = workdir / FILE
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _kept(workdir: Path, first: int) -> Path:
+    """metrics.jsonl without the lines of steps after `first`, and without one that a kill cut short."""
+    kept = [record for record in read(workdir) if record["step"] <= first]
+    unfinished = workdir / f".{FILE}.unfinished"
+    unfinished.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    return unfinished.replace(workdir / FILE)
 
 
 def _picture(audio: np.ndarray, mel: MelContract) -> np.ndarray:

@@ -19,7 +19,7 @@ from absl import flags
 
 from fwn import audio, cli
 from fwn.errors import UserError
-from fwn.mel import MelContract, align, check_mel, contract, difference
+from fwn.mel import MelContract, align, check_mel, difference, read_contract
 from fwn.vocoder import Vocoder, bucket, load
 
 CKPT = flags.DEFINE_string(
@@ -36,7 +36,8 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required."
 CONVENTION = flags.DEFINE_string(
     "mel_contract",
     None,
-    "Preset by which the --mel files were made, if you know it: refused unless it is the model's own.",
+    "By which convention the --mel files were made, if you know it: a preset or a JSON file of a contract; any but the "
+    "model's own is refused.",
 )
 TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Standard deviation of the noise, 0 or more.", lower_bound=0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise. The n-th file (sorted by name) gets the n-th key of it.")
@@ -74,15 +75,15 @@ def read(file: Path, mel: MelContract) -> np.ndarray:
     if not file.is_file():
         raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with file.open("rb") as opened:  # not numpy.load, which takes a text file for a pickle and PK… for an archive
+            array = np.lib.format.read_array(opened, allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise UserError(f"{file}: not a .npy array ({error}); write it with numpy.save") from error
     return check_mel(array, mel, str(file))
 
 
-def synthesise(vocoder: Vocoder, named: list[Path], output: Path) -> Iterator[Path]:
+def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], output: Path) -> Iterator[Path]:
     """Writes each result as it comes, the shorter ones first."""
-    mels = [read(file, vocoder.mel) for file in named]
     keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
     order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
     results = vocoder.synthesise(
@@ -106,18 +107,18 @@ def main(args: list[str]) -> None:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
     named, output = files(args), Path(OUTPUT.value)
     vocoder = load(CKPT.value, STEP.value)
-    if CONVENTION.value and contract(CONVENTION.value, "--mel_contract").hash() != vocoder.mel.hash():
-        other = contract(CONVENTION.value)
+    if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(
-            f"--mel_contract={other.title} is not that of {CKPT.value}, {vocoder.mel.title}: make the mels with the "
-            f"latter\n{difference(vocoder.mel, other)}"
+            f"--mel_contract={CONVENTION.value} is {stated.title}, but {CKPT.value} was trained on mels by "
+            f"{vocoder.mel.title}: make them so\n{difference(vocoder.mel, stated)}"
         )
+    start = time.perf_counter()
+    mels = [read(file, vocoder.mel) for file in named]  # all of them, before anything is written
     output.mkdir(parents=True, exist_ok=True)
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
     )
-    start = time.perf_counter()
-    written = list(cli.progress(synthesise(vocoder, named, output), "sampling", len(named)))
+    written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(named)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(

@@ -9,6 +9,7 @@ TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
 """
 
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -74,48 +75,49 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     shape |= {"process": jax.process_index(), "processes": jax.process_count()}
     stream, tests = data.batches(corpus, "train", **shape), data.batches(corpus, "test", **shape)
 
-    checkpoints = Checkpoints(workdir, config, mel)
-    first = checkpoints.latest()
-    if first is None:
-        tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
-        configs.write(workdir, config, mel)
-        state, first = initial(system, config, parallel, stream[0]), 0
-    else:
-        like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
-        state = State.merge(*checkpoints.load(first, *like.split()))
-        tell(f"continuing from the checkpoint of step {first}")
-    if first >= config.num_steps:
-        tell(f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on")
-        return 0
-
-    tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
-    step = parallel.everywhere(train_step(system, config), donate=True)
-    examiner = Examiner(system, config, parallel, corpus, tests)
-    journal = Journal(workdir, first, config, mel, main=jax.process_index() == 0)
-    last: tuple[int, Any] | None = None
-    try:
-        for i, batch in enumerate(data.iterate(stream, first), first + 1):
-            state, metrics = step(state, (), parallel.batch(batch))
-            if last is not None:  # read one step late, so that the devices never wait for the host
-                watch(*last, config, workdir, stream, journal)
-            last = i, metrics
-            leaving = stop.now(i)
-            examining = i % config.eval_every == 0 or i == config.num_steps
-            if examining or leaving or i % config.save_every == 0:
-                watch(*last, config, workdir, stream, journal)
-                last = None
-                nats = examiner(i, state, journal) if examining and not leaving else None
-                weights, rest = state.split()
-                checkpoints.save(i, weights, rest, nats)
-            if leaving:
-                tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
-                return 128 + (stop.signal or signal.SIGTERM)
-            if i == config.num_steps:
-                tell(f"trained to step {i}: {workdir}")
-                return 0
-    finally:
-        journal.close()
-        checkpoints.close()
+    with closing(Checkpoints(workdir, config, mel)) as checkpoints:
+        first = checkpoints.latest()
+        if first is None:
+            tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
+            if jax.process_index() == 0:
+                configs.write(workdir, config, mel)
+            state, first = initial(system, config, parallel, stream[0]), 0
+        else:
+            like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
+            state = State.merge(*checkpoints.load(first, *like.split()))
+            tell(f"continuing from the checkpoint of step {first}")
+        if first >= config.num_steps:
+            tell(
+                f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on"
+            )
+            return 0
+        tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
+        step = parallel.everywhere(train_step(system, config), donate=True)
+        examiner = Examiner(system, config, parallel, corpus, tests)
+        with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
+            last: tuple[int, Any] | None = None
+            for i, batch in enumerate(data.iterate(stream, first), first + 1):
+                state, metrics = step(state, (), parallel.batch(batch))
+                if last is not None:  # read one step late, so that the devices never wait for the host
+                    watch(*last, config, workdir, stream, journal)
+                last = i, metrics
+                leaving = stop.now(i)
+                examining = i % config.eval_every == 0 or i == config.num_steps
+                if examining or leaving or i % config.save_every == 0:
+                    watch(*last, config, workdir, stream, journal)
+                    last = None
+                    # Also when leaving: the run that continues after this step does not come back to it.
+                    nats = examiner(i, state, journal) if examining else None
+                    weights, rest = state.split()
+                    checkpoints.save(i, weights, rest, nats)
+                if i == config.num_steps:
+                    checkpoints.wait()
+                    tell(f"trained to step {i}: {workdir}")
+                    return 0
+                if leaving:
+                    checkpoints.wait()
+                    tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
+                    return 128 + (stop.signal or signal.SIGTERM)
     raise AssertionError("the stream of batches has no end")
 
 

@@ -79,12 +79,11 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation
             decay = jnp.minimum(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
+        taken = state.step - state.skipped_in_all  # before this one: what the schedule counts
         skipped = jnp.where(ok, 0, state.skipped + 1)
         state = State(
             state.step + 1, params, ema, select(ok, opt, state.opt), skipped, state.skipped_in_all + (skipped > 0)
         )
-        # The schedule counts the steps that were taken.
-        taken = state.step - state.skipped_in_all
         metrics |= {"loss": loss, "gradient_norm": norm, "rate": rate(taken), "skipped": skipped}
         return state, metrics | {"skipped_in_all": state.skipped_in_all}
 

@@ -41,10 +41,9 @@ class Vocoder:
     def __init__(self, config: Any, mel: MelContract, params: Any, step: int):
         self.config, self.mel, self.step = config, mel, step
         self.system = build(config)
-        params = jax.tree.map(jnp.asarray, params)
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
-        self.dtype = jax.tree.leaves(params)[0].dtype
-        self.params = jax.jit(fold_weight_norm)(params)
+        self.params = jax.tree.map(jnp.asarray, fold_weight_norm(params))
+        self.dtype = jax.tree.leaves(self.params)[0].dtype
         self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
         self._compiled: dict[Any, Callable[..., Array]] = {}
 

@@ -1,7 +1,8 @@
 """What all tests share: four virtual CPU devices, float64 on demand, real speech where it is at hand."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -12,6 +13,15 @@ import pytest
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)
 os.environ.setdefault("PJRT_NPROC", "16")  # jax 0.10 and 0.11 can deadlock with more virtual devices than threads
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled programs, kept for the session: the same step is compiled once for all tests and their processes."""
+    folder = tmp_path_factory.mktemp("compiled")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -34,3 +44,51 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: set FWN_SHARED to the shared golden values and recordings")
     return folder
+
+
+@pytest.fixture
+def disk_of(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """disk_of("64k") is a folder on a disk of that size."""
+    mounted = []
+
+    def mount(size: str) -> Path:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]).returncode:
+            pytest.skip("may not mount a small tmpfs here")
+        mounted.append(disk)
+        return disk
+
+    yield mount
+    for disk in mounted:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def small_disk(disk_of: Callable[[str], Path]) -> Path:
+    return disk_of("64k")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set: eight train utterances, of which one is too short for a crop, and two test utterances."""
+    import small
+    from data_prep.prepare import Kind, prepare
+    from fwn.mel import PRESETS
+
+    folder = tmp_path_factory.mktemp("corpus")
+    small.record(folder / "in", [3000 + 700 * i for i in range(2, 9)] + [1500, 9000, 9500])
+    kind = Kind(PRESETS["flowavenet"], "int16", "float32")
+    assert prepare("folder", folder / "in", folder / "data", kind, 0.2, None, 1) == []
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a finished run of eight steps, held-out figures at 4 and 8, on four devices."""
+    import small
+
+    workdir = tmp_path_factory.mktemp("run") / "run"
+    result = small.program("fwn.train", *small.config_flags(corpus), f"--workdir={workdir}")
+    assert result.code == 0, result
+    return workdir

@@ -1,9 +1,6 @@
 """Recordings of every kind come in as mono float32; what is no recording is refused by name; wavs never wrap around."""
 
 import errno
-import os
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,16 +142,6 @@ def test_where_nothing_can_be_written_the_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         audio.write(tmp_path / "none" / "a.wav", tone(), 22050)
     assert error.value.filename == str(tmp_path / "none" / "a.wav")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).returncode:
-        pytest.skip("may not mount a small tmpfs here")
-    yield Path(disk)
-    subprocess.run(["umount", disk], check=True)
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(small_disk):

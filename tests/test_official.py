@@ -1,13 +1,17 @@
 """Converted official weights compute what the official code computed (golden values: float64, by that code)."""
 
 import ast
+import re
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from fwn import official, torch_file
+from fwn import checkpoints, official, torch_file
 from fwn.densities import DISTRIBUTIONS, normal_log_prob
 from fwn.errors import UserError
 from fwn.models.autoregressive import Autoregressive
@@ -47,8 +51,9 @@ def test_golden(golden, checkpoint, dtype, likelihood, audio):
         params = jax.tree.map(lambda w: w.astype(dtype), params)
         x, c, z = (golden[name].swapaxes(1, 2).astype(dtype) for name in ("x", "c", "z"))
 
+        @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
         def run(method, *args):
-            return jax.jit(lambda p, *a: model.apply({"params": p}, *a, method=method))(params, *args)
+            return model.apply({"params": params}, *args, method=method)
 
         noise, _, logdet = run("forward", x, c)
         ours = (normal_log_prob(noise).sum() + logdet.sum()) / x.size
@@ -158,3 +163,26 @@ def test_refused_teacher(stacks, changes, said):
     weights = torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth")["state_dict"] | changes
     with pytest.raises(UserError, match=f"^teacher.pth: .*{said}"):
         official.convert({key: w for key, w in weights.items() if w is not None}, "teacher.pth", stacks)
+
+
+def test_program(checkpoint, tmp_path):
+    """The converted workdir holds the architecture, the contract, the step and the very weights."""
+    output = tmp_path / "out"
+
+    def program(source):
+        command = [sys.executable, "-m", "fwn.convert", str(source), f"--output={output}"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=GOLDEN.parents[1])
+
+    done = program(CHECKPOINT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "56,028 parameters with weight-norm gains, float32; trained for 700,000 steps" in done.stdout
+    config, mel, params, step = checkpoints.read(output)
+    expected = official.flowavenet(checkpoint, "tiny")
+    assert (config.system, mel.name, step) == ("flowavenet", "flowavenet", 700_000)
+    assert {name: config.model[name] for name in expected.fields} == {**expected.fields, "upsample_strides": [16, 16]}
+    jax.tree.map(np.testing.assert_array_equal, params, expected.params)
+    refused = program(GOLDEN / "torch_zip.pth")
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        r"python -m fwn.convert: .*torch_zip.pth: not an official model .* lacks blocks.*\n", refused.stderr
+    )

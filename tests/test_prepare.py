@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_audio import small_disk  # noqa: F401  (a fixture)
 
 from data_prep.prepare import prepare
 from data_prep.recordings import Kind, Recording
@@ -358,7 +357,7 @@ def test_the_program_says_errors_in_one_line(ljspeech, tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(ljspeech, small_disk):  # noqa: F811
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(ljspeech, small_disk):
     flags = ["--corpus=ljspeech", f"--input={ljspeech}", f"--output={small_disk / 'out'}", "--workers=1"]
     code, _, err = program(*flags)
     assert code == 1

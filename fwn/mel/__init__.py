@@ -5,7 +5,7 @@ set, the checkpoint and the sampler each carry the contract, and a mel of anothe
 """
 
 from fwn.mel.check import check_mel, difference
-from fwn.mel.convention import PRESETS, MelContract, contract
+from fwn.mel.convention import PRESETS, MelContract, contract, read_contract
 from fwn.mel.spectrogram import align, mel_spectrogram
 
-__all__ = ["PRESETS", "MelContract", "align", "check_mel", "contract", "difference", "mel_spectrogram"]
+__all__ = ["PRESETS", "MelContract", "align", "check_mel", "contract", "difference", "mel_spectrogram", "read_contract"]

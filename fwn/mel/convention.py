@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fwn.errors import UserError, nearest
@@ -195,3 +196,18 @@ def contract(name_or_dict: str | Mapping[str, Any] | MelContract, source: str = 
         near = nearest(name_or_dict, list(PRESETS))
         raise UserError(f"{source}: no preset is called {name_or_dict!r}{near} (presets: {', '.join(PRESETS)})")
     return PRESETS[name_or_dict]
+
+
+def read_contract(value: str, flag: str) -> MelContract:
+    """The value of a flag: a preset's name, or a JSON file with all fields of a contract. Raises UserError."""
+    if not value.endswith(".json"):
+        return contract(value, flag)
+    try:
+        fields = json.loads(Path(value).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{flag}={value}: no such file") from error
+    except ValueError as error:
+        raise UserError(f"{flag}={value}: not JSON ({error})") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{flag}={value}: not a JSON object with the fields of a mel contract")
+    return contract(fields, f"{flag}={value}")

@@ -1,4 +1,6 @@
-"""FloWaveNet: one bijection between audio [B, T, 1] and normal noise of the same shape, given a mel (paper, section 3).
+"""FloWaveNet: one bijection between audio [B, T, 1] and normal noise of the same shape, given a mel.
+
+Kim et al. 2019, arXiv:1811.02155, section 3; docs/equations.md names the function of each equation.
 
 Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that builds the pair:
 the two directions are the same list of layers folded both ways.
@@ -53,7 +55,7 @@ class Reversible(nn.Module):
 
 
 class Flow(Reversible):
-    """ActNorm -> affine coupling -> change order (paper, figure 1). The net sees the first halves of x and of c."""
+    """ActNorm -> affine coupling -> change order. The net sees the first halves of x and of c."""
 
     net: Callable[..., WaveNet]
     s_max: float | None = None
@@ -71,7 +73,7 @@ class Flow(Reversible):
 
 
 class Prior(Reversible):
-    """ε = (z - μ) / σ for the half that leaves; (μ, log σ) from the half that stays and all of c (paper 3.4)."""
+    """ε = (z - μ) / σ for the half that leaves; (μ, log σ) from the half that stays and all of c."""
 
     net: Callable[..., WaveNet]
     s_max: float | None = None

@@ -16,9 +16,9 @@ from jax import lax
 Array = jax.Array
 
 
-def norm(kernel: Array) -> Array:
-    """‖v‖ of each output channel: [K, C_in, C_out] -> [C_out]."""
-    return jnp.sqrt(jnp.sum(jnp.square(kernel), axis=tuple(range(kernel.ndim - 1))))
+def norm(kernel: Any) -> Any:
+    """‖v‖ of each output channel, of a JAX or NumPy array: [K, C_in, C_out] -> [C_out]."""
+    return (kernel**2).sum(axis=tuple(range(kernel.ndim - 1))) ** 0.5
 
 
 def uniform(bound: float) -> Any:
@@ -86,8 +86,7 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
             bound = 1 / math.sqrt(math.prod(shape[:-1]))
             new = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in ("kernel", "bias")}
             if "scale" in node:
-                new["scale"] = np.sqrt(np.sum(np.square(new["kernel"]), axis=tuple(range(len(shape) - 1))))
-                new["scale"] = new["scale"].reshape(node["scale"].shape)
+                new["scale"] = norm(new["kernel"])
             drawn[name] = new
         elif inner := draw(node, rng):
             drawn[name] = inner

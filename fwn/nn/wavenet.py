@@ -1,4 +1,4 @@
-"""The WaveNet of couplings, priors and autoregressive models (paper 3.2; official code: modules.py, ResBlock)."""
+"""The WaveNet of couplings, priors and autoregressive models (official code: modules.py, Wavenet and ResBlock)."""
 
 import math
 from typing import Any

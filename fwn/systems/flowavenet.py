@@ -1,4 +1,4 @@
-"""FloWaveNet, trained by maximum likelihood alone (paper, section 3; official code: train.py)."""
+"""FloWaveNet, trained by maximum likelihood alone (official code: train.py)."""
 
 from functools import partial
 from typing import Any

@@ -1,0 +1,157 @@
+"""The smallest everything: speech-like recordings, a model of a few hundred weights, programs as a user runs them."""
+
+import contextlib
+import io
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+from orbax.checkpoint import v1 as ocp
+
+from experiments import tiny
+from fwn import audio
+
+ROOT = Path(__file__).resolve().parents[1]
+HOP, RATE = 256, 22050
+MODEL = {"n_block": 2, "n_flow": 1, "n_layer": 1, "channels": 8, "block_per_split": 1} | {
+    "prior_layer": 1,
+    "prior_channels": 8,
+}
+REST = {"frames": 8, "batch_size": 4, "num_steps": 8, "log_every": 1, "save_every": 2, "eval_every": 4} | {
+    "eval_batches": 2,
+    "max_skipped": 3,
+}
+
+
+def speech(i: int, samples: int) -> np.ndarray:
+    """Harmonics of a wandering pitch in syllables, and some breath: another voice for each i, float32 in ±0.5."""
+    rng, t = np.random.default_rng(i), np.arange(samples) / RATE
+    phase = 2 * np.pi * np.cumsum(120 + 15 * i + 20 * np.sin(2 * np.pi * 1.5 * t + i)) / RATE
+    voiced = sum(np.sin(k * phase + k * i) / k**1.2 for k in range(1, 25))
+    syllables = np.clip(np.sin(2 * np.pi * 4 * t + i), 0, None)
+    return (0.12 * voiced * syllables + 0.003 * rng.normal(size=samples)).astype(np.float32)
+
+
+def record(folder: Path, lengths: list[int]) -> Path:
+    """A folder of recordings u00.wav, u01.wav, … of so many samples."""
+    folder.mkdir(parents=True)
+    for i, samples in enumerate(lengths):
+        audio.write(folder / f"u{i:02d}.wav", speech(i, samples), RATE)
+    return folder
+
+
+def config(data: Path, **rest: Any) -> ConfigDict:
+    """experiments/tiny.py, made minuscule."""
+    small = tiny.get_config()
+    small.model.update(MODEL)
+    small.update(REST | {"data": str(data)} | rest)
+    return small
+
+
+def config_flags(data: Path, **rest: Any) -> list[str]:
+    """The same for the command line."""
+    fields = {f"model.{name}": value for name, value in MODEL.items()} | REST | {"data": data} | rest
+    return ["--config=experiments/tiny.py", *(f"--config.{name}={value}" for name, value in fields.items())]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def program(module: str, *args: Any) -> Result:
+    """`python -m module args` inside this process; whatever it raises but an exit is raised here too."""
+    held = _ours()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    argv, sys.argv = sys.argv, [module, *map(str, args)]
+    for flag in held:
+        delattr(flags.FLAGS, flag)
+    code = 0
+    try:
+        with (
+            contextlib.chdir(ROOT),
+            contextlib.redirect_stdout(io.StringIO()) as out,
+            contextlib.redirect_stderr(io.StringIO()) as err,
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as exited:
+        code = exited.code if isinstance(exited.code, int) else 1
+    finally:
+        for flag in _ours():
+            delattr(flags.FLAGS, flag)
+        for flag, owner in held.values():
+            flags.DEFINE_flag(flag, module_name=owner)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sys.argv = argv
+        sys.modules.pop("config_config", None)  # where ml_collections loads the --config file
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def _ours() -> dict[str, tuple[Any, str]]:
+    """The flags of our programs, and of --config's fields, by name: (flag, the module that defined it)."""
+    owners = flags.FLAGS.flags_by_module_dict().items()
+    return {
+        flag.name: (flag, owner)
+        for owner, own in owners
+        for flag in own
+        if owner.startswith(("fwn.", "data_prep.", str(ROOT))) or flag.name.startswith("config")
+    }
+
+
+def environment(cache: Path, devices: int = 1) -> dict[str, str]:
+    """Of a process of its own, sharing compiled programs with the others."""
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def start(module: str, *args: Any, cache: Path, devices: int = 1) -> "subprocess.Popen[str]":
+    """`python -m module args` as a process of its own; stdout and stderr are one pipe."""
+    command = [sys.executable, "-m", module, *map(str, args)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(cache, devices), stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def start_two(flags: list[str], workdir: Path, cache: Path, devices: int = 1) -> "list[subprocess.Popen[str]]":
+    """fwn.train as two processes of one run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = [f"--workdir={workdir}", f"--coordinator=localhost:{port}", "--processes=2"]
+    return [
+        start("fwn.train", *flags, *together, f"--process={process}", cache=cache, devices=devices)
+        for process in range(2)
+    ]
+
+
+def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    """All of a checkpoint by name: weights, averaged weights, optimiser, counts."""
+    found = {}
+    with ocp.training.Checkpointer(workdir / "checkpoints") as checkpointer:
+        for part, stored in checkpointer.checkpointables_metadata(step).metadata.items():
+            if part in ("params", "train"):
+                empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored)
+                loaded = checkpointer.load_checkpointables(step, {part: empty})[part]
+                leaves = jax.tree.leaves_with_path(loaded)
+                found |= {part + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return found

@@ -1,0 +1,192 @@
+"""What is kept, what is refused, and that a damaged or full disk is one line and loses nothing."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from fwn import checkpoints
+from fwn import config as configs
+from fwn.errors import UserError
+from fwn.mel import PRESETS
+
+MEL = PRESETS["flowavenet"]
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A run of its own, to damage."""
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def continued(corpus, workdir, **changes):
+    return small.program("fwn.train", *small.config_flags(corpus, **changes), f"--workdir={workdir}")
+
+
+def is_one_line(result, code, *parts):
+    assert result.code == code, result
+    assert len(result.err.splitlines()) == 1, result.err
+    assert result.err.startswith("python -m fwn.")
+    for part in parts:
+        assert part in result.err
+
+
+def params(value):
+    return {"a": np.full((3,), value, np.float32)}
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    config = small.config("data")
+    kept = checkpoints.Checkpoints(tmp_path, config, MEL)
+    for step, nats in [(1, None), (2, 1.0), (3, 3.0), (4, None), (5, 2.0), (6, None)]:
+        kept.save(step, params(step), params(-step), nats)
+    kept.close()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["3", "6"]
+    configs.write(tmp_path, config, MEL)
+    read_config, mel, read, step = checkpoints.read(tmp_path)
+    assert (step, mel, configs.plain(read_config)) == (3, MEL, configs.plain(config))
+    np.testing.assert_array_equal(read["a"], params(3)["a"])
+    assert checkpoints.read(tmp_path, 6)[2]["a"][0] == 6
+    with pytest.raises(UserError) as error:
+        checkpoints.read(tmp_path, 5)
+    assert str(error.value) == f"{tmp_path}: no checkpoint of step 5; there are: 3, 6"
+
+
+def test_without_held_out_figures_the_newest_is_read(tmp_path):
+    kept = checkpoints.Checkpoints(tmp_path, small.config("data"), MEL)
+    for step in (1, 2):
+        kept.save(step, params(step), params(-step), None)
+    kept.close()
+    configs.write(tmp_path, small.config("data"), MEL)
+    assert checkpoints.read(tmp_path)[3] == 2
+
+
+def test_config_and_contract_lie_in_every_checkpoint(run):
+    metadata = json.loads((run / "checkpoints" / "8" / "_CHECKPOINT_METADATA").read_text())
+    recorded = json.loads((run / "config.json").read_text())
+    assert metadata["custom_metadata"] == recorded
+    assert recorded["mel_hash"] == MEL.hash()
+
+
+def test_averaged_weights_are_what_is_sampled_from(run):
+    stored, read = small.arrays(run, 8), checkpoints.read(run, 8)[2]
+    sampled = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(read)}
+    for name, leaf in sampled.items():
+        np.testing.assert_array_equal(leaf, stored[f"params{name}"])
+    trained = {name: stored[f"train['params']{name}"] for name in sampled}
+    assert any(not np.array_equal(sampled[name], trained[name]) for name in sampled)
+
+
+def test_another_config_is_refused_and_what_may_change_is_not(run, corpus):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = continued(corpus, run, **{"model.channels": 16, "seed": 7})
+    assert result == small.Result(
+        1,
+        "",
+        f"python -m fwn.train: {run} belongs to a run of another config (model: {{'channels': 8}} there, "
+        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir, or the config that it was begun with\n",
+    )
+    result = continued(corpus, run, log_every=3, save_every=5, eval_every=2, max_skipped=9)
+    assert result.code == 0
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_no_run_in_the_folder(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(run, tmp_path / "none", ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copytree(run, tmp_path / "bare", ignore=lambda folder, names: names if folder.endswith("points") else [])
+    hint = "give a workdir of fwn.train or an output folder of fwn.convert"
+    for name, message in [
+        ("missing", f"no such folder; {hint}"),
+        ("file", f"not a folder; {hint}"),
+        ("empty", f"no config.json in it; {hint}"),
+        ("none", "no checkpoint in it; train for longer, or give another folder"),
+        ("bare", "no complete checkpoint in it; train for longer, or give another folder"),
+    ]:
+        with pytest.raises(UserError) as error:
+            checkpoints.read(tmp_path / name)
+        assert str(error.value) == f"{tmp_path / name}: {message}"
+
+
+def files(workdir):
+    """Of the newest checkpoint, and the config."""
+    return [workdir / "config.json", *sorted(p for p in (workdir / "checkpoints" / "8").rglob("*") if p.is_file())]
+
+
+def test_a_truncated_file_is_refused_for_reading_or_not_needed(run, copy):
+    """Each file in turn, cut in half and to nothing: one line, or the same weights as before."""
+    whole = checkpoints.read(run, 8)[2]
+    refused = 0
+    for file in files(copy):
+        content = file.read_bytes()
+        for length in {0, len(content) // 2}:
+            file.write_bytes(content[:length])
+            try_reading = refusal(copy)
+            if isinstance(try_reading, str):
+                refused += 1
+                assert "\n" not in try_reading
+                assert try_reading.startswith(str(copy)), (file, try_reading)
+            else:
+                jax.tree.map(np.testing.assert_array_equal, try_reading, whole)
+        file.write_bytes(content)
+    assert refused >= 6
+
+
+def refusal(workdir):
+    """The weights, or the message with which they are refused."""
+    try:
+        return checkpoints.read(workdir, 8)[2]
+    except UserError as error:
+        return str(error)
+
+
+def test_training_does_not_continue_from_a_truncated_file_nor_lose_the_others(corpus, copy):
+    refused = 0
+    for file in files(copy):
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        before = {path: path.read_bytes() for path in (copy / "checkpoints").rglob("*") if path.is_file()}
+        result = continued(corpus, copy)
+        if result.code != 0:
+            refused += 1
+            is_one_line(result, 1, str(copy))
+            assert "damaged" in result.err
+            after = {path: path.read_bytes() for path in (copy / "checkpoints").rglob("*") if path.is_file()}
+            assert after == before
+        file.write_bytes(content)
+    assert refused >= 6
+    assert continued(corpus, copy).code == 0
+
+
+def test_a_converted_model_is_not_a_run_to_continue(run, corpus, tmp_path):
+    config, mel, weights, _ = checkpoints.read(run, 8)
+    checkpoints.write(tmp_path / "converted", config, mel, weights, 0)
+    result = continued(corpus, tmp_path / "converted")
+    is_one_line(result, 1, "holds weights alone, as converted ones do")
+    with pytest.raises(UserError, match="holds a run already; give another --output"):
+        checkpoints.write(tmp_path / "converted", config, mel, weights, 0)
+
+
+def test_where_nothing_can_be_written_the_folder_is_named(corpus, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        is_one_line(continued(corpus, workdir), 1, str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(corpus, disk_of):
+    disk = disk_of("6m")
+    (disk / "big").write_bytes(bytes(3_900_000))
+    workdir = disk / "run"
+    result = continued(corpus, workdir, save_every=1, eval_every=100)
+    is_one_line(result, 1, f"{workdir}/checkpoints: no room for the checkpoint of step", "free some space")
+    left = [int(path.name) for path in (workdir / "checkpoints").iterdir()]
+    assert len(left) <= 1
+    (disk / "big").unlink()
+    again = continued(corpus, workdir, save_every=1, eval_every=100)
+    assert again.code == 0, again
+    assert not left or f"continuing from the checkpoint of step {left[0]}" in again.out

@@ -1,0 +1,106 @@
+"""fwn.evaluate: the table, the files, figures that are the vocoder's own; short and faint recordings do not stop it."""
+
+import json
+
+import numpy as np
+import pytest
+import small
+import soundfile
+
+import fwn
+from data_prep.prepare import Kind, prepare
+from fwn import audio
+from fwn.corpus import Corpus
+from fwn.mel import PRESETS
+
+KIND = Kind(PRESETS["flowavenet"], "int16", "float32")
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("evaluated")
+    result = small.program(
+        "fwn.evaluate", f"--ckpt={run}", f"--data={corpus}", f"--output={output}", "--temperature=0", "--temperature=0.8"
+    )
+    assert (result.code, result.err) == (0, "")
+    return output, result.out
+
+
+def test_the_files_lie_beside_each_other(evaluated, corpus):
+    output, said = evaluated
+    names = [Corpus(corpus).utterances[i].name for i in (8, 9)]
+    files = {"results.json", "table.txt", "table.md", "loss.png"}
+    for name in names:
+        files |= {f"{name}.T0.0.wav", f"{name}.T0.8.wav", f"{name}.recording.wav", f"{name}.png"}
+    assert {path.name for path in output.iterdir()} == files
+    assert (output / "table.txt").read_text() in said
+    for name, i in zip(names, (8, 9), strict=True):
+        for kind in ("T0.0", "T0.8", "recording"):
+            assert soundfile.info(output / f"{name}.{kind}.wav").frames == len(Corpus(corpus).audio(i))
+
+
+def test_likelihoods_are_the_vocoders(evaluated, run, corpus):
+    utterances = json.loads((evaluated[0] / "results.json").read_text())["utterances"]
+    vocoder, prepared = fwn.load(run), Corpus(corpus)
+    assert len(utterances["likelihood"]) == 2
+    for i in (8, 9):
+        row = utterances["likelihood"][prepared.utterances[i].name]
+        assert row["nats_per_sample"] == pytest.approx(vocoder.log_likelihood(prepared.audio(i), prepared.mel(i)), 1e-6)
+        assert row["nats_per_sample_dequantised"] == pytest.approx(row["nats_per_sample"], abs=0.05)
+        assert 0 < row["inverse_error"] < 1e-4
+
+
+def test_the_table_says_how_it_was_measured(evaluated):
+    said = evaluated[1]
+    for words in ("2 held-out utterances", "as stored (16 bit)", "with 1-LSB uniform dequantisation", "95% confidence"):
+        assert words in said
+    assert "T = 0.0" in said
+    assert "T = 0.8" in said
+
+
+def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    audio.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
+    audio.write(folder / "b_short.wav", small.speech(1, 1100), small.RATE)
+    faint = np.zeros(8000, np.float32)
+    faint[4000] = 2e-4  # the least that is not refused as silence, in digital silence
+    audio.write(folder / "c_faint.wav", faint, small.RATE)
+    assert prepare("folder", folder, tmp_path / "data", KIND, 0.67, None, 1) == []
+    result = small.program("fwn.evaluate", f"--ckpt={run}", f"--data={tmp_path / 'data'}")
+    assert (result.code, result.err) == (0, "")
+    assert "2 held-out utterances" in result.out
+
+
+def test_a_killed_runs_journal_is_drawn_without_its_last_line(run, corpus, tmp_path):
+    import shutil
+
+    killed = shutil.copytree(run, tmp_path / "run")
+    with (killed / "metrics.jsonl").open("a") as file:
+        file.write('{"what": "trai')
+    flags = [f"--ckpt={killed}", f"--data={corpus}", "--utterances=1", f"--output={tmp_path / 'out'}"]
+    result = small.program("fwn.evaluate", *flags)
+    assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "out" / "loss.png").is_file()
+
+
+def test_mistakes_are_one_line(run, corpus, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    audio.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
+    prepare("folder", folder, tmp_path / "data", KIND, 0.0, None, 1)
+    (tmp_path / "file").write_text("x")
+    for flags, message in [
+        (
+            [f"--data={tmp_path / 'data'}"],
+            f"{tmp_path / 'data'}: no utterance is held out (its test split is empty); prepare it with one",
+        ),
+        (
+            [f"--data={tmp_path / 'none'}"],
+            f"{tmp_path / 'none'}: no such folder; give one made by data_prep.prepare",
+        ),
+        ([f"--data={corpus}", f"--output={tmp_path / 'file'}"], f"File exists: {tmp_path / 'file'}"),
+        ([f"--data={corpus}", "x"], "unexpected argument 'x': all settings are flags (--help lists them)"),
+    ]:
+        result = small.program("fwn.evaluate", f"--ckpt={run}", *flags)
+        assert result == small.Result(1, "", f"python -m fwn.evaluate: {message}\n")

@@ -1,0 +1,59 @@
+"""Two processes of one run are one process: the same weights, moments and figures, by jit and by pmap."""
+
+import json
+
+import numpy as np
+import pytest
+import small
+from test_resume import TIMEOUT
+
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def flags(corpus):
+    return small.config_flags(corpus, num_steps=STEPS)
+
+
+@pytest.fixture(scope="module")
+def four_devices(flags, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("four") / "run"
+    result = small.program("fwn.train", *flags, f"--workdir={workdir}")
+    assert result.code == 0, result
+    return workdir
+
+
+def figures(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_the_same(workdir, reference):
+    ours, theirs = figures(workdir), figures(reference)
+    assert [(line["what"], line["step"]) for line in ours] == [(line["what"], line["step"]) for line in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5  # float32: the sums are of T terms of size 1
+    ours, theirs = small.arrays(workdir, STEPS), small.arrays(reference, STEPS)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_two_processes_are_one(mode, flags, four_devices, compiled, tmp_path):
+    workdir = tmp_path / "run"
+    processes = small.start_two([*flags, f"--config.parallel={mode}"], workdir, compiled)
+    said = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert said[0].splitlines()[-1] == f"trained to step {STEPS}: {workdir}"
+    assert "step" not in said[1]  # one process speaks
+    assert_the_same(workdir, four_devices)
+    # A run of two processes goes on in one, and knows that it is finished.
+    result = small.program("fwn.train", *flags, f"--workdir={workdir}")
+    assert (result.code, "trained to step 3 already" in result.out) == (0, True)
+
+
+def test_pmap_is_jit(flags, four_devices, tmp_path):
+    workdir = tmp_path / "run"
+    result = small.program("fwn.train", *flags, f"--workdir={workdir}", "--config.parallel=pmap")
+    assert result.code == 0, result
+    assert_the_same(workdir, four_devices)

@@ -1,0 +1,299 @@
+"""The programs as a user runs them: --help, what they write, and every mistake as one line with nothing half done."""
+
+import re
+
+import numpy as np
+import pytest
+import small
+import soundfile
+
+from fwn.corpus import Corpus
+from fwn.mel import PRESETS, difference
+
+MEL = PRESETS["flowavenet"]
+PROGRAMS = ["fwn.train", "fwn.sample", "fwn.evaluate", "fwn.convert", "data_prep.prepare", "data_prep.speak"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_explains_every_flag(program):
+    result = small.program(program, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert f"python -m {program} " in result.out
+    source = (small.ROOT / f"{program.replace('.', '/')}.py").read_text()
+    defined = re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)
+    assert defined
+    for flag in defined:
+        assert re.search(rf"--(\[no\])?{flag}:\s+\S+.*", result.out), flag
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_unknown_flag_is_one_line(program):
+    assert small.program(program, "--nonsense=1") == small.Result(
+        2, "", f"python -m {program}: Unknown command line flag 'nonsense' (--help lists the flags)\n"
+    )
+
+
+TRAIN = [
+    (
+        ["--config=experiments/tiny.py", "--config.batch_sze=3"],
+        2,
+        "--config: no such field: 'batch_sze'; did you mean 'batch_size'? (--help lists the flags)",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.model.n_blok=3"],
+        2,
+        "--config: no such field: 'n_blok'; did you mean 'n_block'? (--help lists the flags)",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.optimiser.rat=3"],
+        2,
+        "--config: no such field: 'rat'; did you mean 'rate'? (--help lists the flags)",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.batch_size=many"],
+        2,
+        "flag --config.batch_size=many: invalid literal for int() with base 10: 'many' (--help lists the flags)",
+    ),
+    (["--config=experiments/tinny.py"], 1, "--config=experiments/tinny.py: no such file"),
+    (
+        ["--config=experiments/tinny.py", "--config.frames=3"],
+        2,
+        "--config: No such file or directory: 'experiments/tinny.py' (--help lists the flags)",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.system=flow"],
+        1,
+        "config.system is 'flow'; there are: flowavenet",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.mel=flowavnet"],
+        1,
+        "mel contract: no preset is called 'flowavnet'; did you mean 'flowavenet'? "
+        "(presets: flowavenet, tacotron2, hifigan)",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.model.upsample_strides=(4,4)"],
+        1,
+        "--config: model.upsample_strides=(4, 4) make 16 samples of a mel frame, but the mel contract has a hop of 256; "
+        "give strides whose product is 256",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.model.n_block=9"],
+        1,
+        "config.model: n_block=9 squeezes time by 512, which does not divide a mel frame of 256 samples (the product of "
+        "upsample_strides); lower n_block",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.data=nowhere"],
+        1,
+        "nowhere: no such folder; give one made by data_prep.prepare",
+    ),
+    (
+        ["--config=experiments/tiny.py", "more"],
+        1,
+        "unexpected argument 'more': all settings are flags (--help lists them)",
+    ),
+] + [
+    (
+        ["--config=experiments/tiny.py", f"--config.{count}=0"],
+        1,
+        f"--config: {count} is 0; it must be a whole number, at least 1",
+    )
+    for count in ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "max_skipped")
+]
+
+
+@pytest.mark.parametrize(("args", "code", "message"), TRAIN)
+def test_mistakes_in_training(args, code, message, tmp_path):
+    result = small.program("fwn.train", f"--workdir={tmp_path / 'run'}", *args)
+    assert result == small.Result(code, "", f"python -m fwn.train: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+FIELDS = [
+    ("c.model.n_blok = 3", 'config.model: no such field: \'n_blok\'; did you mean \'n_block\'?'),
+    ("c.batch_sze = 3", "--config: no such field: 'batch_sze'; did you mean 'batch_size'?"),
+    ("c.optimiser.rte = 3", "--config: optimiser: no such field: 'rte'; did you mean 'rate'?"),
+    ("del c.seed", "--config: missing seed; start from experiments/base.py"),
+    ("del c.model.upsample_strides", "--config: missing model.upsample_strides; start from experiments/base.py"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), FIELDS)
+def test_mistakes_in_a_config_file(line, message, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from experiments import tiny\n\n\ndef get_config():\n    c = tiny.get_config().unlock()\n"
+        f"    {line}\n    return c\n"
+    )
+    result = small.program("fwn.train", f"--config={file}", f"--workdir={tmp_path / 'run'}")
+    assert result == small.Result(1, "", f"python -m fwn.train: {message}\n")
+
+
+def test_too_many_bad_steps_stop_the_run_and_a_single_one_does_not(corpus, tmp_path):
+    """A rate of 1e30 makes the second step's weights and every later loss not finite."""
+    workdir = tmp_path / "run"
+    flags = small.config_flags(corpus, **{"optimiser.rate": 1e30, "optimiser.warmup": 0, "optimiser.clip": 1e30})
+    result = small.program("fwn.train", *flags, f"--workdir={workdir}")
+    batch = workdir / "nonfinite-3-process0.npz"
+    assert result.code == 1
+    assert result.err == (
+        f"python -m fwn.train: {workdir}: loss or gradient was not finite in the 3 steps 2 to 4 (config.max_skipped); "
+        f"the last batch is in {batch}, the newest checkpoint is in place; lower config.optimiser.rate, or look for "
+        "what is wrong in that batch\n"
+    )
+    saved = np.load(batch)
+    assert {name: saved[name].shape for name in saved} == {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,)}
+    assert saved["index"].tolist() == [12, 13, 14, 15]  # the fourth batch
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2"]
+
+
+@pytest.fixture(scope="module")
+def mels(corpus, tmp_path_factory):
+    """Mels of the two held-out utterances, frames first and bands first."""
+    folder, prepared = tmp_path_factory.mktemp("mels"), Corpus(corpus)
+    np.save(folder / "a.npy", prepared.mel(8))
+    np.save(folder / "b.npy", prepared.mel(9).T)
+    return folder
+
+
+def sample(run, *args):
+    return small.program("fwn.sample", f"--ckpt={run}", *args)
+
+
+def test_sampling_from_mels_writes_whole_frames(run, mels, corpus, tmp_path):
+    output = tmp_path / "out"
+    result = sample(run, f"--mel={mels}/*.npy", f"--output={output}", "--plot")
+    assert (result.code, result.err) == (0, "")
+    assert sorted(path.name for path in output.iterdir()) == ["a.png", "a.wav", "b.png", "b.wav"]
+    prepared = Corpus(corpus)
+    for i, name in ((8, "a"), (9, "b")):
+        info = soundfile.info(output / f"{name}.wav")
+        assert (info.frames, info.samplerate, info.subtype) == (prepared.utterances[i].frames * 256, 22050, "PCM_16")
+    assert re.search(r"2 file\(s\), 0\.8\d s of audio: [\d.]+ × real time; [\d.]+ × with [\d.]+ s of comp", result.out)
+
+
+def test_sampling_does_not_depend_on_batches_and_says_what_saturated(run, mels, tmp_path):
+    for name, args in (("one", []), ("three", ["--batch_size=3"]), ("loud", ["--temperature=50"])):
+        result = sample(run, f"--mel={mels}/a.npy", f"--mel={mels}/b.npy", f"--output={tmp_path / name}", *args)
+        assert result.code == 0, result
+    assert re.search(r"a\.wav: \d+ of \d+ samples beyond full scale were saturated", result.out)
+    assert soundfile.read(tmp_path / "loud" / "a.wav", dtype="int16")[0].max() == 32767
+    for name in ("a.wav", "b.wav"):
+        one, three = (soundfile.read(tmp_path / n / name, dtype="int16")[0].astype(int) for n in ("one", "three"))
+        assert abs(one - three).max() <= 1
+
+
+def test_copy_synthesis_of_recordings(run, tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.stack([small.speech(3, 20000)] * 2, 1), 48000)
+    result = sample(run, f"--wav={tmp_path / 'a.flac'}", f"--output={tmp_path / 'out'}")
+    assert result.code == 0, result
+    assert f"{tmp_path / 'a.flac'}: mixed 2 channels down, resampled 48000 -> 22050 Hz\n" in result.out
+    assert soundfile.info(tmp_path / "out" / "a.wav").frames % 256 == 0
+
+
+def bad_mel(path, array):
+    np.save(path, array)
+
+
+HIFIGAN = np.random.default_rng(0).uniform(-11, 1, (30, 80)).astype(np.float32)
+NAN = np.where(np.arange(2400).reshape(30, 80) == 0, np.nan, np.float32(0.5)).astype(np.float32)
+SAMPLE = [
+    ("mel", "x.npy", lambda path: None, "{path}: no such file"),
+    ("wav", "x.wav", lambda path: None, "{path}: no such file"),
+    ("mel", "none*.npy", lambda path: None, "{path}: no file is called so"),
+    (
+        "wav",
+        "x.wav",
+        lambda path: path.write_text("hello"),
+        "{path}: not an audio file that libsndfile can read (Format not recognised)",
+    ),
+    (
+        "mel",
+        "x.npy",
+        lambda path: path.write_text("hello there"),
+        "{path}: not a .npy array (the magic string is not correct; expected b'\\x93NUMPY', got b'hello th'); "
+        "write it with numpy.save",
+    ),
+    (
+        "mel",
+        "x.npy",
+        lambda path: path.write_bytes(b"PK\x03\x04 is no archive"),
+        "{path}: not a .npy array (the magic string is not correct; expected b'\\x93NUMPY', got b'PK\\x03\\x04 i'); "
+        "write it with numpy.save",
+    ),
+    (
+        "mel",
+        "x.npy",
+        lambda path: bad_mel(path, np.zeros((30, 100), np.float32)),
+        "{path}: the mel has the shape [30, 100], but flowavenet ({hash}) has 80 bands",
+    ),
+    (
+        "mel",
+        "x.npy",
+        lambda path: bad_mel(path, NAN),
+        "{path}: 1 of 2400 values are NaN or infinite, the first in frame 0, band 0",
+    ),
+    (
+        "mel",
+        "x.npy",
+        lambda path: bad_mel(path, HIFIGAN),
+        "{path}: values -11 … 0.9947 are no mel of flowavenet ({hash}), whose values are within 0 … 1; it looks like "
+        "tacotron2 or hifigan. Make the mel with the convention of the model, flowavenet\n"
+        + difference(MEL, PRESETS["tacotron2"]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("flag", "name", "make", "message"), SAMPLE)
+def test_mistakes_in_sampling_leave_nothing(run, mels, tmp_path, flag, name, make, message):
+    """The good mel beside the bad one is not sampled either: everything is read before anything is written."""
+    path = tmp_path / name
+    make(path)
+    before = sorted(tmp_path.iterdir())
+    result = sample(run, f"--mel={mels}/a.npy", f"--{flag}={path}", f"--output={tmp_path / 'out'}")
+    expected = message.format(path=path, hash=MEL.hash())
+    assert (result.code, result.err) == (1, f"python -m fwn.sample: {expected}\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_other_mistakes_in_sampling(run, mels, tmp_path):
+    (tmp_path / "file").write_text("x")
+    mel = f"--mel={mels}/a.npy"
+    for args, code, message in [
+        ([mel, "--temperature=-1", "--output=x"], 2, "lower_bound"),
+        ([f"--output={tmp_path / 'x'}"], 1, "nothing to sample: give --mel=FILE.npy or --wav=FILE"),
+        ([mel, f"--output={tmp_path / 'file'}"], 1, f"{tmp_path / 'file'}"),
+        ([mel, f"--output={tmp_path / 'file' / 'x'}"], 1, f"{tmp_path / 'file' / 'x'}"),
+        ([mel, "--step=5", f"--output={tmp_path / 'x'}"], 1, f"{run}: no checkpoint of step 5; there are: "),
+        ([mel, "--mel_contract=hifigan", f"--output={tmp_path / 'x'}"], 1, "was trained on mels by"),
+    ]:
+        result = sample(run, *args)
+        assert result.code == code, result
+        assert message in result.err or code == 2
+        assert result.err.startswith("python -m fwn.sample: ")
+    result = small.program("fwn.sample", f"--ckpt={tmp_path / 'no'}", mel, f"--output={tmp_path / 'x'}")
+    assert result == small.Result(
+        1,
+        "",
+        f"python -m fwn.sample: {tmp_path / 'no'}: no such folder; give a workdir of fwn.train or an output folder of "
+        "fwn.convert\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_data_set_of_another_contract_is_refused(run, corpus, tmp_path):
+    from data_prep.prepare import Kind, prepare
+
+    small.record(tmp_path / "in", [9000, 9000])
+    prepare("folder", tmp_path / "in", tmp_path / "data", Kind(PRESETS["hifigan"], "int16", "float32"), 0.5, None, 1)
+    both = (
+        f"flowavenet ({MEL.hash()}), but {tmp_path / 'data'} was prepared with another, "
+        f"hifigan ({PRESETS['hifigan'].hash()}); prepare it again, into another folder\n"
+        f"{difference(MEL, PRESETS['hifigan'])}\n"
+    )
+    flags = [*small.config_flags(tmp_path / "data"), f"--workdir={tmp_path / 'run'}"]
+    result = small.program("fwn.train", *flags)
+    assert result == small.Result(1, "", f"python -m fwn.train: config.mel has the mel contract {both}")
+    result = small.program("fwn.evaluate", f"--ckpt={run}", f"--data={tmp_path / 'data'}")
+    assert result == small.Result(1, "", f"python -m fwn.evaluate: {run} has the mel contract {both}")

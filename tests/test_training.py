@@ -1,0 +1,188 @@
+"""The training step: what a bad batch changes, averages and rates against NumPy, one device or four, jit or pmap.
+
+All in float64, where equal means 1e-10: in float32 rounding alone makes losses differ by 1e-5.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+
+from fwn import config as configs
+from fwn import data, training
+from fwn.checkpoints import Checkpoints
+from fwn.corpus import Corpus
+from fwn.errors import UserError
+from fwn.optim import schedule
+from fwn.parallel import Parallel
+from fwn.systems import build
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(corpus):
+    """Four examples a step: one for each of the four devices."""
+    config = small.config(corpus)
+    config.optimiser.update({"warmup": 2})
+    return config
+
+
+@pytest.fixture(scope="module")
+def batches(config):
+    stream = data.batches(Corpus(config.data), "train", frames=8, batch_size=4, seed=1)
+    return [{name: a.astype(np.float64) if a.ndim > 1 else a for name, a in stream[i].items()} for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def system(config):
+    return build(config)
+
+
+def away_from_identity(params, seed=1):
+    """The weights with noise on all of them: couplings start as the identity, which hides most mistakes."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: np.asarray(a) + rng.normal(size=a.shape) * 0.05, params)
+
+
+@pytest.fixture(scope="module")
+def start(system, config, batches):
+    """A state after initialisation, as NumPy arrays."""
+    state = training.initial(system, config, Parallel("jit", 4), batches[0])
+    params = away_from_identity(state.params)
+    return jax.tree.map(np.asarray, training.complete(config, params))
+
+
+@pytest.fixture(scope="module")
+def one_device(system, config):
+    """The reference: plain jit, which knows of no mesh."""
+    step = jax.jit(partial(training.train_step(system, config), mean=lambda tree: tree))
+    return lambda state, batch: step(state, (), batch)
+
+
+@pytest.fixture(scope="module")
+def four_devices(system, config):
+    """{mode: (Parallel, its step, which donates the state)}"""
+    parallels = {mode: Parallel(mode, config.batch_size) for mode in ("jit", "pmap")}
+    step = training.train_step(system, config)
+    return {mode: (parallel, parallel.everywhere(step, donate=True)) for mode, parallel in parallels.items()}
+
+
+def runner(parallel, step):
+    def run(state, *batches):
+        state = parallel.replicate(jax.tree.map(jnp.asarray, state))
+        for batch in batches:
+            state, metrics = step(state, (), parallel.batch(batch))
+        return state, metrics
+
+    return run
+
+
+def assert_close(a, b, tolerance):
+    """Leaf by leaf, relative to the size of the leaf."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        assert abs(x - y).max() <= tolerance * max(1e-2, abs(y).max()), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_four_devices_are_one(mode, four_devices, batches, start, one_device):
+    """Loss, gradients (Adam's first moments after a step) and the weights after three steps."""
+    assert jax.device_count() == 4
+    run = runner(*four_devices[mode])
+    state, metrics = run(start, batches[0])
+    expected, figures = one_device(start, batches[0])
+    assert_close(metrics, figures, 1e-10)
+    assert_close(state.opt, expected.opt, 1e-10)
+    state, metrics = run(start, *batches[:3])
+    for batch in batches[1:3]:
+        expected, figures = one_device(expected, batch)
+    assert_close(metrics, figures, 1e-10)
+    assert_close(state.params, expected.params, 1e-10)
+
+
+def test_initialisation_is_of_the_whole_batch(system, config, batches):
+    """ActNorms over four devices are those of the batch on one, and the first one's are its mean and deviation."""
+    state = training.initial(system, config, Parallel("jit", 4), batches[0])
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batches[0], {})
+    drawn = training.draw(shapes, np.random.default_rng(config.seed))
+    expected = jax.jit(system.init)(jax.random.key(0), batches[0], drawn)
+    assert_close(state.params, expected, 1e-10)
+    squeezed = batches[0]["audio"].reshape(-1, 2)
+    normal = expected["block_0"]["flow_0"]["actnorm"]
+    np.testing.assert_allclose(np.ravel(normal["loc"]), -squeezed.mean(0), atol=1e-12)
+    np.testing.assert_allclose(np.ravel(normal["scale"]), 1 / squeezed.std(0, ddof=1), rtol=1e-4)  # σ + 1e-6
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
+def test_a_bad_batch_changes_the_counts_only(bad, system, config, batches, start, one_device):
+    broken = batches[1] | {"audio": batches[1]["audio"].copy()}
+    broken["audio"][2, 5] = bad
+    before, _ = one_device(start, batches[0])
+    after, metrics = one_device(before, broken)
+    assert not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["gradient_norm"])
+    assert (int(after.step), int(after.skipped), int(after.skipped_in_all)) == (2, 1, 1)
+    for name in ("params", "ema", "opt"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(before, name))
+    again, metrics = one_device(after, broken)
+    assert (int(again.skipped), int(metrics["skipped"]), int(metrics["skipped_in_all"])) == (2, 2, 2)
+    on, metrics = one_device(again, batches[2])
+    assert (int(on.step), int(on.skipped), int(on.skipped_in_all)) == (4, 0, 2)
+    assert np.isfinite(metrics["loss"])
+
+
+def test_average_and_rate_are_numpys(system, config, batches, start, one_device):
+    state, average, rates = start, start.ema, []
+    for step, batch in enumerate(batches[:4]):
+        state, metrics = one_device(state, batch)
+        decay = min(config.ema_decay, (1 + step) / (10 + step))
+        average = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * np.asarray(p), average, state.params)
+        rates.append(float(metrics["rate"]))
+    assert_close(state.ema, average, 1e-12)
+    rate = config.optimiser.rate
+    np.testing.assert_allclose(rates, [rate / 2, rate, rate, rate], rtol=1e-6)
+
+
+def test_the_schedule_is_a_ramp_and_a_staircase(config):
+    settings = config.optimiser.copy_and_resolve_references()
+    settings.update({"rate": 1e-3, "warmup": 4, "halve_every": 10})
+    steps = np.array([0, 1, 3, 4, 9, 10, 19, 20, 35])
+    expected = 1e-3 * np.minimum(1, (steps + 1) / 4) * 0.5 ** (steps // 10)
+    np.testing.assert_allclose([float(schedule(settings)(jnp.asarray(s))) for s in steps], expected, rtol=1e-6)
+
+
+def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
+    system, config, four_devices, batches, start, tmp_path
+):
+    parallel, step = four_devices["jit"]
+    state = parallel.replicate(jax.tree.map(jnp.asarray, start))
+    checkpoints, then = Checkpoints(tmp_path, config, configs.mel_of(config)), {}
+    for i in range(1, 6):
+        state, _ = step(state, (), parallel.batch(batches[i % 6]))
+        then[i] = jax.tree.map(np.array, state)
+        checkpoints.save(i, *state.split(), None)
+        for _ in range(3):
+            state, _ = step(state, (), parallel.batch(batches[0]))
+        checkpoints.wait()
+        found = training.State.merge(*checkpoints.load(i, *state.split()))
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, found), then[i])
+    checkpoints.close()
+
+
+def test_a_batch_is_shared_equally_or_refused():
+    with pytest.raises(UserError) as error:
+        Parallel("jit", 6)
+    assert str(error.value) == (
+        "config.batch_size=6 is the batch of all devices together and cannot be shared equally by 4 of them; "
+        "make it a multiple of 4"
+    )
+    with pytest.raises(UserError, match="config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
+        Parallel("pjit", 4)

@@ -1,0 +1,165 @@
+"""Padding, batches and order never change a sample; the likelihood is training's; what is no mel is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fwn
+from fwn.corpus import Corpus
+from fwn.errors import UserError
+from fwn.mel import PRESETS
+from fwn.nn.conv import fold_weight_norm
+from fwn.systems.base import noise
+from fwn.vocoder import Vocoder, bucket
+
+HOP = 256
+# Sums inside a convolution are taken in another order when shapes differ: a few units of float32's 1.2e-7, through two
+# blocks of the inverse and for samples of size one.
+TOLERANCE = 2e-5
+
+
+@pytest.fixture(scope="module")
+def vocoder(run):
+    """The trained model with noise on its weights: fresh couplings are close to the identity and would hide padding."""
+    trained = fwn.load(run)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda a: np.asarray(a) + rng.normal(size=np.shape(a)).astype(np.float32) * 0.1,
+        jax.tree.map(np.asarray, trained.params),
+    )
+    return Vocoder(trained.config, trained.mel, params, trained.step)
+
+
+@pytest.fixture(scope="module")
+def mels():
+    """Around the edges of the buckets 64, 96 and 128, and as short as it gets."""
+    rng = np.random.default_rng(1)
+    return {f: rng.uniform(0, 1, (f, 80)).astype(np.float32) for f in (1, 2, 40, 63, 64, 65, 95, 96, 97)}
+
+
+@pytest.fixture(scope="module")
+def keys(mels):
+    return {f: jax.random.key(f) for f in mels}
+
+
+@pytest.fixture(scope="module")
+def alone(vocoder, mels, keys):
+    return {f: vocoder(mel, 0.8, keys[f]) for f, mel in mels.items()}
+
+
+def direct(vocoder, mel, key, temperature=0.8):
+    """The model's inverse without padding, batch or mask."""
+    params = fold_weight_norm(vocoder.params)
+    return np.asarray(jax.jit(vocoder.system.sample)(params, mel[None], key[None], temperature, None))[0]
+
+
+def test_buckets_are_few_and_never_shorter():
+    sizes = sorted({bucket(frames) for frames in range(1, 3000)})
+    assert sizes == [64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072]
+    assert all(frames <= bucket(frames) <= max(64, 1.5 * frames) for frames in range(1, 3000))
+
+
+@pytest.mark.parametrize("frames", [1, 40, 64, 65, 97])
+def test_padding_changes_no_sample(vocoder, mels, keys, alone, frames):
+    expected = direct(vocoder, mels[frames], keys[frames])
+    assert alone[frames].shape == (frames * HOP,)
+    assert 0.05 < expected.std()
+    assert abs(alone[frames] - expected).max() <= TOLERANCE * max(1, abs(expected).max())
+
+
+def test_batches_and_order_change_no_sample(vocoder, mels, keys, alone):
+    order = [97, 1, 64, 63, 2, 40, 96, 65, 95]
+    for batch_size in (1, 3):
+        results = list(
+            vocoder.synthesise([mels[f] for f in order], [keys[f] for f in order], 0.8, batch_size=batch_size)
+        )
+        for frames, result in zip(order, results, strict=True):
+            assert abs(result - alone[frames]).max() <= TOLERANCE * max(1, abs(result).max())
+
+
+def test_what_lies_behind_the_end_changes_nothing(vocoder, mels):
+    """The end of a padded mel is an end: its speech is that of the same mel in a longer bucket."""
+    assert len(vocoder(mels[63], 0.8)) == 63 * HOP
+    np.testing.assert_array_equal(noise(jax.random.key(0), 10, HOP), noise(jax.random.key(0), 30, HOP)[: 10 * HOP])
+
+
+def test_both_layouts_and_a_batch(vocoder, mels):
+    np.testing.assert_array_equal(vocoder(mels[64].T), vocoder(mels[64]))
+    both = vocoder(np.stack([mels[64], mels[64][::-1]]), key=jax.random.key(3))
+    assert both.shape == (2, 64 * HOP)
+    second = vocoder(mels[64][::-1], key=jax.random.fold_in(jax.random.key(3), 1))
+    np.testing.assert_array_equal(both[1], second)
+
+
+def test_noise_and_temperature(vocoder, mels):
+    still = vocoder(mels[40], 0.0, jax.random.key(1))
+    np.testing.assert_array_equal(still, vocoder(mels[40], 0.0, jax.random.key(2)))
+    assert not np.array_equal(vocoder(mels[40], 0.5, jax.random.key(1)), vocoder(mels[40], 0.5, jax.random.key(2)))
+    np.testing.assert_array_equal(vocoder(mels[40]), vocoder(mels[40], 0.8, jax.random.key(0)))
+
+
+def test_likelihood_is_trainings_and_padding_does_not_change_it(vocoder, corpus):
+    prepared = Corpus(corpus)
+    for frames in (8, 20):
+        audio, mel = prepared.window(0, 2, min(frames, prepared.utterances[0].frames - 2))
+        batch = {"audio": audio[None], "mel": mel[None], "index": np.zeros(1, np.int32)}
+        vocoder.config.dequantise = False
+        plain = fwn.vocoder.build(vocoder.config)
+        loss = plain.loss(vocoder.params, (), jax.tree.map(jnp.asarray, batch), jax.random.key(0))[0]
+        assert abs(vocoder.log_likelihood(audio, mel) + loss) < 1e-4 * max(1, abs(loss))
+        np.testing.assert_allclose(vocoder.log_likelihood(audio[None], mel[None])[0], -loss, rtol=1e-4)
+
+
+def test_roundtrip_gives_the_recording_back(vocoder, corpus):
+    prepared = Corpus(corpus)
+    audio, mel = prepared.audio(8), prepared.mel(8)
+    back = vocoder.roundtrip(audio, mel)
+    assert back.shape == audio.shape
+    assert abs(back - audio).max() < 1e-4
+
+
+def hifigan_mel():
+    return np.random.default_rng(0).uniform(-11, 1, (30, 80)).astype(np.float32)
+
+
+def with_nan():
+    mel = np.full((30, 80), 0.5, np.float32)
+    mel[4, 7] = np.nan
+    return mel
+
+
+REFUSED = [
+    (lambda: np.zeros((30, 100), np.float32), "mel 0: the mel has the shape [30, 100], but flowavenet ({hash}) has 80 bands"),
+    (with_nan, "mel 0: 1 of 2400 values are NaN or infinite, the first in frame 4, band 7"),
+    (
+        lambda: np.full((80, 80), 0.5, np.float32),
+        "mel 0: 80 frames of 80 bands read both ways; add or drop a frame, to tell the bands from the frames",
+    ),
+    (lambda: np.zeros((0, 80), np.float32), "mel 0: the mel is empty, its shape is [0, 80]"),
+    (lambda: np.zeros(80, np.float32), "mel 0: a mel has the shape [frames, 80] or [80, frames], this has [80]"),
+    (lambda: np.zeros((9, 80), int), "mel 0: a mel is an array of float16, float32 or float64, this is int64"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED)
+def test_what_is_no_mel_is_refused(vocoder, make, message):
+    with pytest.raises(UserError) as error:
+        vocoder(make())
+    assert str(error.value) == message.format(hash=PRESETS["flowavenet"].hash())
+
+
+def test_a_mel_of_another_convention_is_refused_with_both_shown(vocoder):
+    with pytest.raises(UserError) as error:
+        vocoder(hifigan_mel())
+    first, *table = str(error.value).splitlines()
+    assert "are no mel of flowavenet" in first
+    assert any("<- differs" in line for line in table)
+
+
+def test_audio_that_does_not_fit_the_mel_is_refused(vocoder, mels):
+    with pytest.raises(UserError) as error:
+        vocoder.log_likelihood(np.zeros(1000, np.float32), mels[40])
+    assert str(error.value) == (
+        "audio of shape [1000] for a mel of 40 frames; it must have 40 · 256 = 10240 samples, as fwn.mel.align gives it"
+    )
