@@ -63,7 +63,7 @@ TRAIN = [
     (
         ["--config=experiments/tiny.py", "--config.system=flow"],
         1,
-        "config.system is 'flow'; there are: flowavenet",
+        "config.system is 'flow'; there are: flowavenet, wavenet",
     ),
     (
         ["--config=experiments/tiny.py", "--config.mel=flowavnet"],
