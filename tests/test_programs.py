@@ -111,7 +111,7 @@ def test_mistakes_in_training(args, code, message, tmp_path):
 
 
 FIELDS = [
-    ("c.model.n_blok = 3", 'config.model: no such field: \'n_blok\'; did you mean \'n_block\'?'),
+    ("c.model.n_blok = 3", "config.model: no such field: 'n_blok'; did you mean 'n_block'?"),
     ("c.batch_sze = 3", "--config: no such field: 'batch_sze'; did you mean 'batch_size'?"),
     ("c.optimiser.rte = 3", "--config: optimiser: no such field: 'rte'; did you mean 'rate'?"),
     ("del c.seed", "--config: missing seed; start from experiments/base.py"),

@@ -52,7 +52,9 @@ def journal(workdir):
 
 def assert_the_same_run(a, b):
     assert journal(a) == journal(b)
-    assert sorted(p.name for p in (a / "checkpoints").iterdir()) == sorted(p.name for p in (b / "checkpoints").iterdir())
+    assert sorted(p.name for p in (a / "checkpoints").iterdir()) == sorted(
+        p.name for p in (b / "checkpoints").iterdir()
+    )
     ours, theirs = small.arrays(a, STEPS), small.arrays(b, STEPS)
     assert ours.keys() == theirs.keys()
     assert len(ours) > 50
