@@ -8,6 +8,7 @@ The workdir gets: config.json, checkpoints/ (the newest, and the best by held-ou
 TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
 """
 
+import os
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -42,17 +43,23 @@ TEMPERATURE = 0.8
 
 
 class Stop:
-    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once)."""
+    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once).
+
+    The processes of a pod agree on the step after which they all stop, through jax' own handler of SIGTERM.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.asked)
+        signal.signal(signal.SIGINT, self.asked)
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self.asked)
 
     def asked(self, number: int, frame: Any) -> None:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
         if jax.process_count() == 1:
