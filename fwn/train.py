@@ -46,20 +46,23 @@ TEMPERATURE = 0.8
 
 
 class Stop:
-    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once)."""
+    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once).
+
+    The processes of a pod agree on the step after which they all stop, through jax' own handler of SIGTERM.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        signal.signal(signal.SIGINT, self.asked)
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self.asked)
-            signal.signal(signal.SIGINT, self.asked)
-        else:  # jax has a handler of SIGTERM by which all processes agree on a step
-            signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
     def asked(self, number: int, frame: Any) -> None:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
         return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)

@@ -212,7 +212,7 @@ SAMPLE = [
         "mel",
         "x.npy",
         lambda path: path.write_text("hello there"),
-        "{path}: not a .npy array (the magic string is not correct; expected b'\\x93NUMPY', got b'hello th'); "
+        "{path}: not a .npy array (the magic string is not correct; expected b'\\x93NUMPY', got b'hello '); "
         "write it with numpy.save",
     ),
     (
