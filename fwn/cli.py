@@ -34,7 +34,10 @@ def _parse(argv: list[str], program: str) -> list[str]:
         print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        args = flags.FLAGS(argv)
+        if "config" in flags.FLAGS:
+            getattr(flags.FLAGS.config, "is_locked", None)  # where ml_collections says that the file is missing
+        return args
     except (flags.Error, UserError) as error:
         message = " ".join(str(error).split())
     except Exception as error:  # what ml_collections passes on: its own for an unknown field, and a config file's
@@ -49,6 +52,8 @@ def _config_error(error: Exception) -> str:
     while isinstance(inner, Exception) and inner.args:
         inner = inner.args[0]
     name, _, hint = str(inner).partition("\n")
+    if isinstance(error, OSError):
+        return f"--config: {str(error).splitlines()[-1].partition('] ')[2] or error}"
     if "ml_collections" not in last.filename:
         return f"--config: {type(error).__name__}: {name} ({last.filename}, line {last.lineno})"
     if not isinstance(error, KeyError | AttributeError):

@@ -94,7 +94,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     shape |= {"process": jax.process_index(), "processes": jax.process_count()}
     stream, tests = data.batches(corpus, "train", **shape), data.batches(corpus, "test", **shape)
 
-    with closing(Checkpoints(workdir, config, mel)) as checkpoints:
+    alone = locked(workdir) if jax.process_index() == 0 else nullcontext()
+    with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
         first = checkpoints.latest()
         if jax.process_index() == 0:
             configs.write(workdir, config, mel)
@@ -184,15 +185,8 @@ class Examiner:
 def main(args: list[str]) -> int:
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
-    try:
-        config = CONFIG.value.copy_and_resolve_references()
-    except OSError as error:  # ml_collections keeps its own until the config is used
-        name = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise UserError(f"--config={name}: no such file") from error
     join_processes()
-    workdir = Path(WORKDIR.value)
-    with locked(workdir) if jax.process_index() == 0 else nullcontext():
-        return train(config, workdir, Stop())
+    return train(CONFIG.value.copy_and_resolve_references(), Path(WORKDIR.value), Stop())
 
 
 def join_processes() -> None:
