@@ -149,7 +149,7 @@ def test_two_processes_stop_together(corpus, compiled, tmp_path):
         results = [finish(process) for process in processes]
         assert [code for code, _ in results] == [128 + signal.SIGTERM, 128 + number], results
         assert newest(workdir) > 2
-        assert lines(workdir)[-1]["step"] == newest(workdir)
+        assert journal(workdir)[-1]["step"] == newest(workdir)
 
 
 def lines(workdir: Path) -> list:
