@@ -9,7 +9,9 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -35,15 +37,24 @@ def _parse(argv: list[str], program: str) -> list[str]:
         return flags.FLAGS(argv)
     except (flags.Error, UserError) as error:
         message = " ".join(str(error).split())
-    except (KeyError, AttributeError) as error:  # what ml_collections raises for an unknown field of a config
-        name, near = re.search(r"""["'](\w+)\\*["']""", str(error)), re.search(r'mean "(\w+)"', str(error))
-        message = f"--config: no such field: {name[1]!r}" if name else f"--config: {error!r}"
-        message += f"; did you mean {near[1]!r}?" if near else ""
-        if "get_config" in str(error):
-            message = "--config: the file has no get_config(); start from experiments/base.py"
-    except (OSError, SyntaxError) as error:  # and for a config file that is missing or no Python
-        message = f"--config: {str(error).splitlines()[-1].partition('] ')[2] or error}"
+    except Exception as error:  # what ml_collections passes on: its own for an unknown field, and a config file's
+        message = _config_error(error)
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
+
+
+def _config_error(error: Exception) -> str:
+    """A wrong --config in one line: an unknown field and its nearest, or what its Python file raised, and where."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    inner: Any = error
+    while isinstance(inner, Exception) and inner.args:
+        inner = inner.args[0]
+    name, _, hint = str(inner).partition("\n")
+    if "ml_collections" not in last.filename:
+        return f"--config: {type(error).__name__}: {name} ({last.filename}, line {last.lineno})"
+    if not isinstance(error, KeyError | AttributeError):
+        return f"--config: {' '.join(str(error).split())}"
+    near = re.search(r'mean "([^"]*)"', hint)
+    return f"--config: no such field: {name.strip()}" + (f"; did you mean {near[1]!r}?" if near else "")
 
 
 def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: str) -> None:
@@ -53,6 +64,11 @@ def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: 
         sys.exit(_fail(program, str(error), 1))
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 128 + signal.SIGINT))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # XLA's word for it
+            raise
+        what = " ".join(str(error).split())[:200]
+        sys.exit(_fail(program, f"out of memory ({what}); use a smaller batch, or shorter crops or utterances", 1))
     except OSError as error:
         if error.errno is None:
             raise

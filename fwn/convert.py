@@ -13,7 +13,6 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import base
 from fwn import checkpoints, cli, official, torch_file
@@ -50,7 +49,7 @@ def main(args: list[str]) -> None:
     )
     config = base.get_config()
     config.model.update(fields)
-    config.mel = mel.name if mel == PRESETS.get(mel.name) else ConfigDict(mel.to_dict())
+    config.mel = MEL.value
     checkpoints.write(OUTPUT.value, config, mel, params, step)
     cli.say(f"{Path(OUTPUT.value)}: the converted model, for mels by the contract {mel.title} (the weights cannot say)")
 

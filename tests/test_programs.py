@@ -74,14 +74,14 @@ TRAIN = [
     (
         ["--config=experiments/tiny.py", "--config.model.upsample_strides=(4,4)"],
         1,
-        "--config: model.upsample_strides=(4, 4) make 16 samples of a mel frame, but the mel contract has a hop of 256; "
-        "give strides whose product is 256",
+        "--config: model.upsample_strides=(4, 4) make 16 samples of a mel frame, but the mel contract has a hop of "
+        "256; give strides whose product is 256",
     ),
     (
         ["--config=experiments/tiny.py", "--config.model.n_block=9"],
         1,
-        "config.model: n_block=9 squeezes time by 512, which does not divide a mel frame of 256 samples (the product of "
-        "upsample_strides); lower n_block",
+        "config.model: n_block=9 squeezes time by 512, which does not divide a mel frame of 256 samples (the product "
+        "of upsample_strides); lower n_block",
     ),
     (
         ["--config=experiments/tiny.py", "--config.data=nowhere"],
@@ -111,7 +111,7 @@ def test_mistakes_in_training(args, code, message, tmp_path):
 
 
 FIELDS = [
-    ("c.model.n_blok = 3", 'config.model: no such field: \'n_blok\'; did you mean \'n_block\'?'),
+    ("c.model.n_blok = 3", "config.model: no such field: 'n_blok'; did you mean 'n_block'?"),
     ("c.batch_sze = 3", "--config: no such field: 'batch_sze'; did you mean 'batch_size'?"),
     ("c.optimiser.rte = 3", "--config: optimiser: no such field: 'rte'; did you mean 'rate'?"),
     ("del c.seed", "--config: missing seed; start from experiments/base.py"),

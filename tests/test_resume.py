@@ -50,9 +50,16 @@ def journal(workdir):
     return [{name: value for name, value in line.items() if name != "audio_seconds_per_second"} for line in lines]
 
 
+def steps(workdir):
+    """Names of all that is in the folder of checkpoints: a killed save must not leave anything behind for good."""
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
 def assert_the_same_run(a, b):
     assert journal(a) == journal(b)
-    assert sorted(p.name for p in (a / "checkpoints").iterdir()) == sorted(p.name for p in (b / "checkpoints").iterdir())
+    assert sorted(p.name for p in (a / "checkpoints").iterdir()) == sorted(
+        p.name for p in (b / "checkpoints").iterdir()
+    )
     ours, theirs = small.arrays(a, STEPS), small.arrays(b, STEPS)
     assert ours.keys() == theirs.keys()
     assert len(ours) > 50
@@ -147,7 +154,7 @@ def test_two_processes_stop_together(corpus, compiled, tmp_path):
         wait_until(processes[0], lambda: len(lines(workdir)) > 2)  # noqa: B023
         processes[1].send_signal(number)
         results = [finish(process) for process in processes]
-        assert [code for code, _ in results] == [128 + signal.SIGTERM, 128 + number], results
+        assert [code for code, _ in results] == [128 + signal.SIGTERM] * 2, results
         assert newest(workdir) > 2
         assert journal(workdir)[-1]["step"] == newest(workdir)
 

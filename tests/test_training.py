@@ -184,5 +184,5 @@ def test_a_batch_is_shared_equally_or_refused():
         "config.batch_size=6 is the batch of all devices together and cannot be shared equally by 4 of them; "
         "make it a multiple of 4"
     )
-    with pytest.raises(UserError, match="config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
+    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
         Parallel("pjit", 4)
