@@ -48,10 +48,6 @@ class Parallel:
         """jit of f(replicated, batch), which sees the global batch in either mode; for initialisation from data."""
         return jax.jit(f, in_shardings=(self.replicated, self.split), out_shardings=self.replicated)
 
-    def replicate(self, tree: Any) -> Any:
-        """The same values on every device, as compiled functions return them."""
-        return jax.device_put(tree, self.replicated)
-
     def shared(self, tree: Any) -> Any:
         """What `everywhere` returns -> arrays that all processes hold together, as a checkpoint is written from.
 

@@ -53,11 +53,9 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal = 0
+        signal.signal(signal.SIGINT, self.asked)
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self.asked)
-            signal.signal(signal.SIGINT, self.asked)
-        else:  # jax has a handler of SIGTERM by which all processes agree on a step
-            signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
     def asked(self, number: int, frame: Any) -> None:
         if self.signal == signal.SIGINT == number:

@@ -77,7 +77,7 @@ def four_devices(system, config):
 
 def runner(parallel, step):
     def run(state, *batches):
-        state = parallel.replicate(jax.tree.map(jnp.asarray, state))
+        state = jax.device_put(state, parallel.replicated)
         for batch in batches:
             state, metrics = step(state, (), parallel.batch(batch))
         return state, metrics
@@ -163,7 +163,7 @@ def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
     system, config, four_devices, batches, start, tmp_path
 ):
     parallel, step = four_devices["jit"]
-    state = parallel.replicate(jax.tree.map(jnp.asarray, start))
+    state = jax.device_put(start, parallel.replicated)
     checkpoints, then = Checkpoints(tmp_path, config, configs.mel_of(config)), {}
     for i in range(1, 6):
         state, _ = step(state, (), parallel.batch(batches[i % 6]))
