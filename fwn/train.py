@@ -128,7 +128,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     last = None
                     # Also when leaving: the run that continues after this step does not come back to it.
                     nats = examiner(i, state, journal) if examining else None
-                    weights, rest = state.split()
+                    weights, rest = parallel.shared(state).split()
                     checkpoints.save(i, weights, rest, nats)
                 if i == config.num_steps:
                     checkpoints.wait()

@@ -51,7 +51,7 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """disk_of("64k") is a folder on a disk of that size."""
     mounted = []
 
-    def mount(size: str) -> Path:
+    def make(size: str) -> Path:
         disk = tmp_path / "disk"
         disk.mkdir()
         if (
@@ -62,7 +62,7 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         mounted.append(disk)
         return disk
 
-    yield mount
+    yield make
     for disk in mounted:
         subprocess.run(["umount", disk], check=True)
 

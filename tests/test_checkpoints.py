@@ -87,8 +87,8 @@ def test_another_config_is_refused_and_what_may_change_is_not(run, corpus):
         1,
         "",
         f"python -m fwn.train: {run} belongs to a run of another config (model: {{'channels': 8}} there, "
-        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir, or the config that it was "
-        "begun with\n",
+        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir, or the config that it was begun with"
+        "\n",
     )
     result = continued(corpus, run, log_every=3, save_every=5, eval_every=2, max_skipped=9)
     assert result.code == 0

@@ -50,6 +50,11 @@ def journal(workdir):
     return [{name: value for name, value in line.items() if name != "audio_seconds_per_second"} for line in lines]
 
 
+def steps(workdir):
+    """Names of all that is in the folder of checkpoints: a killed save must not leave anything behind for good."""
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
 def assert_the_same_run(a, b):
     assert journal(a) == journal(b)
     assert sorted(p.name for p in (a / "checkpoints").iterdir()) == sorted(
@@ -151,7 +156,7 @@ def test_two_processes_stop_together(corpus, compiled, tmp_path):
         results = [finish(process) for process in processes]
         assert [code for code, _ in results] == [128 + signal.SIGTERM, 128 + number], results
         assert newest(workdir) > 2
-        assert lines(workdir)[-1]["step"] == newest(workdir)
+        assert journal(workdir)[-1]["step"] == newest(workdir)
 
 
 def lines(workdir: Path) -> list:

@@ -77,7 +77,7 @@ def four_devices(system, config):
 
 def runner(parallel, step):
     def run(state, *batches):
-        state = parallel.replicate(jax.tree.map(jnp.asarray, state))
+        state = jax.device_put(state, parallel.replicated)
         for batch in batches:
             state, metrics = step(state, (), parallel.batch(batch))
         return state, metrics
@@ -163,7 +163,7 @@ def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
     system, config, four_devices, batches, start, tmp_path
 ):
     parallel, step = four_devices["jit"]
-    state = parallel.replicate(jax.tree.map(jnp.asarray, start))
+    state = jax.device_put(start, parallel.replicated)
     checkpoints, then = Checkpoints(tmp_path, config, configs.mel_of(config)), {}
     for i in range(1, 6):
         state, _ = step(state, (), parallel.batch(batches[i % 6]))
@@ -184,5 +184,5 @@ def test_a_batch_is_shared_equally_or_refused():
         "config.batch_size=6 is the batch of all devices together and cannot be shared equally by 4 of them; "
         "make it a multiple of 4"
     )
-    with pytest.raises(UserError, match=r"config\.parallel is 'pjit'; it is 'jit' or 'pmap'"):
+    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
         Parallel("pjit", 4)
