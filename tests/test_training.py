@@ -115,10 +115,10 @@ def test_initialisation_is_of_the_whole_batch(system, config, batches):
     shapes = jax.eval_shape(system.init, jax.random.key(0), batches[0], {})
     drawn = training.draw(shapes, np.random.default_rng(config.seed))
     expected = jax.jit(system.init)(jax.random.key(0), batches[0], drawn)
-    assert_close(state.params, expected, 1e-10)
+    assert_close(state.params, expected, 1e-4)  # ActNorm is float32 whatever its data
     squeezed = batches[0]["audio"].reshape(-1, 2)
     normal = expected["block_0"]["flow_0"]["actnorm"]
-    np.testing.assert_allclose(np.ravel(normal["loc"]), -squeezed.mean(0), atol=1e-12)
+    np.testing.assert_allclose(np.ravel(normal["loc"]), -squeezed.mean(0), atol=1e-6)
     np.testing.assert_allclose(np.ravel(normal["scale"]), 1 / squeezed.std(0, ddof=1), rtol=1e-4)  # σ + 1e-6
 
 
@@ -164,10 +164,11 @@ def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
 ):
     parallel, step = four_devices["jit"]
     state = jax.device_put(start, parallel.replicated)
+    narrow = {np.dtype(np.float64): np.float32}  # as orbax' threads read them, which know nothing of enable_x64
     checkpoints, then = Checkpoints(tmp_path, config, configs.mel_of(config)), {}
     for i in range(1, 6):
         state, _ = step(state, (), parallel.batch(batches[i % 6]))
-        then[i] = jax.tree.map(np.array, state)
+        then[i] = jax.tree.map(lambda a: np.asarray(a).astype(narrow.get(a.dtype, a.dtype)), state)
         checkpoints.save(i, *state.split(), None)
         for _ in range(3):
             state, _ = step(state, (), parallel.batch(batches[0]))
