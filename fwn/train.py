@@ -97,8 +97,6 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     alone = locked(workdir) if jax.process_index() == 0 else nullcontext()
     with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
         first = checkpoints.latest()
-        if jax.process_index() == 0:
-            configs.write(workdir, config, mel)
         if first is None:
             tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
             state, first = initial(system, config, parallel, stream[0]), 0
@@ -111,6 +109,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on"
             )
             return 0
+        if jax.process_index() == 0:
+            configs.write(workdir, config, mel)
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
         step = parallel.everywhere(train_step(system, config), donate=True)
         examiner = Examiner(system, config, parallel, corpus, tests)
