@@ -24,6 +24,7 @@ __all__ = ["progress", "run", "say"]
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
+    sys.unraisablehook = _unraisable
     logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
@@ -60,6 +61,12 @@ def _config_error(error: Exception) -> str:
         return f"--config: {' '.join(str(error).split())}"
     near = re.search(r'mean "([^"]*)"', hint)
     return f"--config: no such field: {name.strip()}" + (f"; did you mean {near[1]!r}?" if near else "")
+
+
+def _unraisable(unraisable: Any) -> None:
+    """What Python cannot raise is said, but for tensorstore's calls into orbax after a failure that was said already."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: str) -> None:
