@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
                 "prior_layer": 2,
                 "prior_channels": 256,
                 "upsample_strides": (16, 16),  # their product is the mel's hop
+                "upsample_init": "random",  # or "linear": begin with the interpolated mel
                 "causal": False,  # the couplings' WaveNets
                 "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32

@@ -11,6 +11,7 @@ from experiments import base
 def get_config() -> ConfigDict:
     config = base.get_config()
     config.model.update({"n_block": 4, "n_flow": 4, "channels": 48, "block_per_split": 2, "prior_channels": 48})
+    config.model.upsample_init = "linear"
     config.update({"frames": 16, "batch_size": 4, "dequantise": True, "ema_decay": 0.999, "num_steps": 1_000})
     config.optimiser.update({"rate": 5e-4, "warmup": 50, "halve_every": 250})
     config.update({"log_every": 20, "eval_every": 100, "eval_batches": 16, "save_every": 100})

@@ -27,6 +27,8 @@ def build(config: Any) -> System:
         value = getattr(model, name)
         if not isinstance(value, int) or value < 1:
             raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
+    if model.upsample_init not in ("random", "linear"):
+        raise UserError(f"config.model: upsample_init is {model.upsample_init!r}; it is 'random' or 'linear'")
     if model.hop % 2**model.n_block:
         raise UserError(
             f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
@@ -38,6 +40,7 @@ def build(config: Any) -> System:
 
     def init(key: Array, batch: dict[str, Array], drawn: Any) -> Any:
         call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
+        drawn = {name: node for name, node in drawn.items() if name != "upsample"}  # which has initialisers to choose
         return call({"params": drawn}, trained_on(batch, key)[..., None], batch["mel"])[1]["params"]
 
     def forward(params: Any, audio: Array, mel: Array, frames: Array | None) -> tuple[Array, Array]:
