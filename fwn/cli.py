@@ -64,7 +64,7 @@ def _config_error(error: Exception) -> str:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """What Python cannot raise is said, but for tensorstore's calls into orbax after a failure that was said already."""
+    """Says what Python cannot raise, but for tensorstore's calls into orbax after a failure that is said already."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 

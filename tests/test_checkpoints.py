@@ -91,7 +91,7 @@ def test_another_config_is_refused_and_what_may_change_is_not(copy, corpus):
         "\n",
     )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
-    result = continued(corpus, copy, log_every=3, save_every=5, eval_every=2, max_skipped=9)
+    result = continued(corpus, copy, num_steps=9, log_every=3, save_every=5, eval_every=2, max_skipped=9)
     assert result.code == 0
     assert configs.read(copy)[0].max_skipped == 9
 
