@@ -5,11 +5,13 @@ out, 130 interrupted.
 """
 
 import errno
+import inspect
 import os
 import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
     sys.unraisablehook = _unraisable
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
@@ -64,8 +67,8 @@ def _config_error(error: Exception) -> str:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Says what Python cannot raise, but for tensorstore's calls into orbax after a failure that is said already."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+    """What Python cannot raise is said, but for what orbax leaves undone after a failure that is said already."""
+    if str(unraisable.exc_value) != "Event loop is closed" and not inspect.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
 
 

@@ -104,13 +104,13 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
             state = State.merge(*checkpoints.load(first, *like.split()))
             tell(f"continuing from the checkpoint of step {first}")
+        if jax.process_index() == 0:
+            configs.write(workdir, config, mel)
         if first >= config.num_steps:
             tell(
                 f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on"
             )
             return 0
-        if jax.process_index() == 0:
-            configs.write(workdir, config, mel)
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
         step = parallel.everywhere(train_step(system, config), donate=True)
         examiner = Examiner(system, config, parallel, corpus, tests)
