@@ -1,6 +1,11 @@
 """A small FloWaveNet that trains on two CPU cores: the demo's, and the tests'.
 
-make demo
+    make demo
+    python -m fwn.train --config=experiments/tiny.py --workdir=runs/tiny --config.data=data/lj
+
+1,681,356 parameters. On 39 minutes of LJSpeech and two busy CPU cores 800 steps took 17 minutes, to 2.92 nats/sample
+held out (docs/results.md): the rhythm of speech, no voice. The mel upsampling begins as interpolation, without which
+so short a training does not hear the mel.
 """
 
 from ml_collections import ConfigDict
