@@ -8,7 +8,7 @@ OUTPUT ?=
 CORPUS ?= ljspeech
 ARGS ?=
 DEMO ?= demo
-DEMO_STEPS ?= 500
+DEMO_STEPS ?= 300
 
 run := $(VENV)/bin/python -m
 ready := $(VENV)/.ready

@@ -10,12 +10,11 @@ import numpy as np
 import soundfile
 
 from fwn import audio
+from fwn.audio import EXTENSIONS
 from fwn.cli import say
 from fwn.errors import UserError
 from fwn.mel import MelContract, align
 
-EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus", ".mp2", ".snd"}
-EXTENSIONS -= {".raw", ".txt"}
 UNREADABLE = {".m4a", ".aac", ".mp4", ".wma", ".amr", ".webm"}  # recordings as well, but libsndfile cannot read them
 
 

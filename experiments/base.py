@@ -6,6 +6,7 @@ The paper trains 700,000 steps on LJSpeech and reports 4.5457 nats/sample (CLL) 
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ConfigDict:
@@ -21,8 +22,12 @@ def get_config() -> ConfigDict:
                 "prior_layer": 2,
                 "prior_channels": 256,
                 "upsample_strides": (16, 16),  # their product is the mel's hop
+                "upsample_init": "random",  # or "linear": begin with the interpolated mel
+                "causal": False,  # the couplings' WaveNets
+                "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
+                "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
             },
-            "mel": "flowavenet",  # a preset's name, or all fields of a fwn.mel.MelContract
+            "mel": "flowavenet",  # a preset's name, or a JSON file with all fields of a fwn.mel.MelContract
             "data": "data/ljspeech",  # a folder made by data_prep.prepare
             "frames": 62,  # mel frames a crop: 15,872 samples
             "batch_size": 8,  # crops a step, all devices together

@@ -12,6 +12,9 @@ import soundfile
 
 from fwn.errors import UserError
 
+# What a recording is called, as far as libsndfile can read it.
+EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus", ".mp2", ".snd"}
+EXTENSIONS -= {".raw", ".txt"}
 SILENCE = 1e-4  # a peak below this, -80 dB or 3 steps of 16 bits, is no speech
 
 

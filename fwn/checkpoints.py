@@ -6,6 +6,7 @@ workdir/checkpoints/STEP/train   all else that training needs to continue exactl
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,7 +62,8 @@ class Checkpoints:
                 f"{free / 2**20:.1f} MiB are free; the earlier ones are in place: free some space and run the same "
                 "command again"
             )
-        metrics = None if nats_per_sample is None else {METRIC: nats_per_sample}
+        measured = nats_per_sample is not None and math.isfinite(nats_per_sample)
+        metrics = {METRIC: nats_per_sample} if measured else None
         self._saving(
             lambda: self.checkpointer.save_checkpointables_async(
                 step, arrays, metrics=metrics, custom_metadata=self.record, force=True
@@ -104,12 +106,17 @@ class Checkpoints:
         return one("params", params), one("train", train)
 
 
+def checkpoints_in(workdir: Path) -> bool:
+    """Whether a checkpoint was begun there: from then on the workdir belongs to one config."""
+    return any((workdir / FOLDER).glob("*"))
+
+
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
     """A workdir that holds one checkpoint, for sampling and evaluation (there is no training state to continue)."""
     workdir = Path(workdir)
     if (workdir / configs.FILE).exists() or (workdir / FOLDER).exists():
         raise UserError(f"{workdir}: holds a run already; give another --output")
-    configs.check(config, "config")
+    configs.check(config, mel, "config")
     checkpoints = Checkpoints(workdir, config, mel)
     checkpoints.save(step, params)
     checkpoints.close()
@@ -141,7 +148,13 @@ def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelC
             chosen = named[0]
 
         def load() -> Any:
-            stored = checkpointer.checkpointables_metadata(chosen.step).metadata["params"]
+            described = checkpointer.checkpointables_metadata(chosen.step)
+            begun = (described.custom_metadata or {}).get("mel_hash", mel.hash())
+            if begun != mel.hash():
+                raise ValueError(
+                    f"its mel contract has the hash {begun}, that of {workdir / configs.FILE} is {mel.title}"
+                )
+            stored = described.metadata["params"]
             empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored)
             return checkpointer.load_checkpointables(chosen.step, {"params": empty})["params"]
 

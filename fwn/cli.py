@@ -5,11 +5,15 @@ out, 130 interrupted.
 """
 
 import errno
+import inspect
 import os
 import re
 import signal
 import sys
+import traceback
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -22,6 +26,8 @@ __all__ = ["progress", "run", "say"]
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
     program = f"python -m {_module()}"
+    sys.unraisablehook = _unraisable
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
@@ -32,18 +38,38 @@ def _parse(argv: list[str], program: str) -> list[str]:
         print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        args = flags.FLAGS(argv)
+        if "config" in flags.FLAGS:
+            getattr(flags.FLAGS.config, "is_locked", None)  # where ml_collections says that the file is missing
+        return args
     except (flags.Error, UserError) as error:
         message = " ".join(str(error).split())
-    except (KeyError, AttributeError) as error:  # what ml_collections raises for an unknown field of a config
-        name, near = re.search(r"""["'](\w+)\\*["']""", str(error)), re.search(r'mean "(\w+)"', str(error))
-        message = f"--config: no such field: {name[1]!r}" if name else f"--config: {error!r}"
-        message += f"; did you mean {near[1]!r}?" if near else ""
-        if "get_config" in str(error):
-            message = "--config: the file has no get_config(); start from experiments/base.py"
-    except (OSError, SyntaxError) as error:  # and for a config file that is missing or no Python
-        message = f"--config: {str(error).splitlines()[-1].partition('] ')[2] or error}"
+    except Exception as error:  # what ml_collections passes on: its own for an unknown field, and a config file's
+        message = _config_error(error)
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
+
+
+def _config_error(error: Exception) -> str:
+    """A wrong --config in one line: an unknown field and its nearest, or what its Python file raised, and where."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    inner: Any = error
+    while isinstance(inner, Exception) and inner.args:
+        inner = inner.args[0]
+    name, _, hint = str(inner).partition("\n")
+    if isinstance(error, OSError):
+        return f"--config: {str(error).splitlines()[-1].partition('] ')[2] or error}"
+    if "ml_collections" not in last.filename:
+        return f"--config: {type(error).__name__}: {name} ({last.filename}, line {last.lineno})"
+    if not isinstance(error, KeyError | AttributeError):
+        return f"--config: {' '.join(str(error).split())}"
+    near = re.search(r'mean "([^"]*)"', hint)
+    return f"--config: no such field: {name.strip()}" + (f"; did you mean {near[1]!r}?" if near else "")
+
+
+def _unraisable(unraisable: Any) -> None:
+    """What Python cannot raise is said, but for what orbax leaves undone after a failure that is said already."""
+    if str(unraisable.exc_value) != "Event loop is closed" and not inspect.iscoroutine(unraisable.object):
+        sys.__unraisablehook__(unraisable)
 
 
 def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: str) -> None:
@@ -53,6 +79,11 @@ def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: 
         sys.exit(_fail(program, str(error), 1))
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 128 + signal.SIGINT))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # XLA's word for it
+            raise
+        what = " ".join(str(error).split())[:200]
+        sys.exit(_fail(program, f"out of memory ({what}); use a smaller batch, or shorter crops or utterances", 1))
     except OSError as error:
         if error.errno is None:
             raise

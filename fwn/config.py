@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from fwn import __version__
 from fwn.errors import UserError, nearest
-from fwn.mel import MelContract, contract
+from fwn.mel import MelContract, read_contract
 
 FILE = "config.json"
 # Every config has these and no others; experiments/base.py says what each means. Those marked True may change when a
@@ -19,7 +19,7 @@ FILE = "config.json"
 FIELDS = {
     "system": False,
     "model": False,
-    "mel": False,
+    "mel": True,  # its name or file; the contract itself may not
     "data": True,
     "frames": False,
     "batch_size": False,
@@ -39,21 +39,34 @@ COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_
 OPTIMISER = ("rate", "warmup", "halve_every", "clip")
 
 
-def check(config: Mapping[str, Any], source: str) -> None:
-    """Raises UserError unless the config has every field, and no other. (config.model is checked by its system.)"""
+def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
+    """Raises UserError unless the config has every field, and no other, with usable values.
+
+    config.model is checked by its system, but for its upsampling, whose rate is the mel contract's hop.
+    """
     _check_fields(config, FIELDS, source)
-    _check_fields(config["optimiser"], OPTIMISER, f"{source}: optimiser")
-    for name in COUNTS:
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise UserError(f"{source}: {name} is {config[name]!r}; it must be a whole number, at least 1")
+    optimiser = config["optimiser"]
+    _check_fields(optimiser, OPTIMISER, f"{source}: optimiser")
+    counts = {name: config[name] for name in COUNTS} | {"optimiser.halve_every": optimiser["halve_every"]}
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
+    for name, value, holds, rule in (
+        ("seed", config["seed"], 0 <= config["seed"] < 2**32, "within 0 … 2^32 - 1"),
+        ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "0 for none, or below 1"),
+        ("optimiser.rate", optimiser["rate"], 0 < optimiser["rate"] < math.inf, "positive"),
+        ("optimiser.clip", optimiser["clip"], optimiser["clip"] > 0, "positive"),
+        ("optimiser.warmup", optimiser["warmup"], optimiser["warmup"] >= 0, "0 or more steps"),
+    ):
+        if not holds:
+            raise UserError(f"{source}: {name} is {value!r}; it must be {rule}")
     if "upsample_strides" not in config["model"]:
         raise UserError(f"{source}: missing model.upsample_strides; start from experiments/base.py")
-    strides = config["model"]["upsample_strides"]
-    hop = mel_of(config).hop_length
-    if math.prod(strides) != hop:
+    strides = tuple(config["model"]["upsample_strides"])
+    if math.prod(strides) != mel.hop_length:
         raise UserError(
-            f"{source}: model.upsample_strides={tuple(strides)} make {math.prod(strides)} samples of a mel frame, but "
-            f"the mel contract has a hop of {hop}; give strides whose product is {hop}"
+            f"{source}: model.upsample_strides={strides} make {math.prod(strides)} samples of a mel frame, but the mel "
+            f"contract has a hop of {mel.hop_length}; give strides whose product is {mel.hop_length}"
         )
 
 
@@ -89,22 +102,26 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         config, mel = ConfigDict(values["config"]), MelContract.from_dict(values["mel"], f"{file}: mel")
+        stated = values["mel_hash"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); restore it, or train or convert again") from error
-    check(config, str(file))
+    if mel.hash() != stated:
+        raise UserError(f"{file}: its mel contract is {mel.title}, but mel_hash says {stated}; restore the file")
+    check(config, mel, str(file))
     return config, mel
 
 
-def check_same(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Raises UserError if the workdir was begun with another config, showing each difference."""
-    if not (workdir / FILE).is_file():
-        return
-    old, new = plain(read(workdir)[0]), plain(config)
+def check_same(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
+    """Raises UserError if the workdir was begun with another config or mel contract, showing each difference."""
+    begun, begun_mel = read(workdir)
+    old, new = plain(begun), plain(config)
     differ = [
         f"{name}: {_short(old[name], new[name])} there, {_short(new[name], old[name])} now"
         for name, may_change in FIELDS.items()
         if not may_change and old[name] != new[name]
     ]
+    if mel.hash() != begun_mel.hash():
+        differ.append(f"mel: {begun_mel.title} there, {mel.title} now")
     if differ:
         raise UserError(
             f"{workdir} belongs to a run of another config ({'; '.join(differ)}); "
@@ -113,8 +130,8 @@ def check_same(workdir: Path, config: Mapping[str, Any]) -> None:
 
 
 def mel_of(config: Any) -> MelContract:
-    """The mel contract that the config names (a preset) or holds (all its fields)."""
-    return contract(config["mel"] if isinstance(config["mel"], str) else plain(config["mel"]))
+    """The mel contract that config.mel names: a preset, or a JSON file with all fields of one."""
+    return read_contract(config["mel"], "config.mel")
 
 
 def plain(config: Any) -> Any:

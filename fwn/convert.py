@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict
 
 from experiments import base, wavenet_gaussian
 from fwn import checkpoints, cli, official, torch_file
@@ -60,7 +59,7 @@ def main(args: list[str]) -> None:
     )
     config = EXPERIMENTS[system].get_config()
     config.model.update(fields)
-    config.mel = mel.name if mel == PRESETS.get(mel.name) else ConfigDict(mel.to_dict())
+    config.mel = MEL.value
     checkpoints.write(OUTPUT.value, config, mel, params, step)
     cli.say(f"{Path(OUTPUT.value)}: the converted model, for mels by the contract {mel.title} (the weights cannot say)")
 

@@ -17,6 +17,11 @@ class Crops:
     def __init__(self, corpus: Corpus, split: str, frames: int):
         self.corpus, self.frames = corpus, frames
         everything = corpus.split(split)
+        if not everything:
+            raise UserError(
+                f"{corpus.path}: its {split} split is empty; prepare the data set with a --test_share that leaves "
+                "utterances for both training and testing"
+            )
         self.indices = [i for i in everything if corpus.utterances[i].frames >= frames]
         if not self.indices:
             raise UserError(

@@ -10,5 +10,5 @@ class UserError(Exception):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The end of a sentence about a mistyped name: the valid one nearest to it, if any is near."""
-    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.3)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -8,6 +8,7 @@ of the mels of both, and the loss curve of the run.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from fwn import audio, checkpoints, cli, journal, metrics, plots
 from fwn.corpus import Corpus
 from fwn.densities import LSB
 from fwn.errors import UserError
+from fwn.mel import mel_spectrogram
+from fwn.systems.base import LSB
 from fwn.vocoder import Vocoder, load
 
 CKPT = flags.DEFINE_string(
@@ -30,7 +33,7 @@ OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for results, wavs and pictures. By default only a table is printed."
 )
 TEMPERATURE = flags.DEFINE_multi_float("temperature", [0.8], "Standard deviation of the noise; may be repeated.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise that is sampled from, and of the dequantisation noise.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
 
 
@@ -55,28 +58,39 @@ def chosen(corpus: Corpus) -> list[int]:
     return [indices[i] for i in np.linspace(0, len(indices) - 1, n).round().astype(int)]
 
 
+def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float | None]:
+    """All metrics of one copy; None for each, with the reason said, where it cannot be measured."""
+    try:
+        return metrics.copy_synthesis_metrics(recording, copy, rate)
+    except UserError as error:
+        cli.say(f"{name}: not measured: {error}")
+        return dict.fromkeys(metrics.CONTRACT)
+
+
 def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path | None) -> dict[str, Any]:
     """All figures: {"likelihood": per utterance, "copies": {temperature: per utterance}}."""
     rng = np.random.default_rng(SEED.value)
     rows: dict[str, Any] = {"likelihood": {}, "copies": {t: {} for t in TEMPERATURE.value}}
-    rate = vocoder.mel.sample_rate
+    rate, hop = vocoder.mel.sample_rate, vocoder.mel.hop_length
     for n, i in enumerate(cli.progress(indices, "evaluating")):
         name, recording, mel = corpus.utterances[i].name, corpus.audio(i), corpus.mel(i)
         rows["likelihood"][name] = likelihoods(vocoder, recording, mel, rng)
         key = jax.random.fold_in(jax.random.key(SEED.value), n)
-        pictures = {"recording": metrics.log_mel(recording, rate)}
-        stem = name.replace("/", "_")
+        pictures = {"recording": mel}
+        path = output / name if output else None  # names of a corpus may hold folders
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            audio.write(f"{path}.recording.wav", recording, rate)
         for temperature in TEMPERATURE.value:
-            copy = vocoder(mel, temperature, key)
-            rows["copies"][temperature][name] = metrics.copy_synthesis_metrics(recording, copy, rate)
-            pictures[f"copy at T = {temperature}"] = metrics.log_mel(copy, rate)
-            if output:
-                saturated = audio.write(output / f"{stem}.T{temperature}.wav", copy, rate)
-                if saturated:
-                    cli.say(f"{stem}.T{temperature}.wav: {saturated} samples beyond full scale were saturated")
-        if output:
-            audio.write(output / f"{stem}.recording.wav", recording, rate)
-            plots.mel_pair(output / f"{stem}.png", pictures, rate, 256)
+            copy = next(vocoder.synthesise([mel], [key], temperature))
+            title = f"{name}.T{temperature}"
+            rows["copies"][temperature][name] = copy_metrics(title, recording, copy, rate)
+            if path and np.isfinite(copy).all():
+                pictures[f"copy at T = {temperature}"] = mel_spectrogram(copy, vocoder.mel)[: len(mel)]
+                if saturated := audio.write(f"{path}.T{temperature}.wav", copy, rate):
+                    cli.say(f"{title}.wav: {saturated} samples beyond full scale were saturated")
+        if path:
+            plots.mel_pair(f"{path}.png", pictures, rate, hop, f"mel ({vocoder.mel.name})")
     return rows
 
 
@@ -125,6 +139,9 @@ def loss_curve(workdir: Path, path: Path) -> None:
 def main(args: list[str]) -> None:
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    for temperature in TEMPERATURE.value:
+        if not 0 <= temperature < math.inf:
+            raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")
     corpus = Corpus(DATA.value)
     vocoder = load(CKPT.value, STEP.value)
     corpus.check_contract(vocoder.mel, CKPT.value)

@@ -1,6 +1,7 @@
 """What a training run tells: a progress line, metrics.jsonl for scripts, TensorBoard for people."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -40,11 +41,12 @@ class Journal:
         if not self.main:
             return
         self.bar.update(1)
-        if step % self.every and step != self.steps:
-            return
         now = time.monotonic()
         seconds = (now - self.mark[0]) / (step - self.mark[1])
-        self.mark = (now, step)
+        if step % self.every == 0 or step == self.steps or step == self.first + 1:
+            self.mark = (now, step)  # from the first step on: what compiling takes is not training time
+        if step % self.every and step != self.steps:
+            return
         self.rate = self.seconds_a_step / seconds
         self._write("train", step, metrics | {"audio_seconds_per_second": self.rate})
         told = {
@@ -56,9 +58,9 @@ class Journal:
             told["skipped"] = f"{metrics['skipped_in_all']:.0f}"
         self.bar.set_postfix(told)
         if self.bar.disable:
-            left = (self.steps - step) * seconds
             values = ", ".join(f"{name} {value}" for name, value in told.items())
-            say(f"step {step}/{self.steps}: {values}, {left:.0f} s left")
+            left = "compiled" if step == self.first + 1 else f"{(self.steps - step) * seconds:.0f} s left"
+            say(f"step {step}/{self.steps}: {values}, {left}")
 
     def held_out(self, step: int, metrics: dict[str, float], audio: dict[str, np.ndarray]) -> None:
         """Means over held-out crops, and audio in ±1 to listen to and look at."""
@@ -74,7 +76,8 @@ class Journal:
         self.mark = (time.monotonic(), step)  # what an evaluation takes is not training time
 
     def _write(self, what: str, step: int, metrics: dict[str, float]) -> None:
-        self.file.write(json.dumps({"what": what, "step": step, **metrics}) + "\n")
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}  # JSON has no NaN
+        self.file.write(json.dumps({"what": what, "step": step, **finite}) + "\n")
         self.file.flush()
         for name, value in metrics.items():
             self.events.add_scalar(f"{what}/{name}", value, step)

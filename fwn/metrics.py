@@ -121,7 +121,9 @@ def f0_metrics(ref: Audio, est: Audio, sample_rate: int) -> F0Error:
 def _f0(audio: Array, sample_rate: int) -> Array | None:
     """F0 in Hz per frame, 0 where unvoiced; None where nothing is installed to find it with."""
     try:
-        import pyworld
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own pkg_resources
+            import pyworld
     except ImportError:
         pass
     else:

@@ -81,7 +81,11 @@ def wavenet(prefix: str, n_layer: int, out: dict[str, Leaf]) -> dict[str, Any]:
 def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
     """The weights of a checkpoint (`state_dict` in it, or all of it), without DataParallel's prefix `module.`."""
     weights = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(weights, dict) or not weights or not all(isinstance(w, np.ndarray) for w in weights.values()):
+    if (
+        not isinstance(weights, dict)
+        or not weights
+        or not all(isinstance(key, str) and isinstance(w, np.ndarray) for key, w in weights.items())
+    ):
         raise UserError(
             f"{source}: holds no state dict (tensors by name, alone or as `state_dict`); give a training checkpoint"
         )

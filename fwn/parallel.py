@@ -48,9 +48,16 @@ class Parallel:
         """jit of f(replicated, batch), which sees the global batch in either mode; for initialisation from data."""
         return jax.jit(f, in_shardings=(self.replicated, self.split), out_shardings=self.replicated)
 
-    def replicate(self, tree: Any) -> Any:
-        """The same values on every device, as compiled functions return them."""
-        return jax.device_put(tree, self.replicated)
+    def shared(self, tree: Any) -> Any:
+        """What `everywhere` returns -> arrays that all processes hold together, as a checkpoint is written from.
+
+        pmap gives each process replicated arrays of its own, which orbax refuses where there are several.
+        """
+        if self.mode == "jit" or jax.process_count() == 1:
+            return tree
+        return jax.tree.map(
+            lambda a: jax.make_array_from_process_local_data(self.replicated, np.asarray(a), a.shape), tree
+        )
 
     def everywhere(self, f: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
         """Compiles f(state, frozen, batch, mean) -> replicated results. donate: the state's memory is reused."""

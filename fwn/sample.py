@@ -8,8 +8,9 @@ Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each, and prints how 
 """
 
 import glob
-import itertools
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,28 +41,35 @@ CONVENTION = flags.DEFINE_string(
     "model's own is refused.",
 )
 TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Standard deviation of the noise, 0 or more.", lower_bound=0.0)
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise. The n-th file (sorted by name) gets the n-th key of it.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise; each file gets a key by its rank, by path.", 0, 2**32 - 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
 PLOT = flags.DEFINE_bool("plot", False, "Also draw waveform and mel of each result as NAME.png.")
 
 
 def files(more: list[str]) -> list[Path]:
     """The files that --mel, --wav and the arguments name, sorted. Raises UserError on none, or on equal names."""
-    named = []
-    for pattern in MEL.value + WAV.value + more:
-        folder = Path(pattern).is_dir()
-        found = glob.glob(f"{glob.escape(pattern)}/*" if folder else pattern) or ([] if folder else [pattern])
-        if not found or (glob.has_magic(pattern) and found == [pattern] and not Path(pattern).exists()):
-            raise UserError(f"{pattern}: {'the folder is empty' if folder else 'no file is called so'}")
-        named += [Path(name) for name in found]
-    for flag, patterns, is_mel in (("mel", MEL.value, True), ("wav", WAV.value, False)):
-        for pattern in patterns:
-            if not Path(pattern).is_dir() and pattern.endswith(".npy") != is_mel:
-                raise UserError(f"--{flag}={pattern}: mels are .npy files and go to --mel, recordings to --wav")
+    named: list[Path] = []
+    flags_ = [("--mel=", p) for p in MEL.value] + [("--wav=", p) for p in WAV.value] + [("", p) for p in more]
+    for flag, pattern in flags_:
+        path = Path(pattern)
+        wanted = {"--mel=": {".npy"}, "--wav=": audio.EXTENSIONS}.get(flag, audio.EXTENSIONS | {".npy"})
+        if path.is_dir():
+            found = [file for file in path.iterdir() if file.suffix.lower() in wanted and file.is_file()]
+        else:
+            found = [path] if path.exists() else [Path(name) for name in glob.glob(pattern)]
+            if not found and not glob.has_magic(pattern):
+                found = [path]  # read() says what is wrong with it
+            if any((file.suffix == ".npy") != (".npy" in wanted) for file in found if flag):
+                raise UserError(f"{flag}{pattern}: mels are .npy files and go to --mel, recordings to --wav")
+        if not found:
+            kind = "no mel (.npy)" if flag == "--mel=" else "no recording"
+            raise UserError(f"{flag}{pattern}: {kind + ' in this folder' if path.is_dir() else 'no file is called so'}")
+        named += found
     named.sort()
-    for first, second in itertools.pairwise(named):
-        if first.stem == second.stem:
-            raise UserError(f"{first} and {second} would both become {first.stem}.wav; sample them in two runs")
+    name, count = Counter(file.stem for file in named).most_common(1)[0]
+    if count > 1:
+        same = " and ".join(str(file) for file in named if file.stem == name)
+        raise UserError(f"{same} would both become {name}.wav; sample them in two runs")
     return named
 
 
@@ -105,7 +113,12 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
 def main(args: list[str]) -> None:
     if not MEL.value and not WAV.value:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
+    if not math.isfinite(TEMPERATURE.value):
+        raise UserError(f"--temperature={TEMPERATURE.value}: must be a finite number, 0 or more")
     named, output = files(args), Path(OUTPUT.value)
+    for file in named:
+        if (output / f"{file.stem}.wav").resolve() == file.resolve():
+            raise UserError(f"--output={output}: {file} would be overwritten by its own copy; give another folder")
     vocoder = load(CKPT.value, STEP.value)
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(

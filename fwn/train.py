@@ -8,19 +8,23 @@ The workdir gets: config.json, checkpoints/ (the newest, and the best by held-ou
 TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
 """
 
+import fcntl
+import os
 import signal
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
+from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from fwn import cli, data
 from fwn import config as configs
-from fwn.checkpoints import METRIC, Checkpoints
+from fwn.checkpoints import METRIC, Checkpoints, checkpoints_in
 from fwn.corpus import Corpus
 from fwn.errors import UserError
 from fwn.journal import Journal
@@ -42,50 +46,66 @@ TEMPERATURE = 0.8
 
 
 class Stop:
-    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once)."""
+    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once).
+
+    The processes of a pod agree on the step after which they all stop, through jax' own handler of SIGTERM.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.asked)
+        signal.signal(signal.SIGINT, self.asked)
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self.asked)
 
     def asked(self, number: int, frame: Any) -> None:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
-        if jax.process_count() == 1:
-            return bool(self.signal)
-        from jax.experimental import multihost_utils
+        return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
-        return multihost_utils.reached_preemption_sync_point(step)
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps a second run out of the workdir."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{workdir}: another fwn.train is at work there; wait for it, or stop it") from error
+        yield
 
 
 def train(config: Any, workdir: Path, stop: Stop) -> int:
     """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
-    configs.check(config, "--config")
     mel = configs.mel_of(config)
+    configs.check(config, mel, "--config")
     system = build(config)
     parallel = Parallel(config.parallel, config.batch_size)
-    configs.check_same(workdir, config)
+    if checkpoints_in(workdir):
+        configs.check_same(workdir, config, mel)
     corpus = Corpus(config.data)
     corpus.check_contract(mel, "config.mel")
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
     shape |= {"process": jax.process_index(), "processes": jax.process_count()}
     stream, tests = data.batches(corpus, "train", **shape), data.batches(corpus, "test", **shape)
 
-    with closing(Checkpoints(workdir, config, mel)) as checkpoints:
+    alone = locked(workdir) if jax.process_index() == 0 else nullcontext()
+    with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
         first = checkpoints.latest()
         if first is None:
             tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
-            if jax.process_index() == 0:
-                configs.write(workdir, config, mel)
             state, first = initial(system, config, parallel, stream[0]), 0
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
             state = State.merge(*checkpoints.load(first, *like.split()))
             tell(f"continuing from the checkpoint of step {first}")
+        if jax.process_index() == 0:
+            configs.write(workdir, config, mel)
         if first >= config.num_steps:
             tell(
                 f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on"
@@ -108,7 +128,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     last = None
                     # Also when leaving: the run that continues after this step does not come back to it.
                     nats = examiner(i, state, journal) if examining else None
-                    weights, rest = state.split()
+                    weights, rest = parallel.shared(state).split()
                     checkpoints.save(i, weights, rest, nats)
                 if i == config.num_steps:
                     checkpoints.wait()
@@ -165,14 +185,26 @@ class Examiner:
 def main(args: list[str]) -> int:
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
-    if DISTRIBUTED.value or COORDINATOR.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    join_processes()
+    return train(CONFIG.value.copy_and_resolve_references(), Path(WORKDIR.value), Stop())
+
+
+def join_processes() -> None:
+    """Makes this one of several processes where the flags say so. Raises UserError where they cannot be joined."""
+    told = {"--coordinator": COORDINATOR.value, "--processes": PROCESSES.value, "--process": PROCESS.value}
+    missing = [flag for flag, value in told.items() if value is None]
+    if len(missing) == len(told) and not DISTRIBUTED.value:
+        return
+    if 0 < len(missing) < len(told):
+        raise UserError(f"{' and '.join(missing)} missing: --coordinator, --processes and --process go together")
     try:
-        config = CONFIG.value.copy_and_resolve_references()
-    except OSError as error:  # ml_collections keeps its own until the config is used
-        name = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise UserError(f"--config={name}: no such file") from error
-    return train(config, Path(WORKDIR.value), Stop())
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the processes could not be joined ({reason}); outside of a TPU pod or Slurm job give --coordinator, "
+            "--processes and --process"
+        ) from error
 
 
 if __name__ == "__main__":

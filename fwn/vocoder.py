@@ -50,15 +50,17 @@ class Vocoder:
     def __call__(self, mel: Any, temperature: float = 0.8, key: Array | None = None) -> np.ndarray:
         """Speech [F · hop], or [B, F · hop] for [B, F, M]. key: of the noise, jax.random.key(0) if not given."""
         key = jax.random.key(0) if key is None else key
+        if not isinstance(key, Array):
+            raise UserError(f"key is {key!r}; give jax.random.key({key!r})")
         if np.ndim(mel) == 3:
             return np.stack([self(one, temperature, jax.random.fold_in(key, i)) for i, one in enumerate(mel)])
-        return next(self.synthesise([mel], [key], temperature))
+        return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature))
 
     def synthesise(
         self, mels: Sequence[Any], keys: Sequence[Array], temperature: float, batch_size: int = 1
     ) -> Iterator[np.ndarray]:
-        """Speech for each mel, in order; neighbours of one padded length go in one batch."""
-        for group in self._groups([self._mel(mel, i) for i, mel in enumerate(mels)], batch_size):
+        """Speech for each mel [F, M], in order; neighbours of one padded length go in one batch."""
+        for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size):
             mel, frames = self._stack([mels_i for _, mels_i in group], batch_size)
             chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
             audio = self._run("sample", mel, chosen, np.asarray(temperature, self.dtype), frames)
@@ -78,12 +80,12 @@ class Vocoder:
             raise UserError(f"{self.config.system} is no flow: there is no inverse to go through and back")
         return self._run("roundtrip", *self._pair(audio, mel))[0][: len(audio)]
 
-    def _mel(self, mel: Any, i: int = 0) -> np.ndarray:
-        return check_mel(np.asarray(mel), self.mel, f"mel {i}").astype(self.dtype)
-
     def _pair(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        checked = self._mel(mel)
         hop, audio = self.mel.hop_length, np.asarray(audio, self.dtype)
+        bands_last = True if np.shape(mel) == (len(audio) // hop, self.mel.n_mels) else None
+        checked = check_mel(np.asarray(mel), self.mel, "mel", bands_last).astype(self.dtype)
+        if not np.isfinite(audio).all():
+            raise UserError(f"audio: {np.count_nonzero(~np.isfinite(audio))} of {audio.size} samples are not finite")
         if audio.shape != (len(checked) * hop,):
             raise UserError(
                 f"audio of shape {list(audio.shape)} for a mel of {len(checked)} frames; it must have "

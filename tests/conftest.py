@@ -51,15 +51,18 @@ def disk_of(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """disk_of("64k") is a folder on a disk of that size."""
     mounted = []
 
-    def mount(size: str) -> Path:
+    def make(size: str) -> Path:
         disk = tmp_path / "disk"
         disk.mkdir()
-        if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]).returncode:
+        if (
+            os.geteuid() != 0
+            or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]).returncode
+        ):
             pytest.skip("may not mount a small tmpfs here")
         mounted.append(disk)
         return disk
 
-    yield mount
+    yield make
     for disk in mounted:
         subprocess.run(["umount", disk], check=True)
 
@@ -73,6 +76,7 @@ def small_disk(disk_of: Callable[[str], Path]) -> Path:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared data set: eight train utterances, of which one is too short for a crop, and two test utterances."""
     import small
+
     from data_prep.prepare import Kind, prepare
     from fwn.mel import PRESETS
 

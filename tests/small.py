@@ -74,6 +74,7 @@ def program(module: str, *args: Any) -> Result:
     """`python -m module args` inside this process; whatever it raises but an exit is raised here too."""
     held = _ours()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
     argv, sys.argv = sys.argv, [module, *map(str, args)]
     for flag in held:
         delattr(flags.FLAGS, flag)
@@ -96,7 +97,7 @@ def program(module: str, *args: Any) -> Result:
             flags.DEFINE_flag(flag, module_name=owner)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        sys.argv = argv
+        sys.argv, sys.unraisablehook = argv, hook
         sys.modules.pop("config_config", None)  # where ml_collections loads the --config file
     return Result(code, out.getvalue(), err.getvalue())
 

@@ -23,6 +23,7 @@ from fwn.bijectors import (
 )
 from fwn.models.flowavenet import Block, Flow, FloWaveNet, Prior, bound
 from fwn.nn.conv import draw, fold_weight_norm
+from fwn.nn.upsample import Upsample
 from fwn.nn.wavenet import WaveNet
 
 NET = partial(WaveNet, channels=5, n_layer=1)
@@ -270,3 +271,14 @@ def test_the_papers_size():
     x, c = np.zeros((1, 512, 1), "float32"), np.zeros((1, 2, 80), "float32")
     shapes = jax.eval_shape(lambda: FloWaveNet().init(jax.random.key(0), x, c, method="forward"))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 182_644_788
+
+
+def test_upsampling_can_begin_as_linear_interpolation(x64):
+    mel = np.abs(normal(0, 1, 6, 5))
+    upsample = Upsample((4, 2), linear=True)
+    c = upsample.apply(upsample.init(jax.random.key(0), mel), mel)
+    assert c.shape == (1, 48, 5)
+    for band in range(5):
+        once = np.interp((np.arange(24) + 0.5) / 4 - 0.5, np.arange(6), mel[0, :, band])
+        twice = np.interp((np.arange(48) + 0.5) / 2 - 0.5, np.arange(24), once)
+        np.testing.assert_allclose(c[0, 8:-8, band], twice[8:-8], atol=1e-12)

@@ -80,18 +80,20 @@ def test_averaged_weights_are_what_is_sampled_from(run):
     assert any(not np.array_equal(sampled[name], trained[name]) for name in sampled)
 
 
-def test_another_config_is_refused_and_what_may_change_is_not(run, corpus):
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    result = continued(corpus, run, **{"model.channels": 16, "seed": 7})
+def test_another_config_is_refused_and_what_may_change_is_not(copy, corpus):
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    result = continued(corpus, copy, **{"model.channels": 16, "seed": 7})
     assert result == small.Result(
         1,
         "",
-        f"python -m fwn.train: {run} belongs to a run of another config (model: {{'channels': 8}} there, "
-        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir, or the config that it was begun with\n",
+        f"python -m fwn.train: {copy} belongs to a run of another config (model: {{'channels': 8}} there, "
+        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir, or the config that it was begun with"
+        "\n",
     )
-    result = continued(corpus, run, log_every=3, save_every=5, eval_every=2, max_skipped=9)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    result = continued(corpus, copy, num_steps=9, log_every=3, save_every=5, eval_every=2, max_skipped=9)
     assert result.code == 0
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert configs.read(copy)[0].max_skipped == 9
 
 
 def test_no_run_in_the_folder(run, tmp_path):

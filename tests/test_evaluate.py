@@ -20,7 +20,12 @@ KIND = Kind(PRESETS["flowavenet"], "int16", "float32")
 def evaluated(run, corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("evaluated")
     result = small.program(
-        "fwn.evaluate", f"--ckpt={run}", f"--data={corpus}", f"--output={output}", "--temperature=0", "--temperature=0.8"
+        "fwn.evaluate",
+        f"--ckpt={run}",
+        f"--data={corpus}",
+        f"--output={output}",
+        "--temperature=0",
+        "--temperature=0.8",
     )
     assert (result.code, result.err) == (0, "")
     return output, result.out

@@ -50,10 +50,3 @@ def test_two_processes_are_one(mode, flags, four_devices, compiled, tmp_path):
     # A run of two processes goes on in one, and knows that it is finished.
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
     assert (result.code, "trained to step 3 already" in result.out) == (0, True)
-
-
-def test_pmap_is_jit(flags, four_devices, tmp_path):
-    workdir = tmp_path / "run"
-    result = small.program("fwn.train", *flags, f"--workdir={workdir}", "--config.parallel=pmap")
-    assert result.code == 0, result
-    assert_the_same(workdir, four_devices)

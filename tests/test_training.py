@@ -19,12 +19,14 @@ from fwn.errors import UserError
 from fwn.optim import schedule
 from fwn.parallel import Parallel
 from fwn.systems import build
+from fwn.systems.base import dequantise
 
 
 @pytest.fixture(scope="module", autouse=True)
 def wide():
-    with jax.enable_x64(True):
-        yield
+    jax.config.update("jax_enable_x64", True)  # not the context, which orbax' threads do not see
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def four_devices(system, config):
 
 def runner(parallel, step):
     def run(state, *batches):
-        state = parallel.replicate(jax.tree.map(jnp.asarray, state))
+        state = jax.device_put(state, parallel.replicated)
         for batch in batches:
             state, metrics = step(state, (), parallel.batch(batch))
         return state, metrics
@@ -114,9 +116,10 @@ def test_initialisation_is_of_the_whole_batch(system, config, batches):
     state = training.initial(system, config, Parallel("jit", 4), batches[0])
     shapes = jax.eval_shape(system.init, jax.random.key(0), batches[0], {})
     drawn = training.draw(shapes, np.random.default_rng(config.seed))
-    expected = jax.jit(system.init)(jax.random.key(0), batches[0], drawn)
+    key = jax.random.key(config.seed)
+    expected = jax.jit(system.init)(key, batches[0], drawn)
     assert_close(state.params, expected, 1e-10)
-    squeezed = batches[0]["audio"].reshape(-1, 2)
+    squeezed = np.asarray(dequantise(batches[0]["audio"], key, batches[0]["index"])).reshape(-1, 2)
     normal = expected["block_0"]["flow_0"]["actnorm"]
     np.testing.assert_allclose(np.ravel(normal["loc"]), -squeezed.mean(0), atol=1e-12)
     np.testing.assert_allclose(np.ravel(normal["scale"]), 1 / squeezed.std(0, ddof=1), rtol=1e-4)  # σ + 1e-6
@@ -159,21 +162,26 @@ def test_the_schedule_is_a_ramp_and_a_staircase(config):
     np.testing.assert_allclose([float(schedule(settings)(jnp.asarray(s))) for s in steps], expected, rtol=1e-6)
 
 
+def single(a):
+    """A copy, float64 as float32: orbax' threads may know nothing of enable_x64."""
+    return np.array(a, np.float32 if a.dtype == np.float64 else None)
+
+
 def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
     system, config, four_devices, batches, start, tmp_path
 ):
     parallel, step = four_devices["jit"]
-    state = parallel.replicate(jax.tree.map(jnp.asarray, start))
+    state = jax.device_put(start, parallel.replicated)
     checkpoints, then = Checkpoints(tmp_path, config, configs.mel_of(config)), {}
     for i in range(1, 6):
         state, _ = step(state, (), parallel.batch(batches[i % 6]))
-        then[i] = jax.tree.map(np.array, state)
+        then[i] = jax.tree.map(single, state)
         checkpoints.save(i, *state.split(), None)
         for _ in range(3):
             state, _ = step(state, (), parallel.batch(batches[0]))
         checkpoints.wait()
         found = training.State.merge(*checkpoints.load(i, *state.split()))
-        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, found), then[i])
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(single, found), then[i])
     checkpoints.close()
 
 
@@ -184,5 +192,5 @@ def test_a_batch_is_shared_equally_or_refused():
         "config.batch_size=6 is the batch of all devices together and cannot be shared equally by 4 of them; "
         "make it a multiple of 4"
     )
-    with pytest.raises(UserError, match="config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
+    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
         Parallel("pjit", 4)

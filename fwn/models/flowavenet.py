@@ -121,6 +121,7 @@ class FloWaveNet(Reversible):
     prior_layer: int = 2
     prior_channels: int = 256
     upsample_strides: tuple[int, ...] = (16, 16)
+    upsample_init: str = "random"
     causal: bool = False
     s_max: float | None = None
     weight_norm: bool = True
@@ -154,7 +155,8 @@ class FloWaveNet(Reversible):
             rest = [on_first_half(level) for level in levels] if splits else levels
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
             levels = [chain(masked(block, mask_i), *rest, *[change_order_of_c] * (self.n_flow % 2), unsqueeze)]
-        upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm, name="upsample")
+        linear = self.upsample_init == "linear"
+        upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm, linear=linear, name="upsample")
 
         def forward(x: Array, mel: Array) -> tuple[Array, Array, Array]:
             z, _, logdet = levels[0].forward(x, upsample(mel, frames))

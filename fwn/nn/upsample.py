@@ -13,6 +13,13 @@ from fwn.nn.conv import norm, uniform
 Array = jax.Array
 
 
+def interpolation(key: Array, shape: tuple[int, ...]) -> Array:
+    """An initialiser: linear interpolation between frames, and no mixing of mel bands."""
+    stride = shape[1] // 2
+    triangle = 1 - jnp.abs(jnp.arange(2 * stride) - (stride - 0.5)) / stride
+    return jnp.zeros(shape).at[1, :, 0].set(triangle)
+
+
 class Stretch(nn.Module):
     """One transposed convolution of a (time, mel) picture: time × stride. [B, T, M] -> [B, stride · T, M].
 
@@ -22,13 +29,14 @@ class Stretch(nn.Module):
 
     stride: int
     weight_norm: bool = True
+    linear: bool = False
 
     @nn.compact
     def __call__(self, c: Array) -> Array:
         s = self.stride
         bound = 1 / math.sqrt(3 * 2 * s)
-        kernel = self.param("kernel", uniform(bound), (3, 2 * s, 1))
-        bias = self.param("bias", uniform(bound), (1,))
+        kernel = self.param("kernel", interpolation if self.linear else uniform(bound), (3, 2 * s, 1))
+        bias = self.param("bias", nn.initializers.zeros if self.linear else uniform(bound), (1,))
         if self.weight_norm:
             kernel = kernel * (self.param("scale", lambda _: norm(kernel)) / norm(kernel))
         # out[t·stride + p] = Σ_i in[i] · k[(t - i)·stride + p + stride / 2]; phases [mel, i - t + 1, p]
@@ -41,11 +49,16 @@ class Stretch(nn.Module):
 
 
 class Upsample(nn.Module):
-    """mel [B, F, M] -> c [B, F · Π strides, M]; LeakyReLU after each. mask [B, F, 1]: frames outside are zero."""
+    """mel [B, F, M] -> c [B, F · Π strides, M]; LeakyReLU after each. mask [B, F, 1]: frames outside are zero.
+
+    Its random initialisation, the official code's, hands on a fiftieth of the mel at first, and a short training ends
+    before the mel is heard. linear: begin with the interpolated mel itself.
+    """
 
     strides: tuple[int, ...] = (16, 16)
     slope: float = 0.4
     weight_norm: bool = True
+    linear: bool = False
 
     @nn.compact
     def __call__(self, mel: Array, mask: Any = None) -> Array:
@@ -54,5 +67,6 @@ class Upsample(nn.Module):
             if mask is not None:
                 c = jnp.where(mask, c, 0)
                 mask = jnp.repeat(mask, stride, axis=1)
-            c = nn.leaky_relu(Stretch(stride, self.weight_norm, name=f"stage_{i}")(c), self.slope)
+            c = Stretch(stride, self.weight_norm, self.linear, name=f"stage_{i}")(c)
+            c = nn.leaky_relu(c, self.slope)
         return c

@@ -22,15 +22,25 @@ def build(config: Any) -> System:
     """
     fields = checked(config.model, set(FloWaveNet.__dataclass_fields__) - {"parent", "name"}, "config.model")
     model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
+    for name in ("n_block", "n_flow", "n_layer", "channels", "block_per_split", "prior_layer", "prior_channels"):
+        value = getattr(model, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
+    if model.upsample_init not in ("random", "linear"):
+        raise UserError(f"config.model: upsample_init is {model.upsample_init!r}; it is 'random' or 'linear'")
     if model.hop % 2**model.n_block:
         raise UserError(
             f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
             f"frame of {model.hop} samples (the product of upsample_strides); lower n_block"
         )
 
+    def trained_on(batch: dict[str, Array], key: Array) -> Array:
+        return dequantise(batch["audio"], key, batch["index"]) if config.dequantise else batch["audio"]
+
     def init(key: Array, batch: dict[str, Array], drawn: Any) -> Any:
         call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
-        return call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
+        drawn = {name: node for name, node in drawn.items() if name != "upsample"}  # which has initialisers to choose
+        return call({"params": drawn}, trained_on(batch, key)[..., None], batch["mel"])[1]["params"]
 
     def forward(params: Any, audio: Array, mel: Array, frames: Array | None) -> tuple[Array, Array]:
         variables = {"params": fold_weight_norm(params)}
@@ -48,8 +58,7 @@ def build(config: Any) -> System:
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         del frozen  # there is no teacher
-        audio = dequantise(batch["audio"], key, batch["index"]) if config.dequantise else batch["audio"]
-        nats = jnp.mean(log_likelihood(params, audio, batch["mel"]))
+        nats = jnp.mean(log_likelihood(params, trained_on(batch, key), batch["mel"]))
         return -nats, {"nats_per_sample": nats}
 
     def sample(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None) -> Array:
