@@ -21,7 +21,6 @@ from fwn.corpus import Corpus
 from fwn.densities import LSB
 from fwn.errors import UserError
 from fwn.mel import mel_spectrogram
-from fwn.systems.base import LSB
 from fwn.vocoder import Vocoder, load
 
 CKPT = flags.DEFINE_string(
