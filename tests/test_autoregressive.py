@@ -169,7 +169,7 @@ def test_likelihoods_compare(x64, name):
 def test_experiments(experiment):
     """Whole configs whose systems build; the Gaussian one is ClariNet's teacher in its number of parameters."""
     config = experiment.get_config()
-    configs.check(config, "config")
+    configs.check(config, configs.mel_of(config), "config")
     example = {"audio": np.zeros((1, 256), "float32"), "mel": np.zeros((1, 1, 80), "float32")}
     shapes = jax.eval_shape(partial(build(config).init, drawn={}), jax.random.key(0), example)
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
