@@ -50,16 +50,16 @@ def dequantise(audio: Array, key: Array, index: Array) -> Array:
     return audio + LSB * noise
 
 
-def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first_frame: int = 0) -> Array:
+def by_frame(key: Array, frames: int, draw: Callable[[Array], Array]) -> Array:
     """draw(key) [hop, …] by frame -> [frames · hop, …]: a longer draw begins with the numbers of a shorter one."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first_frame + jnp.arange(frames))
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(frames))
     drawn = jax.vmap(draw)(keys)
     return drawn.reshape(-1, *drawn.shape[2:])
 
 
-def noise(key: Array, frames: int, hop: int, first_frame: int = 0) -> Array:
+def noise(key: Array, frames: int, hop: int) -> Array:
     """Standard normal noise [frames · hop], drawn by frame."""
-    return by_frame(key, frames, lambda k: jax.random.normal(k, (hop,)), first_frame)
+    return by_frame(key, frames, lambda k: jax.random.normal(k, (hop,)))
 
 
 def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
