@@ -27,6 +27,8 @@ def get_config() -> ConfigDict:
                 "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
             },
+            "teacher": placeholder(str),  # the workdir of a trained model, for systems that are distilled from one
+            "loss": {},  # weights of its terms, for systems that have several
             "mel": "flowavenet",  # a preset's name, or a JSON file with all fields of a fwn.mel.MelContract
             "data": "data/ljspeech",  # a folder made by data_prep.prepare
             "frames": 62,  # mel frames a crop: 15,872 samples

@@ -2,7 +2,7 @@
 
     make train CONFIG=experiments/tiny_wavenet.py ARGS="--config.data=demo/data"
 
---config.model.distribution=mixture_of_logistics makes it the other WaveNet.
+A small Gaussian IAF's teacher.
 """
 
 from ml_collections import ConfigDict

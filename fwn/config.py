@@ -19,6 +19,8 @@ FILE = "config.json"
 FIELDS = {
     "system": False,
     "model": False,
+    "teacher": False,
+    "loss": False,
     "mel": True,  # its name or file; the contract itself may not
     "data": True,
     "frames": False,

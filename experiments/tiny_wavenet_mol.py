@@ -1,0 +1,15 @@
+"""A small WaveNet with a mixture of logistics that trains on two CPU cores; a small Parallel WaveNet's teacher.
+
+    make train CONFIG=experiments/tiny_wavenet_mol.py ARGS="--config.data=demo/data"
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import tiny_wavenet
+
+
+def get_config() -> ConfigDict:
+    config = tiny_wavenet.get_config()
+    config.model.distribution = "mixture_of_logistics"
+    config.dequantise = False  # it is discretised itself
+    return config
