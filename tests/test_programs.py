@@ -67,7 +67,7 @@ TRAIN = [
     (
         ["--config=experiments/tiny.py", "--config.system=flow"],
         1,
-        "config.system is 'flow'; there are: flowavenet, wavenet",
+        "config.system is 'flow'; there are: clarinet, flowavenet, parallel_wavenet, wavenet",
     ),
     (
         ["--config=experiments/tiny.py", "--config.mel=flowavnet"],
