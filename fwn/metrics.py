@@ -258,8 +258,12 @@ def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False)
         if any(name in s for s in systems.values()):
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
             lines.append([label, metric.better, *(_cell(s.get(name), metric.digits) for s in systems.values())])
+    return aligned(lines, "<<" + ">" * len(systems), markdown)
+
+
+def aligned(lines: Sequence[Sequence[str]], align: str, markdown: bool = False) -> str:
+    """Rows of cells, the first the heading -> columns under each other; `align` has a "<" or ">" for each column."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    align = "<<" + ">" * len(systems)
     lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
     if not markdown:
         return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -1,0 +1,271 @@
+// One listener's way through the test. TEST, from data.js: {id, half_steps, mos: [[clip, utterance]], ab: [[clip, clip,
+// utterance]]}. Answers are kept in localStorage after each one, so that a closed tab goes on where it stopped.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const KEY = `fwn-listening-${TEST.id}`;
+const COLUMNS = ["test", "listener", "trial", "kind", "clip_a", "clip_b", "answer", "plays", "seconds", "time"];
+const QUALITY = { 5: "Excellent", 4: "Good", 3: "Fair", 2: "Poor", 1: "Bad" };
+const PREFERENCE = [["a", "A sounds better"], ["same", "No difference"], ["b", "B sounds better"]];
+
+let memory = null; // where there is no localStorage
+let state = load(); // {listener, answers: rows of COLUMNS}, or null before the start
+let trials = state ? trialsOf(state.listener) : [];
+let current = null; // {players, heard, plays, since}
+let saidBetween = false;
+
+function load() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY));
+  } catch {
+    return memory;
+  }
+}
+
+function save() {
+  memory = state;
+  try {
+    localStorage.setItem(KEY, JSON.stringify(state));
+  } catch {
+    $("status").textContent = "This browser keeps nothing: leave this page open until you have downloaded the answers.";
+  }
+}
+
+// Random numbers in [0, 1) that depend on the text only: FNV-1a into mulberry32.
+function randomOf(text) {
+  let h = 2166136261;
+  for (const byte of new TextEncoder().encode(text)) h = Math.imul(h ^ byte, 16777619);
+  return () => {
+    h = (h + 0x6d2b79f5) | 0;
+    let t = Math.imul(h ^ (h >>> 15), h | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+function shuffled(items, random) {
+  const all = [...items];
+  for (let i = all.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [all[i], all[j]] = [all[j], all[i]];
+  }
+  return all;
+}
+
+// One sentence is not heard twice in a row where that can be helped: the most frequent left must not pile up.
+function spread(items) {
+  const left = [...items], out = [];
+  const count = (u) => left.filter((item) => item.at(-1) === u).length;
+  while (left.length) {
+    const last = out.at(-1)?.at(-1);
+    const many = left.findIndex((item) => item.at(-1) !== last && count(item.at(-1)) * 2 > left.length);
+    const other = left.findIndex((item) => item.at(-1) !== last);
+    out.push(...left.splice(Math.max(many, many < 0 ? other : 0, 0), 1));
+  }
+  return out;
+}
+
+// Each listener has an order, and sides of A and B, of their own.
+function trialsOf(listener) {
+  const random = randomOf(`${TEST.id}/${listener}`);
+  const mos = spread(shuffled(TEST.mos, random)).map(([clip]) => ({ kind: "mos", clips: [clip] }));
+  const ab = spread(shuffled(TEST.ab, random)).map(([one, two]) => ({
+    kind: "ab",
+    clips: random() < 0.5 ? [one, two] : [two, one],
+  }));
+  return [...mos, ...ab];
+}
+
+function show(page) {
+  for (const id of ["start", "trial", "between", "done"]) $(id).hidden = id !== page;
+  $("where").hidden = page === "start";
+  $("early").hidden = page === "start" || page === "done" || !state.answers.length;
+  $(page).querySelector("h2").focus();
+  scrollTo(0, 0);
+}
+
+function stop() {
+  for (const player of current?.players ?? []) player.audio.pause();
+}
+
+function advance() {
+  stop();
+  if (!state) return show("start");
+  const n = state.answers.length;
+  $("progress").max = trials.length;
+  $("progress").value = n;
+  if (n === trials.length) {
+    $("position").textContent = `All ${n} answered`;
+    $("file").textContent = fileName();
+    return show("done");
+  }
+  $("position").textContent = `${n + 1} of ${trials.length}`;
+  if (n === TEST.mos.length && n && !saidBetween) {
+    saidBetween = true;
+    return show("between");
+  }
+  present(trials[n]);
+  show("trial");
+}
+
+function present(trial) {
+  const ab = trial.kind === "ab";
+  $("question").textContent = ab ? "Which sounds better?" : "How does this clip sound?";
+  $("legend").textContent = ab ? "Your preference" : "Quality of the speech";
+  $("keys").innerHTML = ab
+    ? "Keys: <kbd>space</kbd> plays A, then B; <kbd>a</kbd> <kbd>b</kbd> play one; <kbd>1</kbd> <kbd>2</kbd> <kbd>3</kbd> answer; <kbd>enter</kbd> next"
+    : `Keys: <kbd>space</kbd> plays, <kbd>1</kbd> to <kbd>5</kbd> rate, ${TEST.half_steps ? "<kbd>+</kbd> <kbd>−</kbd> half a step, " : ""}<kbd>enter</kbd> next`;
+  current = { players: [], plays: 0, since: Date.now() };
+  $("players").replaceChildren();
+  trial.clips.forEach((clip, i) => {
+    const audio = new Audio(`clips/${clip}.wav`);
+    audio.preload = "auto";
+    const button = document.createElement("button");
+    const name = ab ? "AB"[i] : "";
+    const label = () => {
+      button.innerHTML = `${audio.paused ? "▶" : "♪"} ${audio.paused ? "Play" : "Playing"} ${name}<small>${player.heard ? "heard" : "not yet heard"}</small>`;
+      button.classList.toggle("playing", !audio.paused);
+    };
+    const player = { audio, button, heard: false };
+    button.type = "button";
+    for (const event of ["play", "pause", "ended"]) audio.addEventListener(event, label);
+    audio.addEventListener("ended", () => {
+      player.heard = true;
+      label();
+      allow();
+    });
+    audio.addEventListener("error", () => {
+      $("status").textContent = `A clip cannot be played (clips/${clip}.wav). Tell the person who gave you this test.`;
+    });
+    button.addEventListener("click", (event) => {
+      play(player);
+      if (event.detail) $("question").focus({ preventScroll: true }); // so that enter, after a mouse, goes on
+    });
+    label();
+    current.players.push(player);
+    $("players").append(button);
+  });
+  choices(ab);
+  allow();
+}
+
+function choices(ab) {
+  const step = TEST.half_steps ? 0.5 : 1;
+  const scores = Array.from({ length: 4 / step + 1 }, (_, i) => 1 + i * step);
+  const options = ab ? PREFERENCE : scores.map((score) => [String(score), QUALITY[score] ?? ""]);
+  $("choices").replaceChildren(
+    ...options.map(([value, words], i) => {
+      const label = document.createElement("label");
+      label.className = "choice";
+      label.innerHTML = `<input type="radio" name="answer" value="${value}"><b>${ab ? i + 1 : value}</b><span>${words}</span>`;
+      label.firstChild.addEventListener("change", allow);
+      return label;
+    }),
+  );
+}
+
+function play(player) {
+  stop();
+  current.plays += 1;
+  player.audio.currentTime = 0;
+  player.audio.play().catch(() => {}); // interrupted by another play, or an error, which is said by its event
+}
+
+function heard() {
+  return current.players.every((player) => player.heard);
+}
+
+function answer() {
+  return document.querySelector("input[name=answer]:checked");
+}
+
+function allow() {
+  const ready = heard();
+  $("scale").disabled = !ready;
+  $("next").disabled = !ready || !answer();
+  const two = current.players.length > 1;
+  $("hint").textContent = ready ? "" : `Listen to ${two ? "both" : "the whole clip"} first.`;
+}
+
+function choose(input) {
+  if (!input || $("scale").disabled) return;
+  input.checked = true;
+  input.focus({ preventScroll: true });
+  allow();
+}
+
+function next() {
+  if ($("next").disabled) return;
+  const { kind, clips } = trials[state.answers.length];
+  const seconds = ((Date.now() - current.since) / 1000).toFixed(1);
+  state.answers.push([
+    TEST.id, state.listener, state.answers.length + 1, kind, clips[0], clips[1] ?? "", answer().value,
+    current.plays, seconds, new Date().toISOString(),
+  ]);
+  save();
+  advance();
+}
+
+function fileName() {
+  return `${TEST.id}.${state.listener.replace(/[^\p{L}\p{N}_-]+/gu, "_")}.csv`;
+}
+
+function download() {
+  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+  const lines = [COLUMNS, ...state.answers].map((row) => row.map(quoted).join(",") + "\r\n");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob(lines, { type: "text/csv" }));
+  link.download = fileName();
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  $("status").textContent = `Downloaded ${fileName()} with ${state.answers.length} of ${trials.length} answers.`;
+}
+
+document.addEventListener("keydown", (event) => {
+  if ($("trial").hidden || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+  const ab = current.players.length > 1;
+  const native = event.target.closest?.("button, a, summary"); // these have enter and space of their own
+  const radios = [...document.querySelectorAll("input[name=answer]")];
+  const key = event.key.toLowerCase();
+  if (key === "enter" && !native) next();
+  else if (key === " " && !native) play(current.players.find((p) => !p.heard) ?? current.players[0]);
+  else if (ab && (key === "a" || key === "b")) play(current.players["ab".indexOf(key)]);
+  else if (ab && "123".includes(key)) choose(radios[Number(key) - 1]);
+  else if (!ab && "12345".includes(key)) choose(radios.find((radio) => radio.value === key));
+  else if (!ab && TEST.half_steps && "+-".includes(key)) choose(radios[radios.indexOf(answer()) + (key === "+" ? 1 : -1)]);
+  else return;
+  event.preventDefault();
+  if ("12345ab+-".includes(key) && $("scale").disabled) $("status").textContent = $("hint").textContent;
+});
+
+$("answer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  next();
+});
+$("who").addEventListener("submit", (event) => {
+  event.preventDefault();
+  volume.pause();
+  state = { listener: $("listener").value.trim(), answers: [] };
+  trials = trialsOf(state.listener);
+  save();
+  advance();
+});
+$("on").addEventListener("click", advance);
+$("download").addEventListener("click", download);
+$("sofar").addEventListener("click", download);
+$("again").addEventListener("click", () => {
+  if (!confirm("Start again as another listener? The answers kept in this browser are removed: download them first.")) return;
+  state = null;
+  saidBetween = false;
+  save();
+  $("listener").value = "";
+  $("status").textContent = "";
+  advance();
+});
+const volume = new Audio(`clips/${(TEST.mos[0] ?? TEST.ab[0])[0]}.wav`);
+$("volume").addEventListener("click", () => {
+  volume.currentTime = 0;
+  volume.play().catch(() => {});
+});
+if (state?.answers.length) $("status").textContent = `Welcome back, ${state.listener}: you go on where you stopped.`;
+advance();
