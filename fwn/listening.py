@@ -68,7 +68,7 @@ def build() -> int:
     key = listening_test.write_test(output / "test", found, pairs, TITLE.value, SEED.value, HALF_STEPS.value)
     (output / "key.json").write_text(json.dumps(key | {"level_db": level}, indent=1) + "\n", encoding="utf-8")
     cli.say(
-        f"test {key['test']}: {len(key['clips'])} clips and {len(key['pairs'])} pairs, about {key['minutes']} minutes "
+        f"test {key['test']}: {len(key['clips'])} clips and {len(key['pairs'])} pairs, about {key['minutes']} min "
         f"per listener; all at {level:.1f} dB RMS\n"
         f"  for listeners:  {output / 'test' / 'index.html'} (with its folder)\n"
         f"  demo page:      {output / 'demo' / 'index.html'}\n"

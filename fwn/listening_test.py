@@ -125,10 +125,10 @@ def write_demo(folder: Path, stimuli: Stimuli, title: str, level: float) -> None
             sections.append(_section(u, cards, "h3"))
     khz = stimuli.sample_rate / 2000
     words = (
-        f"All clips have one level, {level:.1f} dB of full scale (RMS). Spectrograms: 0 to {khz:.4g} kHz upwards, time "
+        f"All clips have one level, {level:.1f} dB of full scale (RMS). Spectrograms: 0 to {khz:.3g} kHz upwards, time "
         f"to the right, {SPECTROGRAM[2]:g} dB from dark to bright, one scale for each utterance."
     )
-    _page(folder, "demo", title=title, words=words, sections="\n".join(sections))
+    _page(folder, "demo", title=f"{title}: every clip by its system", words=words, sections="\n".join(sections))
 
 
 def _section(title: str, cards: Iterable[str], heading: str = "h2") -> str:

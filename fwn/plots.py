@@ -120,8 +120,9 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
                 axis.text(start + share / 2, y, f"{share:.0%}", color=ink, ha="center", va="center", fontsize=9)
             start += share
     axis.set_yticks(range(len(counts)), [left for left, _ in counts])
-    right = axis.secondary_yaxis("right")
-    right.set_yticks(range(len(counts)), [right for _, right in counts])
+    names = axis.secondary_yaxis("right")
+    names.set_yticks(range(len(counts)), [right for _, right in counts])
+    names.spines["right"].set_visible(False)
     axis.set_ylim(len(counts) - 0.4, -0.6)
     axis.set_xlim(0, 1)
     axis.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])

@@ -28,7 +28,7 @@ class Browser:
 
     def __init__(self, folder: Path) -> None:
         self.downloads = folder / "downloads"
-        self.downloads.mkdir(parents=True)
+        self.downloads.mkdir(parents=True, exist_ok=True)
         self.requests: list[str] = []
         self.messages: list[str] = []  # exceptions and errors of the page
         to_read, self._write = os.pipe()
@@ -57,8 +57,8 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self.send("Browser.close")  # not a signal: it writes localStorage to the disk first
+        self._process.wait(PATIENCE)
         os.close(self._read)
         os.close(self._write)
 
@@ -114,7 +114,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         """A key of the keyboard, to whatever has the focus."""
-        text, code = KEYS.get(key, (key, ord(key[0].upper())))
+        text, code = KEYS[key] if key in KEYS else (key, ord(key.upper()) if key.isalnum() else 0)
         common = {"key": key, "windowsVirtualKeyCode": code}
         self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
         self.send("Input.dispatchKeyEvent", type="keyUp", **common)

@@ -11,7 +11,7 @@ const PREFERENCE = [["a", "A sounds better"], ["same", "No difference"], ["b", "
 let memory = null; // where there is no localStorage
 let state = load(); // {listener, answers: rows of COLUMNS}, or null before the start
 let trials = state ? trialsOf(state.listener) : [];
-let current = null; // {players, heard, plays, since}
+let current = null; // the trial on the page: {players: [{audio, button, heard}], last played, plays, since}
 let saidBetween = false;
 
 function load() {
@@ -100,8 +100,9 @@ function advance() {
     return show("done");
   }
   $("position").textContent = `${n + 1} of ${trials.length}`;
-  if (n === TEST.mos.length && n && !saidBetween) {
+  if (n === TEST.mos.length && !saidBetween) {
     saidBetween = true;
+    $("position").textContent = `${n} of ${trials.length} answered`;
     return show("between");
   }
   present(trials[n]);
@@ -115,7 +116,8 @@ function present(trial) {
   $("keys").innerHTML = ab
     ? "Keys: <kbd>space</kbd> plays A, then B; <kbd>a</kbd> <kbd>b</kbd> play one; <kbd>1</kbd> <kbd>2</kbd> <kbd>3</kbd> answer; <kbd>enter</kbd> next"
     : `Keys: <kbd>space</kbd> plays, <kbd>1</kbd> to <kbd>5</kbd> rate, ${TEST.half_steps ? "<kbd>+</kbd> <kbd>−</kbd> half a step, " : ""}<kbd>enter</kbd> next`;
-  current = { players: [], plays: 0, since: Date.now() };
+  $("status").textContent = "";
+  current = { players: [], last: null, plays: 0, since: Date.now() };
   $("players").replaceChildren();
   trial.clips.forEach((clip, i) => {
     const audio = new Audio(`clips/${clip}.wav`);
@@ -123,7 +125,9 @@ function present(trial) {
     const button = document.createElement("button");
     const name = ab ? "AB"[i] : "";
     const label = () => {
-      button.innerHTML = `${audio.paused ? "▶" : "♪"} ${audio.paused ? "Play" : "Playing"} ${name}<small>${player.heard ? "heard" : "not yet heard"}</small>`;
+      const [icon, word] = audio.paused ? ["▶", "Play"] : ["♪", "Playing"];
+      const heard = player.heard ? "heard" : "not yet heard";
+      button.innerHTML = `<span><span aria-hidden="true">${icon}</span> ${word} ${name}</span><small>${heard}</small>`;
       button.classList.toggle("playing", !audio.paused);
     };
     const player = { audio, button, heard: false };
@@ -166,9 +170,16 @@ function choices(ab) {
 
 function play(player) {
   stop();
+  current.last = player;
   current.plays += 1;
   player.audio.currentTime = 0;
   player.audio.play().catch(() => {}); // interrupted by another play, or an error, which is said by its event
+}
+
+// What space plays: what was not heard yet, then A and B in turn.
+function upNext() {
+  const { players, last } = current;
+  return players.find((player) => !player.heard) ?? players.find((player) => player !== last) ?? last;
 }
 
 function heard() {
@@ -184,6 +195,7 @@ function allow() {
   $("scale").disabled = !ready;
   $("next").disabled = !ready || !answer();
   const two = current.players.length > 1;
+  if (ready) $("status").textContent = "";
   $("hint").textContent = ready ? "" : `Listen to ${two ? "both" : "the whole clip"} first.`;
 }
 
@@ -224,18 +236,18 @@ function download() {
 document.addEventListener("keydown", (event) => {
   if ($("trial").hidden || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   const ab = current.players.length > 1;
-  const native = event.target.closest?.("button, a, summary"); // these have enter and space of their own
+  const native = event.target.closest?.("button, input:not(:checked)"); // these have enter and space of their own
   const radios = [...document.querySelectorAll("input[name=answer]")];
   const key = event.key.toLowerCase();
   if (key === "enter" && !native) next();
-  else if (key === " " && !native) play(current.players.find((p) => !p.heard) ?? current.players[0]);
+  else if (key === " " && !native) play(upNext());
   else if (ab && (key === "a" || key === "b")) play(current.players["ab".indexOf(key)]);
   else if (ab && "123".includes(key)) choose(radios[Number(key) - 1]);
   else if (!ab && "12345".includes(key)) choose(radios.find((radio) => radio.value === key));
   else if (!ab && TEST.half_steps && "+-".includes(key)) choose(radios[radios.indexOf(answer()) + (key === "+" ? 1 : -1)]);
   else return;
   event.preventDefault();
-  if ("12345ab+-".includes(key) && $("scale").disabled) $("status").textContent = $("hint").textContent;
+  if ("12345+-".includes(key) && $("scale").disabled) $("status").textContent = $("hint").textContent;
 });
 
 $("answer").addEventListener("submit", (event) => {
@@ -252,7 +264,10 @@ $("who").addEventListener("submit", (event) => {
 });
 $("on").addEventListener("click", advance);
 $("download").addEventListener("click", download);
-$("sofar").addEventListener("click", download);
+$("sofar").addEventListener("click", () => {
+  download();
+  document.querySelector("section:not([hidden]) h2").focus({ preventScroll: true }); // where space plays again
+});
 $("again").addEventListener("click", () => {
   if (!confirm("Start again as another listener? The answers kept in this browser are removed: download them first.")) return;
   state = null;
@@ -267,5 +282,5 @@ $("volume").addEventListener("click", () => {
   volume.currentTime = 0;
   volume.play().catch(() => {});
 });
-if (state?.answers.length) $("status").textContent = `Welcome back, ${state.listener}: you go on where you stopped.`;
 advance();
+if (state?.answers.length) $("status").textContent = `Welcome back, ${state.listener}: you go on where you stopped.`;
