@@ -76,7 +76,7 @@ def write_test(
     intro = f"You rate {len(mos)} short clips of speech one by one, from 1 (bad) to 5 (excellent)"
     intro += f", and then compare {len(ab)} pairs" if ab else ""
     intro += f". That takes about {minutes} minute{'s' * (minutes > 1)}."
-    _page(folder, "test", title=title, intro=intro)
+    _page(folder, "test", ("order.js", "test.js", "style.css"), title=title, intro=intro)
     (folder / "data.js").write_text(f"const TEST = {json.dumps(data)};\n", encoding="utf-8")
     clips = {ids[system, u]: {"system": system, "utterance": u} for system, u in ordered}
     systems = [REFERENCE, *stimuli.systems, ANCHOR]
@@ -100,7 +100,8 @@ def write_demo(folder: Path, stimuli: Stimuli, title: str, level: float) -> None
         return (
             f"<figure><figcaption>{title}</figcaption>"
             f'<img src="audio/{name}.png" alt="Spectrogram: {alt}" loading="lazy">'
-            f'<audio controls preload="none" src="audio/{name}.wav" aria-label="{alt}"></audio></figure>'
+            f'<audio controls controlslist="nodownload noplaybackrate" preload="none" src="audio/{name}.wav" '
+            f'aria-label="{alt}"></audio></figure>'
         )
 
     sections = []
@@ -125,27 +126,32 @@ def write_demo(folder: Path, stimuli: Stimuli, title: str, level: float) -> None
             sections.append(_section(u, cards, "h3"))
     khz = stimuli.sample_rate / 2000
     words = (
-        f"All clips have one level, {level:.1f} dB of full scale (RMS). Spectrograms: 0 to {khz:.3g} kHz upwards, time "
-        f"to the right, {SPECTROGRAM[2]:g} dB from dark to bright, one scale for each utterance."
+        f"Every clip by its system, all at one level, {level:.1f} dB of full scale (RMS). Spectrograms: 0 to "
+        f"{khz:.3g} kHz upwards, time to the right, {SPECTROGRAM[2]:g} dB from dark to bright, one scale for each "
+        "utterance."
     )
-    _page(folder, "demo", title=f"{title}: every clip by its system", words=words, sections="\n".join(sections))
-
-
-def _section(title: str, cards: Iterable[str], heading: str = "h2") -> str:
-    return (
-        f'<section><{heading}>{html.escape(title)}</{heading}>\n<div class="grid">\n'
-        + "\n".join(cards)
-        + "\n</div></section>"
+    _page(
+        folder,
+        "demo",
+        ("demo.js", "style.css"),
+        title=title,
+        words=words,
+        sections="\n".join(sections),
     )
 
 
-def _page(folder: Path, name: str, sections: str = "", **words: str) -> None:
-    """index.html from the page NAME.html, beside its script and style."""
+def _section(title: str, cards: Sequence[str], heading: str = "h2") -> str:
+    grid = "\n".join([f'<div class="grid" style="--n: {len(cards)}">', *cards, "</div>"])
+    return f"<section><{heading}>{html.escape(title)}</{heading}>\n{grid}</section>"
+
+
+def _page(folder: Path, name: str, assets: Iterable[str], sections: str = "", **words: str) -> None:
+    """index.html from the page NAME.html, beside its scripts and style."""
     pages = resources.files("fwn") / "listening_pages"
     escaped = {field: html.escape(text) for field, text in words.items()}
     page = Template((pages / f"{name}.html").read_text(encoding="utf-8")).substitute(escaped, sections=sections)
     (folder / "index.html").write_text(page, encoding="utf-8")
-    for asset in (f"{name}.js", "style.css"):
+    for asset in assets:
         (folder / asset).write_text((pages / asset).read_text(encoding="utf-8"), encoding="utf-8")
 
 

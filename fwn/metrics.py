@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from fwn.errors import UserError
 from fwn.spectral import Array, mel_filterbank, stft_magnitude
-from fwn.terminal import say
+from fwn.terminal import aligned, say
 
 Audio = npt.NDArray[np.floating]
 
@@ -259,16 +259,6 @@ def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False)
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
             lines.append([label, metric.better, *(_cell(s.get(name), metric.digits) for s in systems.values())])
     return aligned(lines, "<<" + ">" * len(systems), markdown)
-
-
-def aligned(lines: Sequence[Sequence[str]], align: str, markdown: bool = False) -> str:
-    """Rows of cells, the first the heading -> columns under each other; `align` has a "<" or ">" for each column."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
-    if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    rule = ["-" * w if a == "<" else "-" * (w - 1) + ":" for a, w in zip(align, widths, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
 
 
 def _cell(estimate: Estimate | None, digits: int) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 
 from fwn.ballots import Preference, Rating
 from fwn.errors import UserError
-from fwn.metrics import Estimate, aligned, estimate
+from fwn.metrics import Estimate, estimate
 from fwn.stimuli import ANCHOR, REFERENCE
+from fwn.terminal import aligned
 
 ALPHA = 0.05
 

@@ -83,7 +83,7 @@ def test_answer_reload_download_analyse(page, root):
     answer(page, "1" if alpha_is == "A" else "3")
     page.until(f"{SHOWN} === 'done'")
     page.click("#download")
-    lines = list(csv.reader(page.downloaded(name).open(encoding="utf-8", newline="")))
+    lines = list(csv.reader(page.downloaded(name).read_text(encoding="utf-8").splitlines()))
     assert tuple(lines[0]) == COLUMNS
     assert [line[:4] for line in lines[1:]] == [
         [key["test"], "Ana, B.", str(n), "mos" if n < 5 else "ab"] for n in range(1, 6)
@@ -123,6 +123,10 @@ def test_no_answer_before_the_clip_was_heard(page, root):
     assert page.js("document.querySelector('#status').textContent") == "Listen to the whole clip first."
     answer(page, "4")
     assert page.js("state.answers[0][6]") == "4"
+    assert page.js("document.querySelector('#unkept').hidden")
+    page.js("Storage.prototype.setItem = () => { throw new Error('no storage'); }")
+    answer(page, "5")
+    assert not page.js("document.querySelector('#unkept').hidden")
 
 
 def test_by_finger_on_a_phone(page, root):
