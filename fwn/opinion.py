@@ -164,7 +164,8 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
     """The tables as text or Markdown."""
     n = sum(score.mos.n for score in analysis.scores.values())
     votes = sum(x.prefer_a + x.same + x.prefer_b for x in analysis.preferences)
-    parts = [f"{title}: {len(analysis.listeners)} listeners, {n} ratings, {votes} preferences"]
+    people = len(analysis.listeners)
+    parts = [f"{title}: {people} listener{'s' * (people != 1)}, {n} ratings, {votes} preferences"]
     if n:
         lines = [["system", "MOS, over ratings", "MOS, over listeners", "z-score", "ratings"]]
         for system, score in sorted(analysis.scores.items(), key=lambda item: -(item[1].mos.mean or 0)):

@@ -175,6 +175,8 @@ def _choose(truth: dict[str, Path], systems: Sequence[System], limit: int, notes
             notes.append(f"{system.name}: lacks {_names(lacking)}: left out of the test for all")
         if extra := sorted(set(system.files) - set(truth)):
             notes.append(f"{system.name}: not in the reference and not used: {_names(extra)}")
+    if unheard := sorted(u for u in truth if not any(u in system.files for system in systems)):
+        notes.append(f"{REFERENCE}: in no system and not used: {_names(unheard)}")
     if limit > len(everywhere):
         notes.append(f"--utterances={limit}: only {len(everywhere)} are there")
     n = min(limit or len(everywhere), len(everywhere))

@@ -184,6 +184,11 @@ SAID = {  # what is done to the folders; exit code; what is said
         0,
         "Alpha: not in the reference and not used: u01",
     ),
+    "what no system has": (
+        lambda f: audio.write(f["reference"] / "x.wav", small.speech(0, SAMPLES), small.RATE) and None,
+        0,
+        "reference: in no system and not used: x",
+    ),
 }
 
 
