@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from fwn.errors import UserError
 from fwn.spectral import Array, line_excess, mel_filterbank, stft_magnitude
-from fwn.terminal import say
+from fwn.terminal import aligned, say
 
 Audio = npt.NDArray[np.floating]
 
@@ -249,13 +249,7 @@ def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False)
         if any(name in s for s in systems.values()):
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
             lines.append([label, metric.better, *(_cell(s.get(name), metric.digits) for s in systems.values())])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    align = "<<" + ">" * len(systems)
-    lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
-    if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    rule = ["-" * w if a == "<" else "-" * (w - 1) + ":" for a, w in zip(align, widths, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
+    return aligned(lines, "<<" + ">" * len(systems), markdown)
 
 
 def _cell(estimate: Estimate | None, digits: int) -> str:
