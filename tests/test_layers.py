@@ -20,7 +20,7 @@ class Layer(NamedTuple):
 
 
 MACHINERY = (  # may import each other
-    "config mel audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder "
+    "config flops mel audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder "
     "torch_file official stimuli listening_test ballots opinion"
 )
 LAYERS = (  # from the lowest to the highest

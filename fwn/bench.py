@@ -1,0 +1,261 @@
+"""Measures how fast a model of an experiment runs here: untrained weights of its size, random mels.
+
+    python -m fwn.bench --config=experiments/base.py
+    python -m fwn.bench --config=experiments/base.py --only=sampling --seconds=1 --seconds=10 --output=bench.json
+
+Of every compiled program: time to compile, from nothing and from the persistent cache; the median of --repeats runs
+after one that is thrown away; samples per second, times real time; operations counted from the weights (fwn/flops.py)
+and by XLA; and the share they make of the machine's own matrix-product peak, measured in the same run. Memory is what
+XLA says it needs. --output keeps all of it as JSON, with machine, versions and commit.
+"""
+
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.experimental.compilation_cache import compilation_cache
+from ml_collections import config_flags
+
+from fwn import __version__, cli, data, flops
+from fwn import config as configs
+from fwn.corpus import Corpus
+from fwn.errors import UserError
+from fwn.nn.conv import draw, fold_weight_norm
+from fwn.parallel import Parallel
+from fwn.systems import build
+from fwn.training import complete, train_step
+
+PARTS = ("sampling", "training", "data")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
+ONLY = flags.DEFINE_multi_enum("only", [], PARTS, "Only this part; may be repeated. By default sampling and training.")
+SECONDS = flags.DEFINE_multi_float("seconds", [1.0, 5.0], "Seconds of audio to sample; may be repeated.")
+BATCH_SIZE = flags.DEFINE_multi_integer(
+    "batch_size", [1], "Utterances at a time in sampling; may be repeated. Training has config.batch_size."
+)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Runs of which the median is taken.", 1)
+DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, whose reading --only=data measures.")
+OUTPUT = flags.DEFINE_string("output", None, "JSON file for all figures. By default they are printed only.")
+
+
+def median(f: Callable[[], Any], repeats: int) -> float:
+    """Seconds of f(), after one run that is thrown away."""
+    took = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(f())
+        took.append(time.perf_counter() - start)
+    return statistics.median(took[1:])
+
+
+def peak(dtype: str) -> float:
+    """Operations a second of one square matrix product of the size that does best."""
+    best = 0.0
+    for n in (1024, 2048, 4096) if jax.default_backend() == "cpu" else (4096, 8192, 16384):
+        a = jnp.ones((n, n), dtype)
+        product = jax.jit(jnp.matmul)
+        best = max(best, 2 * n**3 / median(partial(product, a, a), 5))
+    return best
+
+
+def compiled(f: Any, *args: Any) -> tuple[Any, dict[str, float]]:
+    """The program of jitted f, with the seconds that tracing and compiling took, at first and out of the cache."""
+    found: dict[str, float] = {}
+    held = jax.config.jax_compilation_cache_dir
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        for name in ("compile_seconds", "compile_again_seconds"):
+            jax.clear_caches()
+            compilation_cache.reset_cache()
+            start = time.perf_counter()
+            program = f.lower(*args).compile()
+            found[name] = time.perf_counter() - start
+    jax.config.update("jax_compilation_cache_dir", held)
+    compilation_cache.reset_cache()
+    memory, cost = program.memory_analysis(), program.cost_analysis()
+    found["memory_bytes"] = float(
+        memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+    )
+    found["memory_bytes"] -= float(memory.alias_size_in_bytes)
+    found["xla_flops"] = float(cost["flops"])
+    return program, found
+
+
+def measured(what: str, batch: int, samples: int, rate: int, work: float, seconds: float, top: float) -> dict[str, Any]:
+    """A record: `work` operations in `seconds`, for `samples` of audio in each of `batch` utterances."""
+    speed = batch * samples / seconds
+    return {"what": what, "batch": batch, "audio_seconds": samples / rate, "seconds": seconds} | {
+        "samples_per_second": speed,
+        "times_real_time": speed / rate,
+        "flops": work,
+        "flops_per_second": work / seconds,
+        "share_of_peak": work / seconds / top,
+    }
+
+
+def sampling(config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
+    """One inverse pass (of an autoregressive system: its loop) for each length and batch."""
+    records = []
+    strides, params = tuple(config.model.upsample_strides), jax.tree.map(jnp.asarray, fold_weight_norm(params))
+    for seconds in SECONDS.value:
+        frames = _frames(seconds, config, mel)
+        for batch in BATCH_SIZE.value:
+            mels = np.random.default_rng(0).uniform(size=(batch, frames, mel.n_mels)).astype("float32")
+            args = params, mels, jax.random.split(jax.random.key(0), batch), np.float32(0.8)
+            program, found = compiled(jax.jit(build(config).sample), *args)
+            samples = frames * mel.hop_length
+            work = flops.per_sample(params, strides) * batch * samples
+            took = median(partial(program, *args), REPEATS.value)
+            records.append(measured("sampling", batch, samples, mel.sample_rate, work, took, top) | found)
+            cli.say(line(records[-1]))
+    return records
+
+
+def _frames(seconds: float, config: Any, mel: Any) -> int:
+    """Mel frames of so many seconds or a little more: whole frames, and positions that every block can halve."""
+    frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
+    need = 2**config.model.n_block if "n_block" in config.model else 1
+    step = need // math.gcd(need, mel.hop_length)
+    return math.ceil(frames / step) * step
+
+
+def training(config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
+    """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
+    parallel = Parallel(config.parallel, config.batch_size)
+    state = jax.jit(partial(complete, config), out_shardings=parallel.replicated)(params)
+    rng, shape = np.random.default_rng(0), (config.batch_size, config.frames)
+    audio = 0.1 * rng.normal(size=(shape[0], shape[1] * mel.hop_length)).astype("float32")
+    batch = {"audio": audio, "mel": rng.uniform(size=(*shape, mel.n_mels)).astype("float32")}
+    batch = parallel.sharded(batch | {"index": np.arange(shape[0], dtype="int32")})
+    program, found = compiled(parallel.everywhere(train_step(build(config), config), donate=True), state, (), batch)
+
+    def step() -> Any:
+        nonlocal state
+        state, metrics = program(state, (), batch)
+        return metrics
+
+    took = median(step, REPEATS.value)
+    work = 3 * flops.per_sample(params, tuple(config.model.upsample_strides)) * audio.size
+    record = measured("training step", shape[0], audio.shape[1], mel.sample_rate, work, took, top) | found
+    cli.say(line(record))
+    return [record]
+
+
+def reading(config: Any) -> list[dict[str, Any]]:
+    """Batches of --data, as a training run reads them."""
+    corpus = Corpus(DATA.value)
+    stream = data.batches(corpus, "train", frames=config.frames, batch_size=config.batch_size, seed=config.seed)
+    batches, n = data.iterate(stream, 0), 50
+    next(batches)
+    start = time.perf_counter()
+    for _ in range(n):
+        next(batches)
+    took, rate = (time.perf_counter() - start) / n, corpus.mel.sample_rate
+    audio = config.batch_size * config.frames * corpus.mel.hop_length / rate
+    cli.say(f"data: a batch of {config.batch_size} in {1e3 * took:.2f} ms, {audio / took:,.0f} s of audio a second")
+    return [{"what": "data", "batch": config.batch_size, "seconds": took, "audio_seconds_per_second": audio / took}]
+
+
+def line(record: dict[str, Any]) -> str:
+    """A record in words."""
+    return (
+        f"{record['what']}, {record['batch']} × {record['audio_seconds']:.2f} s: {record['seconds']:.3f} s, "
+        f"{record['samples_per_second']:,.0f} samples/s, {record['times_real_time']:.2f} × real time, "
+        f"{record['flops_per_second'] / 1e9:,.1f} GFLOP/s, {100 * record['share_of_peak']:.0f}% of the peak; "
+        f"compiled in {record['compile_seconds']:.1f} s, again in {record['compile_again_seconds']:.1f} s; "
+        f"{record['memory_bytes'] / 2**20:,.0f} MiB"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return {
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "fwn": __version__,
+        "commit": git.stdout.strip() or None,
+        "command": " ".join(sys.argv[1:]),
+    }
+
+
+def main(args: list[str]) -> None:
+    if args:
+        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    config = CONFIG.value.copy_and_resolve_references()
+    mel = configs.mel_of(config)
+    configs.check(config, mel, "--config")
+    parts = ONLY.value or ["sampling", "training"]
+    if "data" in parts and not DATA.value:
+        raise UserError("--only=data measures a data set; name it: --data=DIR")
+    system, key = build(config), jax.random.key(0)
+    frames = _frames(config.frames * mel.hop_length / mel.sample_rate, config, mel)
+    example = {
+        "audio": np.zeros((1, frames * mel.hop_length), "float32"),
+        "mel": np.zeros((1, frames, mel.n_mels), "float32"),
+        "index": np.zeros(1, "int32"),
+    }
+    shapes = jax.eval_shape(system.init, key, example, {})
+    drawn = draw(shapes, np.random.default_rng(0))
+    params = _filled(shapes, drawn)
+    dtype = str(config.model.dtype or "float32") if "dtype" in config.model else "float32"
+    top = peak(dtype)
+    cli.say(
+        f"{config.system}, {sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, "
+        f"{flops.per_sample(params, tuple(config.model.upsample_strides)) / 1e6:.2f} MFLOP per audio sample; on "
+        f"{jax.device_count()} × {jax.devices()[0].device_kind}, matrix products in {dtype} at {top / 1e9:,.0f} GFLOP/s"
+    )
+    records: list[dict[str, Any]] = []
+    if "sampling" in parts:
+        records += sampling(config, mel, params, top)
+    if "training" in parts and config.loss:
+        cli.say(f"training step: not measured, {config.system} learns from a teacher")
+    elif "training" in parts:
+        records += training(config, mel, params, top)
+    if "data" in parts:
+        records += reading(config)
+    if OUTPUT.value:
+        result = {
+            "machine": machine(),
+            "peak_flops_per_second": top,
+            "config": configs.plain(config),
+            "records": records,
+        }
+        Path(OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _filled(shapes: Any, drawn: Any) -> Any:
+    """`drawn`, and for what it leaves out (ActNorm, zero convolutions) small numbers that are no special case."""
+    rng = np.random.default_rng(1)
+    return {
+        name: _filled(node, drawn.get(name, {}))
+        if isinstance(node, dict)
+        else drawn[name]
+        if name in drawn
+        else (0.01 * rng.normal(size=node.shape) + (name == "scale")).astype(node.dtype)
+        for name, node in shapes.items()
+    }
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    cli.run(main)

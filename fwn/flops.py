@@ -1,0 +1,45 @@
+"""How much arithmetic a sample of audio takes: multiplications and additions of the products, counted from the weights.
+
+A kernel [K, C_in, C_out] is applied once at every position of its level: 2 K C_in C_out operations there. Elementwise
+work is not counted.
+"""
+
+import re
+from typing import Any
+
+import jax
+
+
+def per_sample(params: Any, strides: tuple[int, ...]) -> float:
+    """Operations per audio sample of one pass of any model here, from its parameters (arrays or their shapes).
+
+    A FloWaveNet's block_i works at 2^-(i + 1) of the audio rate; stage_i of an upsampling at the rate it makes, with
+    three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. The last residual
+    product of a WaveNet is not computed, as nothing uses it.
+    """
+    total, leaves = 0.0, jax.tree_util.tree_leaves_with_path(params)
+    names = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    bands = _bands(names)
+    for name, leaf in names.items():
+        parent, _, kind = name.rpartition("/")
+        if kind != "kernel" or _is_last_residual(parent, names):
+            continue
+        if match := re.search(r"upsample/stage_(\d+)$", parent):
+            after = 1.0
+            for stride in strides[int(match[1]) + 1 :]:
+                after /= stride
+            total += 2 * 9 * bands * after
+            continue
+        block = re.search(r"block_(\d+)/", parent)
+        total += 2 * leaf.size * (0.5 ** (int(block[1]) + 1) if block else 1.0)
+    return total
+
+
+def _is_last_residual(parent: str, names: Any) -> bool:
+    match = re.search(r"^(.*)residual_(\d+)$", parent)
+    return bool(match) and f"{match[1]}residual_{int(match[2]) + 1}/kernel" not in names  # type: ignore[index]
+
+
+def _bands(names: Any) -> int:
+    """Mel bands: the inputs of the first conditioning (in the first block, half of twice them)."""
+    return min(leaf.shape[1] for name, leaf in names.items() if re.search(r"condition_0/kernel$", name))
