@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.fft import dct
 from scipy.special import stdtrit
 
+from fwn import tables
 from fwn.errors import UserError
 from fwn.spectral import Array, mel_filterbank, stft_magnitude
 from fwn.terminal import say
@@ -253,21 +254,21 @@ def estimate(values: Sequence[float | None]) -> Estimate:
 
 def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False) -> str:
     """Summaries by title (a system, a temperature …) -> a line per metric, a column per title, as text or Markdown."""
-    lines = [["metric", "better", *systems]]
+    return tables.table(lines(systems), 2, markdown)
+
+
+def lines(systems: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:
+    """The cells of `table`, its head first."""
+    cells = [["metric", "better", *systems]]
     for name, metric in CONTRACT.items():
         if any(name in s for s in systems.values()):
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
-            lines.append([label, metric.better, *(_cell(s.get(name), metric.digits) for s in systems.values())])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    align = "<<" + ">" * len(systems)
-    lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
-    if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    rule = ["-" * w if a == "<" else "-" * (w - 1) + ":" for a, w in zip(align, widths, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
+            cells.append([label, metric.better, *(cell(s.get(name), metric.digits) for s in systems.values())])
+    return cells
 
 
-def _cell(estimate: Estimate | None, digits: int) -> str:
+def cell(estimate: Estimate | None, digits: int) -> str:
+    """mean ± interval, with how many utterances had a value where some had none; "-" without any."""
     if estimate is None or estimate.mean is None:
         return "-"
     interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:.{digits}f}"

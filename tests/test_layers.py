@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 
 MACHINERY = (  # may import each other
     "config mel audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder "
-    "torch_file official"
+    "torch_file official tables measure paper studies report"
 )
 LAYERS = (  # from the lowest to the highest
     Layer("words", "errors terminal"),
