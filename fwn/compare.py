@@ -150,7 +150,7 @@ def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: 
     """How it was measured: what comparison.json begins with."""
     device = jax.devices()[0]
     return {
-        "device": f"{device.device_kind} ({device.platform}), {os.cpu_count()} CPU cores",
+        "device": f"{device.device_kind}, {os.cpu_count()} CPU cores",
         "ckpts": dict(zip(systems, CKPTS.value, strict=True)),
         "untrained": dict(zip(models, UNTRAINED.value, strict=True)),
         "data": DATA.value,

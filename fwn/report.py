@@ -1,5 +1,6 @@
 """A comparison of systems as tables: ours first, then what is published, always marked as such."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from fwn.studies import Study
 AUTOREGRESSIVE = "wavenet"  # the system that speeds are compared with
 STUDIED = ("log_mel_l1", "multi_resolution_stft", "pesq_wb", "stoi", "level_ratio_db", "line_noise")
 NONE = "-"
+WIDTH = 120  # of notes in text
+_ALL = [m.label for m in metrics.CONTRACT.values()]
+LABELS = {n: f"{m.label}, {m.unit}" if _ALL.count(m.label) > 1 else m.label for n, m in metrics.CONTRACT.items()}
 
 
 class Section(NamedTuple):
@@ -31,7 +35,9 @@ def render(sections: Iterable[Section], markdown: bool = False) -> str:
     for title, lines, left, notes, picture in sections:
         parts.append(f"## {title}" if markdown else f"{title}\n{'-' * len(title)}")
         parts += [tables.table(lines, left, markdown)] if len(lines) > 1 else []
-        parts += ["  \n".join(notes) if markdown else "\n".join(notes)] if notes else []
+        parts += (
+            ["  \n".join(notes) if markdown else "\n".join(textwrap.fill(n, WIDTH) for n in notes)] if notes else []
+        )
         parts += [f"![{title}]({picture})"] if markdown and picture else []
     return "\n\n".join(parts) + "\n"
 
@@ -103,11 +109,13 @@ def _speed(speed: Speed | None, slow: Speed | None) -> list[str]:
 
 def copies(systems: Mapping[str, Figures], temperature: float, notes: Sequence[str]) -> Section:
     """Every metric of copies at one temperature, means over utterances."""
-    head = ["", *(f"{m.label} ({m.unit})" if m.unit else m.label for m in metrics.CONTRACT.values())]
+    head = ["", *(LABELS[name] for name in metrics.CONTRACT)]
     lines = [[name, *_means(f.copies[temperature], metrics.CONTRACT)] for name, f in systems.items()]
     lines += [[f"authors' samples: {p.title}", *_sampled(p, metrics.CONTRACT)] for p in PAPER if p.samples]
+    better = [f"{m.label} ({m.better})" for m in metrics.CONTRACT.values() if m.better != "lower"]
+    units = [f"{m.label} in {m.unit}" for m in metrics.CONTRACT.values() if m.unit]
     said = [
-        "Better: " + ", ".join(f"{m.label} {m.better}" for m in metrics.CONTRACT.values()) + ".",
+        f"Better is lower, but for: {', '.join(better)}. Units: {', '.join(units)}.",
         f"Means over utterances; {INTERVALS.lower()} below. authors' samples: measured by the same definitions on "
         f"{UTTERANCES} utterances that the paper's authors published, of models trained for much longer.",
     ]
@@ -126,16 +134,14 @@ def intervals(systems: Mapping[str, Figures], temperature: float) -> Section:
 
 def temperatures(systems: Mapping[str, Figures], picture: str | None) -> Section:
     """Metrics against temperature, for each system."""
-    head = ["", "T", *(metrics.CONTRACT[name].label for name in STUDIED)]
-    lines = [
-        [name, str(t), *_means(summary, STUDIED)] for name, f in systems.items() for t, summary in f.copies.items()
-    ]
+    head = ["", "T", *(LABELS[name] for name in STUDIED)]
+    lines = [[name, str(t), *_means(f.copies[t], STUDIED)] for name, f in systems.items() for t in sorted(f.copies)]
     return Section("Temperature", [head, *lines], 1, ["The paper samples FloWaveNet at T = 0.8."], picture)
 
 
 def study(found: Study, systems: Mapping[str, Figures], temperature: float, picture: str | None) -> Section:
     """A study's members: what distinguishes them, likelihood, metrics at one temperature; what is published of it."""
-    head = ["", *found.columns, "step", "nats/sample", *(metrics.CONTRACT[name].label for name in STUDIED), "MOS"]
+    head = ["", *found.columns, "step", "nats/sample", *(LABELS[name] for name in STUDIED), "MOS"]
     lines = [head]
     for name, values in found.rows.items():
         f = systems[name]
@@ -214,7 +220,7 @@ def draw(output: Path, systems: Mapping[str, Figures], found: Sequence[Study], a
     files = {SPEED: "speed.png"}
     if len(at) > 1:
         panels = {
-            metrics.CONTRACT[m].label: {n: (at, [s[m].mean for s in f.copies.values()]) for n, f in systems.items()}
+            LABELS[m]: {n: (sorted(at), [f.copies[t][m].mean for t in sorted(at)]) for n, f in systems.items()}
             for m in ("log_mel_l1", "level_ratio_db", "line_noise")
         }
         plots.panels(output / "temperature.png", panels, "temperature")
@@ -223,7 +229,7 @@ def draw(output: Path, systems: Mapping[str, Figures], found: Sequence[Study], a
         members = [systems[name] for name in part.rows]
         columns: dict[str, Any] = {"nats/sample": [f.nats for f in members]}
         for m in ("log_mel_l1", "multi_resolution_stft", "stoi"):
-            columns[metrics.CONTRACT[m].label] = [f.copies[first][m] for f in members]
+            columns[LABELS[m]] = [f.copies[first][m] for f in members]
         files[part.title] = f"{part.title.lower().replace(' ', '_')}.png"
         points = {title: [(e.mean, e.ci95) for e in column] for title, column in columns.items()}
         plots.dots(output / files[part.title], list(part.rows), points)
