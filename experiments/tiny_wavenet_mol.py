@@ -1,6 +1,6 @@
 """A small WaveNet with a mixture of logistics that trains on two CPU cores; a small Parallel WaveNet's teacher.
 
-    make train CONFIG=experiments/tiny_wavenet_mol.py ARGS="--config.data=demo/data"
+make train CONFIG=experiments/tiny_wavenet_mol.py ARGS="--config.data=demo/data"
 """
 
 from ml_collections import ConfigDict

@@ -23,7 +23,7 @@ from fwn.mel import MelContract
 
 FOLDER = "checkpoints"
 KEEP_BEST = 1
-METRIC = "nats_per_sample"
+METRIC = "score"
 MARGIN = 2**20  # bytes a checkpoint may take beside its arrays and 4 KiB of description for each of them
 
 
@@ -45,8 +45,9 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def save(self, step: int, params: Any, train: Any = None, nats_per_sample: float | None = None) -> None:
-        """Begins to save; when this returns the arrays may change. nats_per_sample: held-out, where it was measured.
+    def save(self, step: int, params: Any, train: Any = None, score: float | None = None) -> None:
+        """Begins to save; when this returns the arrays may change. score: held-out (journal.score), where it was
+        measured.
 
         Raises UserError where this save cannot begin or the one before it failed.
         """
@@ -62,8 +63,8 @@ class Checkpoints:
                 f"{free / 2**20:.1f} MiB are free; the earlier ones are in place: free some space and run the same "
                 "command again"
             )
-        measured = nats_per_sample is not None and math.isfinite(nats_per_sample)
-        metrics = {METRIC: nats_per_sample} if measured else None
+        measured = score is not None and math.isfinite(score)
+        metrics = {METRIC: score} if measured else None
         self._saving(
             lambda: self.checkpointer.save_checkpointables_async(
                 step, arrays, metrics=metrics, custom_metadata=self.record, force=True
@@ -126,7 +127,7 @@ def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, para
 def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelContract, Any, int]:
     """(config, mel contract, params as NumPy arrays, step) of a workdir: its best checkpoint, or that of `step`.
 
-    The best has the highest held-out nats per sample; where none was measured, it is the newest.
+    The best has the highest held-out score (journal.score); where none was measured, it is the newest.
     """
     workdir = Path(workdir)
     config, mel = configs.read(workdir)

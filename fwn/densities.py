@@ -14,9 +14,22 @@ Array = jax.Array
 LOG_2PI = float(np.log(2 * np.pi))
 
 GAUSSIAN_FLOOR = -9.0  # of log_sd, in the likelihood of a Gaussian WaveNet (official ClariNet: loss.py, gaussian_loss)
+KL_FLOOR = -6.0  # of both log_sd in the divergence that a student learns by (official ClariNet: loss.py, KL_gaussians)
 LOGISTIC_FLOOR = -14.0  # of log_scale: one so narrow has all of its mass in one of the bins, narrower changes nothing
 BINS = 2**16  # the values of 16-bit audio: -1, -1 + LSB, …, 1 - LSB
 LSB = 2 / BINS  # one step of it
+
+
+class Base(NamedTuple):
+    """The noise that an inverse autoregressive flow begins with, of location 0 and scale 1.
+
+    log_prob: z [...] -> log-density [...].  draw: (key, shape) -> z.  entropy: in nats; of scale exp(log_s) it is
+    entropy + log_s, in closed form.
+    """
+
+    log_prob: Callable[[Array], Array]
+    draw: Callable[..., Array]
+    entropy: float
 
 
 class Distribution(NamedTuple):
@@ -37,6 +50,24 @@ class Distribution(NamedTuple):
 def normal_log_prob(x: Array, mean: Array | float = 0.0, log_sd: Array | float = 0.0) -> Array:
     """log N(x; mean, exp(log_sd)²)."""
     return -0.5 * LOG_2PI - log_sd - 0.5 * jnp.square((x - mean) * jnp.exp(-jnp.asarray(log_sd)))
+
+
+def logistic_log_prob(x: Array) -> Array:
+    """log of the standard logistic density, 1 / (e^{x/2} + e^{-x/2})²."""
+    return jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)
+
+
+BASES = {
+    "gaussian": Base(normal_log_prob, jax.random.normal, 0.5 * (LOG_2PI + 1)),
+    "logistic": Base(logistic_log_prob, jax.random.logistic, 2.0),
+}
+
+
+def gaussian_kl(mean_q: Array, log_sd_q: Array, mean_p: Array, log_sd_p: Array, floor: float = KL_FLOOR) -> Array:
+    """KL(q ‖ p) of two Gaussians, elementwise, neither log_sd below `floor` (ClariNet, equation 6)."""
+    log_sd_q, log_sd_p = jnp.maximum(log_sd_q, floor), jnp.maximum(log_sd_p, floor)
+    d = log_sd_p - log_sd_q
+    return d + 0.5 * (jnp.exp(-2 * d) + jnp.square((mean_q - mean_p) * jnp.exp(-log_sd_p)) - 1)
 
 
 def gaussian() -> Distribution:

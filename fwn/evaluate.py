@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import audio, checkpoints, cli, journal, metrics, plots
+from fwn import audio, cli, journal, metrics, plots
 from fwn.corpus import Corpus
 from fwn.errors import UserError
 from fwn.measure import chosen, copy_metrics, likelihoods
@@ -26,7 +26,9 @@ from fwn.vocoder import Vocoder, load
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
 )
-STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
+STEP = flags.DEFINE_integer(
+    "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student: loss)."
+)
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.", required=True)
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for results, wavs and pictures. By default only a table is printed."
@@ -94,15 +96,16 @@ def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], mark
 
 
 def loss_curve(workdir: Path, path: Path) -> None:
-    """Draws nats/sample against steps from the journal of a training run; a converted model has none."""
+    """Draws nats/sample (of a student: the loss) against steps from a run's journal; a converted model has none."""
     records = journal.read(workdir)
     if not records:
         return
     parts = {what: [r for r in records if r["what"] == what] for what in ("train", "held_out")}
     parts = {what: rs for what, rs in parts.items() if rs}
     steps = {what.replace("_", "-"): [r["step"] for r in rs] for what, rs in parts.items()}
-    values = {what.replace("_", "-"): [r[checkpoints.METRIC] for r in rs] for what, rs in parts.items()}
-    plots.curve(path, steps, values, "step", "nats/sample")
+    name = journal.headline(records[0])
+    values = {what.replace("_", "-"): [r[name] for r in rs] for what, rs in parts.items()}
+    plots.curve(path, steps, values, "step", name.replace("nats_per_", "nats/"))
 
 
 def main(args: list[str]) -> None:

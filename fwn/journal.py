@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
 
 FILE = "metrics.jsonl"
+
+
+def headline(metrics: Collection[str]) -> str:
+    """The metric that a system is followed by: of likelihood "nats_per_sample", of a student "loss"."""
+    return "nats_per_sample" if "nats_per_sample" in metrics else "loss"
+
+
+def score(metrics: Mapping[str, float]) -> float:
+    """What the best checkpoint has most of: held-out nats per sample, or minus the loss of a student."""
+    name = headline(metrics)
+    return -metrics[name] if name == "loss" else metrics[name]
 
 
 class Journal:
@@ -59,7 +71,7 @@ class Journal:
         clock = {"audio_seconds_per_second": self.rate, "training_seconds": self.training_seconds}
         self._write("train", step, metrics | clock)
         told = {
-            "nats/sample": f"{metrics['nats_per_sample']:.4f}",
+            headline(metrics).replace("_per_", "/"): f"{metrics[headline(metrics)]:.4f}",
             "gradient": f"{metrics['gradient_norm']:.3g}",
             "audio s/s": f"{self.rate:.3g}",
         }
@@ -76,7 +88,8 @@ class Journal:
         if not self.main:
             return
         self._write("held_out", step, metrics)
-        say(f"step {step}: held-out nats/sample {metrics['nats_per_sample']:.4f}")
+        name = headline(metrics)
+        say(f"step {step}: held-out {name.replace('_per_', '/')} {metrics[name]:.4f}")
         for name, samples in audio.items():
             clipped = np.clip(samples, -1, 1)  # for listening; the count of what a sampler saturates is fwn.sample's
             self.events.add_audio(f"held_out/{name}", clipped, step, sample_rate=self.mel.sample_rate)

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from fwn import tables
 from fwn.errors import UserError
-from fwn.spectral import Array, mel_filterbank, stft_magnitude
+from fwn.spectral import Array, line_excess, mel_filterbank, stft_magnitude
 from fwn.terminal import say
 
 Audio = npt.NDArray[np.floating]
@@ -185,20 +185,11 @@ def level_ratio_db(ref: Audio, est: Audio) -> float:
 def line_noise(audio: Audio, sample_rate: int) -> float:
     """FloWaveNet's tones: how far the long-term spectrum stands out at j · sample_rate / 16, mean over j = 1…7, in dB.
 
-    Power |STFT|² (n_fft 4096, hop 1024, zeros beyond the ends) averaged over time; at each line the largest of the bin
-    and its two neighbours against the median of the 64 bins that lie 9-40 away. That maximum puts recordings a little
-    above 0. The lines lie at fixed fractions of the sample rate, so its value does not enter.
+    spectral.line_excess, whose maximum over three bins puts recordings a little above 0. The lines lie at fixed fractions
+    of the sample rate, so its value does not enter.
     """
     _check(audio, audio)
-    n_fft = 4096
-    power = np.maximum(
-        (stft_magnitude(audio, n_fft, n_fft // 4, "constant") ** 2).mean(axis=0), 1e-12
-    )  # far below 16-bit noise, 1e-7
-    excess = []
-    for line in range(n_fft // 16, n_fft // 2, n_fft // 16):
-        neighbours = np.concatenate([power[line - 40 : line - 8], power[line + 9 : line + 41]])
-        excess.append(10 * np.log10(power[line - 1 : line + 2].max() / np.median(neighbours)))
-    return float(np.mean(excess))
+    return float(line_excess(audio.astype(np.float64)).mean())
 
 
 def peak(audio: Audio) -> float:

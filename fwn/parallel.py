@@ -55,8 +55,12 @@ class Parallel:
         """
         if self.mode == "jit" or jax.process_count() == 1:
             return tree
+        return self.everyone(tree)
+
+    def everyone(self, local: Any) -> Any:
+        """The same arrays in every process -> global ones, replicated on all devices."""
         return jax.tree.map(
-            lambda a: jax.make_array_from_process_local_data(self.replicated, np.asarray(a), a.shape), tree
+            lambda a: jax.make_array_from_process_local_data(self.replicated, np.asarray(a), np.shape(a)), local
         )
 
     def everywhere(self, f: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:

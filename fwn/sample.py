@@ -26,7 +26,9 @@ from fwn.vocoder import Vocoder, bucket, load
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
 )
-STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it: by default the best by held-out nats/sample.")
+STEP = flags.DEFINE_integer(
+    "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student: loss)."
+)
 MEL = flags.DEFINE_multi_string(
     "mel", [], "Mel to sample from: a .npy file, a folder of them or a pattern ('mels/*.npy'); more may follow."
 )

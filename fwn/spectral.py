@@ -1,11 +1,11 @@
-"""Short-time spectra and mel bands in NumPy: what the objective metrics measure with.
+"""Short-time spectra and mel bands: what the objective metrics measure with, and the losses of the students.
 
-Audio is mono, [T]; a spectrogram is [frames, bins]. Frames are centred on the multiples of hop (librosa's and
-torch's center=True), so frames = 1 + T // hop.
+Audio is [..., T]; a spectrogram is [..., frames, bins]. Frames are centred on the multiples of hop (librosa's and
+torch's center=True), so frames = 1 + T // hop. xp: numpy, or jax.numpy where a gradient is wanted.
 """
 
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,41 @@ def hann(n: int) -> Array:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
-def stft_magnitude(
-    audio: npt.NDArray[np.floating], n_fft: int, hop: int, pad_mode: Literal["reflect", "constant"] = "reflect"
-) -> Array:
-    """|STFT| of audio [T] with a Hann window of n_fft samples -> [1 + T // hop, n_fft // 2 + 1].
+Pad = Literal["reflect", "constant"]
+
+
+def stft(audio: Any, n_fft: int, hop: int, pad_mode: Pad = "reflect", xp: Any = np) -> Any:
+    """Complex STFT of audio [..., T] with a Hann window of n_fft samples -> [..., 1 + T // hop, n_fft // 2 + 1].
 
     Beyond both ends lies the audio's mirror image (torch.stft's default) or, "constant", zeros (librosa's).
     """
-    padded = np.pad(audio.astype(np.float64), n_fft // 2, mode=pad_mode)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    return np.abs(np.fft.rfft(frames * hann(n_fft), axis=-1))
+    edges = [(0, 0)] * (audio.ndim - 1) + [(n_fft // 2, n_fft // 2)]
+    starts = np.arange(0, audio.shape[-1] + 1, hop)
+    frames = xp.pad(audio, edges, mode=pad_mode)[..., starts[:, None] + np.arange(n_fft)]
+    return xp.fft.rfft(frames * hann(n_fft).astype(audio.dtype), axis=-1)
+
+
+def stft_magnitude(audio: npt.NDArray[np.floating], n_fft: int, hop: int, pad_mode: Pad = "reflect") -> Array:
+    """|STFT| of audio [T], in float64."""
+    return np.abs(stft(audio.astype(np.float64), n_fft, hop, pad_mode))
+
+
+LINE_FFT = 4096
+
+
+def line_excess(audio: Any, xp: Any = np) -> Any:
+    """FloWaveNet's tones: how far the long-term spectrum stands out at j/16 of the sample rate, j = 1…7, dB [..., 7].
+
+    Power |STFT|² (n_fft 4096, hop 1024, zeros beyond the ends) averaged over time; at each line the largest of the bin
+    and its two neighbours against the median of the 64 bins that lie 9-40 away.
+    """
+    power = xp.square(xp.abs(stft(audio, LINE_FFT, LINE_FFT // 4, "constant", xp))).mean(axis=-2)
+    power = xp.maximum(power, 1e-12)  # far below 16-bit noise, 1e-7
+    lines = np.arange(1, 8)[:, None] * (LINE_FFT // 16)
+    beside = np.r_[-40:-8, 9:41]
+    return 10 * xp.log10(
+        power[..., lines + np.arange(-1, 2)].max(axis=-1) / xp.median(power[..., lines + beside], axis=-1)
+    )
 
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps per factor 6.4 above.

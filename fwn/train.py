@@ -4,7 +4,7 @@
     python -m fwn.train --config=experiments/tiny.py --workdir=runs/tiny --config.batch_size=4 --config.num_steps=500
 
 Every field of the experiment can be set by --config.FIELD=VALUE (experiments/base.py lists and explains them).
-The workdir gets: config.json, checkpoints/ (the newest, and the best by held-out nats/sample), metrics.jsonl, and
+The workdir gets: config.json, checkpoints/ (the newest, and the best by held-out nats/sample, or a student's loss), metrics.jsonl, and
 TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
 """
 
@@ -22,12 +22,15 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
+from fwn import checkpoints as saved
 from fwn import cli, data
 from fwn import config as configs
-from fwn.checkpoints import METRIC, Checkpoints, checkpoints_in
+from fwn.checkpoints import Checkpoints, checkpoints_in
 from fwn.corpus import Corpus
 from fwn.errors import UserError
-from fwn.journal import Journal
+from fwn.journal import Journal, score
+from fwn.mel import MelContract, difference
+from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import build
 from fwn.training import State, abstract, held_out, initial, train_step
@@ -84,10 +87,12 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
-    system = build(config)
+    build(config)  # whose fields are checked before anything is read
     parallel = Parallel(config.parallel, config.batch_size)
     if checkpoints_in(workdir):
         configs.check_same(workdir, config, mel)
+    teacher_config, frozen = taught_by(config, mel)
+    system, frozen = build(config, teacher_config), parallel.everyone(frozen)
     corpus = Corpus(config.data)
     corpus.check_contract(mel, "config.mel")
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
@@ -99,9 +104,9 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         first = checkpoints.latest()
         if first is None:
             tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
-            state, first = initial(system, config, parallel, stream[0]), 0
+            state, first = initial(system, config, parallel, stream[0], frozen), 0
         else:
-            like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]))
+            like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = State.merge(*checkpoints.load(first, *like.split()))
             tell(f"continuing from the checkpoint of step {first}")
         if jax.process_index() == 0:
@@ -113,11 +118,11 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             return 0
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
         step = parallel.everywhere(train_step(system, config), donate=True)
-        examiner = Examiner(system, config, parallel, corpus, tests)
+        examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
             last: tuple[int, Any] | None = None
             for i, batch in enumerate(data.iterate(stream, first), first + 1):
-                state, metrics = step(state, (), parallel.batch(batch))
+                state, metrics = step(state, frozen, parallel.batch(batch))
                 if last is not None:  # read one step late, so that the devices never wait for the host
                     watch(*last, config, workdir, stream, journal)
                 last = i, metrics
@@ -127,9 +132,9 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     watch(*last, config, workdir, stream, journal)
                     last = None
                     # Also when leaving: the run that continues after this step does not come back to it.
-                    nats = examiner(i, state, journal) if examining else None
+                    score = examiner(i, state, journal) if examining else None
                     weights, rest = parallel.shared(state).split()
-                    checkpoints.save(i, weights, rest, nats)
+                    checkpoints.save(i, weights, rest, score)
                 if i == config.num_steps:
                     checkpoints.wait()
                     tell(f"trained to step {i}: {workdir}")
@@ -139,6 +144,20 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
                     return 128 + (stop.signal or signal.SIGTERM)
     raise AssertionError("the stream of batches has no end")
+
+
+def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
+    """(config, plain params) of the model that config.teacher names, or (None, ()). Raises UserError."""
+    if config.teacher is None:
+        return None, ()
+    teacher, its_mel, params, step = saved.read(config.teacher)
+    if its_mel.hash() != mel.hash():
+        raise UserError(
+            f"config.teacher={config.teacher} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
+            f"one convention\n{difference(its_mel, mel)}"
+        )
+    tell(f"taught by {config.teacher}: {teacher.system}, step {step}")
+    return teacher, fold_weight_norm(params)
 
 
 def tell(message: str) -> None:
@@ -163,9 +182,10 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
 
 
 class Examiner:
-    """Held-out nats/sample over fixed crops, and a sample of a held-out utterance for TensorBoard."""
+    """The loss and its parts over fixed held-out crops, and a sample of a held-out utterance for TensorBoard."""
 
-    def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any):
+    def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any, frozen: Any):
+        self.frozen = frozen
         self.evaluate = parallel.everywhere(held_out(system, config))
         self.batches, self.parallel = [tests[i] for i in range(config.eval_batches)], parallel
         self.sample = jax.jit(system.sample)
@@ -175,11 +195,11 @@ class Examiner:
 
     def __call__(self, step: int, state: State, journal: Journal) -> float:
         weights, _ = state.split()
-        results = [self.evaluate(weights, (), self.parallel.batch(batch)) for batch in self.batches]
+        results = [self.evaluate(weights, self.frozen, self.parallel.batch(batch)) for batch in self.batches]
         mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
         audio = np.asarray(self.sample(weights, self.mel[None], self.key, TEMPERATURE))[0]
         journal.held_out(step, mean, {"recording": self.audio, f"sample at T={TEMPERATURE}": audio})
-        return mean[METRIC]
+        return score(mean)
 
 
 def main(args: list[str]) -> int:

@@ -47,19 +47,19 @@ def complete(config: Any, params: Any) -> State:
     return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
 
 
-def abstract(system: System, config: Any, parallel: Parallel, batch: Any) -> State:
+def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
     """Shapes, types and places of a state, to read a checkpoint into."""
     key = jax.random.key(config.seed)
-    shapes = jax.eval_shape(lambda batch: complete(config, system.init(key, batch, {})), batch)
+    shapes = jax.eval_shape(lambda *args: complete(config, system.init(key, args[0], {}, args[1])), batch, frozen)
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=parallel.replicated), shapes)
 
 
-def initial(system: System, config: Any, parallel: Parallel, batch: Any) -> State:
+def initial(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
     """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices."""
     key = jax.random.key(config.seed)
     batch = parallel.sharded(batch)
     drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(config.seed))
-    params = parallel.whole(lambda drawn, batch: system.init(key, batch, drawn))(drawn, batch)
+    params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch)
     return jax.jit(lambda params: complete(config, params), out_shardings=parallel.replicated)(params)
 
 

@@ -6,17 +6,17 @@ network instead, so that the result at t is of x_t, the first sample included, a
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from fwn.densities import DISTRIBUTIONS, Distribution
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample
-from fwn.nn.wavenet import WaveNet
+from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
 BLOCK = 16
@@ -63,10 +63,17 @@ class Autoregressive(nn.Module):
 
     def predict(self, x: Array, c: Array) -> Array:
         """θ [B, T, features] for audio x [B, T, 1] that is known."""
-        return self.net(jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1], c)
+        return self.net(delayed(x), c)
 
     def __call__(self, x: Array, mel: Array, mask: Array | None = None) -> Array:
         return self.predict(x, self.condition(mel, mask))
+
+
+def from_fields(fields: Mapping[str, Any]) -> tuple[Distribution, Autoregressive]:
+    """A model of these fields and of the distribution that `distribution` among them names (densities.DISTRIBUTIONS)."""
+    rest = dict(fields)
+    distribution = DISTRIBUTIONS[rest.pop("distribution")]()
+    return distribution, Autoregressive(distribution.features, **rest)
 
 
 def sample(

@@ -61,6 +61,11 @@ class WaveNet(nn.Module):
         return (zero or conv("out", self.features))(h).astype(x.dtype)
 
 
+def delayed(x: Array, first: Array | None = None) -> Array:
+    """x [B, T, C] one step late: first [B, 1, C], or 0, then all but the last. A causal net of it is autoregressive."""
+    return jnp.concatenate([jnp.zeros_like(x[:, :1]) if first is None else first, x[:, :-1]], axis=1)
+
+
 def gated(gates: Array) -> Array:
     """tanh(first half of the channels) · sigmoid(second half)."""
     filters, gates = jnp.split(gates, 2, axis=-1)

@@ -4,13 +4,32 @@ import importlib
 import pkgutil
 from typing import Any
 
-from fwn.errors import UserError
+from fwn.errors import UserError, nearest
 from fwn.systems.base import System
 
+PARTS = {"base", "student"}  # of systems, and none themselves
 
-def build(config: Any) -> System:
-    """The system that `config.system` names, at the sizes of `config.model`."""
-    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+
+def build(config: Any, teacher: Any = None) -> System:
+    """The system that `config.system` names, at the sizes of `config.model`.
+
+    teacher: the config of the model that config.teacher names. A student built without one has no loss.
+    """
+    names = sorted({m.name for m in pkgutil.iter_modules(__path__)} - PARTS)
     if config.system not in names:
         raise UserError(f"config.system is {config.system!r}; there are: {', '.join(names)}")
-    return importlib.import_module(f"fwn.systems.{config.system}").build(config)
+    module = importlib.import_module(f"fwn.systems.{config.system}")
+    terms = getattr(module, "TERMS", ())
+    for name, value in config.loss.items():
+        if name not in terms:
+            has = f"has {', '.join(terms)}" if terms else "is trained by likelihood alone and has none"
+            raise UserError(f"config.loss: no such field: {name!r}{nearest(name, terms)}; {config.system} {has}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise UserError(f"config.loss.{name} is {value!r}; it must be a number, 0 for a term that is left out")
+    if missing := [name for name in terms if name not in config.loss]:
+        raise UserError(f"config.loss: missing {', '.join(missing)}; start from experiments/{config.system}.py")
+    if terms:
+        return module.build(config, teacher)
+    if config.teacher is not None:
+        raise UserError(f"config.teacher is {config.teacher!r}, but {config.system} learns without one; leave it out")
+    return module.build(config)

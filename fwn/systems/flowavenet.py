@@ -37,7 +37,8 @@ def build(config: Any) -> System:
     def trained_on(batch: dict[str, Array], key: Array) -> Array:
         return dequantise(batch["audio"], key, batch["index"]) if config.dequantise else batch["audio"]
 
-    def init(key: Array, batch: dict[str, Array], drawn: Any) -> Any:
+    def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
+        del frozen  # there is no teacher
         call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
         drawn = {name: node for name, node in drawn.items() if name != "upsample"}  # which has initialisers to choose
         return call({"params": drawn}, trained_on(batch, key)[..., None], batch["mel"])[1]["params"]

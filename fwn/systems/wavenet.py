@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from fwn.densities import DISTRIBUTIONS
 from fwn.errors import UserError, nearest
-from fwn.models.autoregressive import Autoregressive, sample
+from fwn.models.autoregressive import Autoregressive, from_fields, sample
 from fwn.nn.conv import fold_weight_norm
 from fwn.systems.base import System, by_frame, checked, dequantise, frame_mask, mean_over_audio
 
@@ -29,16 +29,16 @@ def build(config: Any) -> System:
     """
     known = set(Autoregressive.__dataclass_fields__) - {"parent", "name", "features"} | {"distribution"}
     fields = checked(config.model, known, "config.model")
-    if (name := fields.pop("distribution", None)) not in DISTRIBUTIONS:
+    if (name := fields.setdefault("distribution", None)) not in DISTRIBUTIONS:
         raise UserError(
             f"config.model.distribution is {name!r}; there are: {', '.join(DISTRIBUTIONS)}"
             + nearest(str(name), DISTRIBUTIONS)
         )
-    distribution = DISTRIBUTIONS[name]()
-    model = Autoregressive(distribution.features, **fields)
+    distribution, model = from_fields(fields)
     plain = model.clone(weight_norm=False)
 
-    def init(key: Array, batch: dict[str, Array], drawn: Any) -> Any:
+    def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
+        del frozen  # there is no teacher
         call = partial(model.apply, mutable=["params"], rngs={"params": key})
         return call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
 

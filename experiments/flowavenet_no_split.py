@@ -1,0 +1,14 @@
+"""The paper's FloWaveNet without its multi-scale split: all channels go through all blocks.
+
+make train CONFIG=experiments/flowavenet_no_split.py ARGS="--config.data=data/ljspeech"
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.model.block_per_split = config.model.n_block
+    return config

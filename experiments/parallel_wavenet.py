@@ -1,0 +1,28 @@
+"""Parallel WaveNet: four logistic IAFs that learn from a mixture-of-logistics WaveNet (van den Oord et al. 2018).
+
+    make train CONFIG=experiments/parallel_wavenet.py ARGS="--config.teacher=runs/wavenet_mol --config.data=data/ljspeech"
+
+The paper names the sizes and the weight of the contrastive term; the other weights are of this project: they bring the
+terms to one order of magnitude. A term is left out by --config.loss.TERM=0.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import clarinet
+
+
+def get_config() -> ConfigDict:
+    config = clarinet.get_config()
+    config.model.update({"stacks": (1, 1, 1, 3), "gate_channels": 64})
+    with config.unlocked():
+        config.loss = {  # fwn/systems/parallel_wavenet.py says what they are
+            "kl": 1.0,
+            "power": 1e-3,
+            "features": 0.0,
+            "style": 1.0,
+            "contrastive": 0.3,
+            "samples": 8,  # no weight: values drawn at each position
+        }
+    config.system = "parallel_wavenet"
+    config.optimiser.rate = 2e-4
+    return config

@@ -1,0 +1,17 @@
+"""A small Parallel WaveNet that trains on two CPU cores.
+
+    make train CONFIG=experiments/tiny_parallel_wavenet.py \
+        ARGS="--config.teacher=runs/tiny_wavenet_mol --config.data=demo/data"
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import parallel_wavenet, tiny_clarinet
+
+
+def get_config() -> ConfigDict:
+    config, small = parallel_wavenet.get_config(), tiny_clarinet.get_config()
+    config.model.update({**small.model, "stacks": (1, 1, 1, 3), "n_layer": 6})
+    config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimiser")})
+    config.optimiser.update(small.optimiser)
+    return config

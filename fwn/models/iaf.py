@@ -1,0 +1,86 @@
+"""Inverse autoregressive flows: noise to audio in one parallel pass (Kingma et al. 2016; ClariNet, section 3.2).
+
+Official code: ksw0306/ClariNet, wavenet_iaf.py. There a flow's result at t is of the sample t + 1, so the first sample is
+lost (it is 0) and the mel is heard one sample late; here the noise is delayed before the network instead, as audio is
+in models/autoregressive.py: sample t, the first included, comes of the noise before it and of c_t.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fwn.nn import incremental
+from fwn.nn.conv import fold_weight_norm
+from fwn.nn.upsample import Upsample
+from fwn.nn.wavenet import WaveNet, delayed
+
+Array = jax.Array
+BLOCK = 16
+
+
+class IAF(nn.Module):
+    """One flow for each entry of `stacks`, its WaveNet of so many stacks of n_layer layers.
+
+    The upsampling is the teacher's, which does not learn here (ClariNet, section 3.3); its weights are plain.
+    """
+
+    stacks: tuple[int, ...] = (1, 1, 1, 1, 1, 1)
+    n_layer: int = 10
+    channels: int = 64
+    gate_channels: int = 128
+    skip_channels: int = 64
+    kernel_size: int = 3
+    front_kernel: int = 32
+    upsample_strides: tuple[int, ...] = (16, 16)
+    weight_norm: bool = True
+    dtype: Any = None
+
+    @property
+    def hop(self) -> int:
+        """Audio samples a mel frame."""
+        return math.prod(self.upsample_strides)
+
+    @property
+    def wavenets(self) -> list[WaveNet]:
+        """The networks alone, without parameters, in sampling's order; each says (mu, log_s) of its flow."""
+        own = {"parent", "name", "stacks", "upsample_strides"}
+        fields = {name: getattr(self, name) for name in set(self.__dataclass_fields__) - own}
+        return [WaveNet(2, **fields, n_stack=n, causal=True, zero_init=False, parent=None) for n in self.stacks]
+
+    def setup(self) -> None:
+        self.upsample = Upsample(self.upsample_strides, weight_norm=False)
+        self.flows = [net.copy(parent=None) for net in self.wavenets]
+
+    def condition(self, mel: Array, mask: Array | None = None) -> Array:
+        """mel [B, F, M] -> c [B, T, M], at the rate of audio; no gradient reaches the upsampling."""
+        return jax.lax.stop_gradient(self.upsample(mel, mask))
+
+    def __call__(self, z: Array, c: Array, first: Array | None = None) -> tuple[Array, Array, Array]:
+        """Noise z [B, T, 1], c [B, T, M] -> (x, mu, log_s), all [B, T, 1], with x = mu + exp(log_s) · z.
+
+        Of x_t, mu and log_s depend on z before t alone. first [B, 1, 1]: the sample before z_0, 0 if not given.
+        """
+        x, mu, log_s = z, jnp.zeros_like(z), jnp.zeros_like(z)
+        for net in self.flows:
+            m, s = jnp.split(net(delayed(x, first), c), 2, axis=-1)
+            x, mu, log_s, first = m + jnp.exp(s) * x, m + jnp.exp(s) * mu, log_s + s, None
+        return x, mu, log_s
+
+
+def to_noise(model: IAF, params: Any, x: Array, c: Array, block: int | None = None) -> Array:
+    """The inverse of IAF.__call__: audio x [B, T] -> its noise z [B, T], sample by sample, the last flow first.
+
+    block: as in nn/incremental.py; the result does not depend on it.
+    """
+    params = fold_weight_norm(params)
+
+    def undo(theta: Array, x: Array) -> Array:
+        return (x[..., 0] - theta[..., 0]) * jnp.exp(-theta[..., 1])
+
+    for i, net in reversed(list(enumerate(model.clone(weight_norm=False).wavenets))):
+        weights, state = incremental.pack(net, params[f"flows_{i}"]), incremental.start(net, len(x), c.dtype)
+        x = incremental.generate(net, weights, state, c, x[..., None], undo, block or math.gcd(BLOCK, model.hop))[1]
+    return x

@@ -1,0 +1,64 @@
+"""Parallel WaveNet: logistic IAFs, distilled from a mixture-of-logistics WaveNet (van den Oord et al. 2018).
+
+The perceptual losses compare activations of the teacher itself: a network trained on the same speech, by maximum
+likelihood; of each layer, what it adds to the result. (The paper's network was trained to tell phones.)
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fwn.densities import BASES, Distribution
+from fwn.errors import UserError
+from fwn.losses import feature_loss, power_loss, style_loss
+from fwn.systems.base import System
+from fwn.systems.student import Lesson, Terms, student
+
+Array = jax.Array
+TERMS = ("kl", "power", "features", "style", "contrastive", "samples")  # the fields of config.loss
+
+
+def build(config: Any, teacher: Any = None) -> System:
+    """config.model: IAF's fields. teacher: as in systems.student. config.loss: weights of
+
+    kl: H(P_S, P_T) - H(P_S), in nats per sample (equations 5-7). The entropy is in closed form, the cross-entropy of
+        `samples` values at each position, drawn from P_S given the noise before it.
+    power, features, style: losses.power_loss; feature_loss and style_loss of the teacher's activations.
+    contrastive: minus the divergence from the teacher that hears the mel of another example (section 4.4).
+    """
+    base, samples = BASES["logistic"], config.loss.samples
+    if not isinstance(samples, int) or samples < 1:
+        raise UserError(f"config.loss.samples is {samples!r}; it must be a whole number, at least 1")
+
+    def terms(said: Distribution) -> Terms:
+        def divergence(lesson: Lesson, theta: Array) -> Array:
+            shape = samples, lesson.mu.shape[1]
+            z = jax.vmap(lambda key: base.draw(key, shape), out_axes=1)(lesson.keys).astype(lesson.mu.dtype)
+            x = lesson.mu + jnp.exp(lesson.log_s) * z
+            return -jnp.mean(said.log_prob(theta, x)) - jnp.mean(base.entropy + lesson.log_s)
+
+        def kl(lesson: Lesson) -> Array:
+            return divergence(lesson, lesson.of_audio[0])
+
+        def power(lesson: Lesson) -> Array:
+            return power_loss(lesson.audio, lesson.recording)
+
+        def features(lesson: Lesson) -> Array:
+            return feature_loss(lesson.of_audio[1], lesson.of_recording[1])
+
+        def style(lesson: Lesson) -> Array:
+            return style_loss(lesson.of_audio[1], lesson.of_recording[1])
+
+        def contrastive(lesson: Lesson) -> Array:
+            if len(lesson.c) == 1:
+                raise UserError(
+                    "config.loss.contrastive needs the mel of another example: a config.batch_size of 2 or more (with "
+                    "config.parallel=pmap, on each device)"
+                )
+            theta, _ = lesson.heard(lesson.audio, jnp.roll(lesson.c, 1, axis=0))
+            return -divergence(lesson, theta)
+
+        return {"kl": kl, "power": power, "features": features, "style": style, "contrastive": contrastive}
+
+    return student(config, teacher, "logistic", "mixture_of_logistics", terms)

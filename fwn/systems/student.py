@@ -1,0 +1,132 @@
+"""What the distilled systems share: an IAF that learns from a trained autoregressive WaveNet, its teacher.
+
+The teacher's weights are the `frozen` argument of the loss, plain (weight norm folded); no gradient reaches them. The
+student keeps a copy of the teacher's upsampling, with which it hears the mel, so that its checkpoint is whole.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+
+from fwn.densities import BASES, Distribution
+from fwn.errors import UserError
+from fwn.losses import signs
+from fwn.models.autoregressive import Autoregressive, from_fields
+from fwn.models.iaf import IAF, to_noise
+from fwn.nn.conv import fold_weight_norm
+from fwn.systems.base import System, by_frame, checked, frame_mask, mean_over_audio, per_example
+
+Array = jax.Array
+
+
+class Lesson:
+    """The student's audio with its mu and log_s, and the recording, all [B, T], and what the teacher says of them.
+
+    c [B, T, M]: the upsampled mel. keys [B]: for what a term draws.
+    """
+
+    def __init__(
+        self, teacher: Autoregressive, params: Any, made: tuple[Array, ...], recording: Array, c: Array, keys: Array
+    ):
+        self.audio, self.mu, self.log_s = made
+        self.recording, self.c, self.keys = recording, c, keys
+        self.teacher, self.params = teacher, stop_gradient(params)
+
+    def heard(self, audio: Array, c: Array) -> tuple[Array, dict[str, Array]]:
+        """The teacher's θ [B, T, ·] of audio given c, and its layers' contributions to its result, by layer."""
+        theta, state = self.teacher.apply(
+            {"params": self.params},
+            audio[..., None],
+            c,
+            method="predict",
+            capture_intermediates=lambda module, _: (module.name or "").startswith("skip_"),
+            mutable=["intermediates"],
+        )
+        return theta, {name: layer["__call__"][0] for name, layer in state["intermediates"]["net"].items()}
+
+    @cached_property
+    def of_audio(self) -> tuple[Array, dict[str, Array]]:
+        """`heard` of the student's audio."""
+        return self.heard(self.audio, self.c)
+
+    @cached_property
+    def of_recording(self) -> tuple[Array, dict[str, Array]]:
+        """`heard` of the recording."""
+        return self.heard(self.recording, self.c)
+
+
+Terms = Mapping[str, Callable[[Lesson], Array]]
+
+
+def student(
+    config: Any, teacher: Any, base_name: str, distribution: str, terms: Callable[[Distribution], Terms]
+) -> System:
+    """The system of an IAF over `base_name` noise (densities.BASES).
+
+    config.model: IAF's fields. teacher: the config of the trained model it learns from, of this distribution; None
+    builds a system that samples and evaluates, and has no loss. terms: the loss is their sum, weighted by the fields of
+    config.loss with their names; one of weight 0 is not computed.
+    """
+    model = IAF(**checked(config.model, set(IAF.__dataclass_fields__) - {"parent", "name"}, "config.model"))
+    plain, base = model.clone(weight_norm=False), BASES[base_name]
+    if teacher is not None:
+        fields = dict(teacher.model)
+        if teacher.system != "wavenet" or fields["distribution"] != distribution:
+            what = f"{teacher.system} ({fields['distribution']})" if teacher.system == "wavenet" else teacher.system
+            raise UserError(
+                f"config.teacher={config.teacher} is a {what}; {config.system} learns from a wavenet ({distribution})"
+            )
+        if tuple(fields["upsample_strides"]) != tuple(model.upsample_strides):
+            raise UserError(
+                f"config.model: upsample_strides={tuple(model.upsample_strides)}, but those of the teacher, whose "
+                f"upsampling the student uses, are {tuple(fields['upsample_strides'])} ({config.teacher}); give these"
+            )
+        said, teacher_model = from_fields(fields | {"weight_norm": False})
+
+    def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
+        def whole(module: IAF, z: Array, mel: Array) -> Any:
+            return module(z, module.condition(mel))
+
+        call = partial(model.apply, mutable=["params"], rngs={"params": key}, method=whole)
+        params = call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
+        return params if frozen == () else params | {"upsample": frozen["upsample"]}
+
+    def make(params: Any, z: Array, c: Array) -> tuple[Array, ...]:
+        out: Any = plain.apply({"params": params}, z[..., None], c)
+        return tuple(a[..., 0] for a in out)
+
+    def condition(params: Any, mel: Array, frames: Array | None) -> Array:
+        out: Any = plain.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
+        return out
+
+    def noise(keys: Array, mel: Array) -> Array:
+        each = partial(by_frame, frames=mel.shape[1], draw=lambda key: base.draw(key, (model.hop,)))
+        return jax.vmap(each)(keys).astype(mel.dtype)
+
+    def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
+        if teacher is None:
+            raise UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
+        params = fold_weight_norm(params)
+        keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
+        c = condition(params, batch["mel"], None)
+        made = make(params, noise(keys, batch["mel"]), c)
+        lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, more)
+        values = {name: term(lesson) for name, term in terms(said).items() if config.loss[name]}
+        total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
+        return total, values | signs(stop_gradient(lesson.audio), batch["audio"])
+
+    def sample(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None) -> Array:
+        params = fold_weight_norm(params)
+        return make(params, temperature * noise(keys, mel), condition(params, mel, frames))[0]
+
+    def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
+        params = fold_weight_norm(params)
+        c = condition(params, mel, frames)
+        z = to_noise(plain, params, audio, c)
+        return mean_over_audio(base.log_prob(z) - make(params, z, c)[2], mel, frames)
+
+    return System(init, loss, sample, log_likelihood)
