@@ -117,11 +117,9 @@ def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
     )
 
 
-def untrained(file: str) -> Figures:
-    """Size and speed of an experiment's model on synthetic mels, which take no less time than real ones."""
-    config = experiment(file)
+def untrained(name: str, config: Any) -> Figures:
+    """Size and speed of a config's model on synthetic mels, which take no less time than real ones."""
     mel = configs.mel_of(config)
-    configs.check(config, mel, file)
     rng = np.random.default_rng(SEED.value)
     batch = {
         "audio": rng.normal(0, 0.1, (1, 8 * mel.hop_length)).astype(np.float32),
@@ -129,21 +127,21 @@ def untrained(file: str) -> Figures:
         "index": np.zeros(1, np.int32),
     }
     vocoder = measure.untrained(config, batch, SEED.value)
-    return Figures(
-        config, vocoder.n_params, 0, None, None, *speeds(Path(file).stem, vocoder, batch["mel"][0]), copies={}
-    )
+    return Figures(config, vocoder.n_params, 0, None, None, *speeds(name, vocoder, batch["mel"][0]), copies={})
 
 
-def experiment(file: str) -> Any:
+def experiment(file: Path) -> Any:
     """The config that an experiment file makes."""
-    if not Path(file).is_file():
+    if not file.is_file():
         raise UserError(f"--untrained: {file}: no such file; give experiments, as experiments/base.py")
-    spec: Any = importlib.util.spec_from_file_location(Path(file).stem, file)
+    spec: Any = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise UserError(f"--untrained: {file}: has no get_config(); give files like experiments/base.py")
-    return module.get_config().copy_and_resolve_references()
+    config = module.get_config().copy_and_resolve_references()
+    configs.check(config, configs.mel_of(config), str(file))
+    return config
 
 
 def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: Sequence[Utterance]) -> dict[str, Any]:
@@ -161,7 +159,7 @@ def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: 
     }
 
 
-def compare(corpus: Corpus | None, folders: Mapping[str, Path], output: Path | None) -> None:
+def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[str, Any], output: Path | None) -> None:
     """Measures everything, prints and keeps it."""
     spoken = utterances(corpus) if corpus else []
     systems = {}
@@ -169,9 +167,9 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], output: Path | N
         cli.say(f"[{i}/{len(folders)}] measuring {name}")
         systems[name] = trained(name, folder, spoken)
     models = {}
-    for i, file in enumerate(UNTRAINED.value, 1):
-        cli.say(f"[{i}/{len(UNTRAINED.value)}] building {file}, untrained")
-        models[Path(file).stem] = untrained(file)
+    for i, (name, config) in enumerate(sizes.items(), 1):
+        cli.say(f"[{i}/{len(sizes)}] building {name}, untrained")
+        models[name] = untrained(name, config)
     found, left_out = studies.studies({name: f.config for name, f in systems.items()}) if systems else ([], [])
     pictures = report.draw(output, systems, found, TEMPERATURE.value) if output and systems else {}
     how = told(systems, models, spoken)
@@ -199,8 +197,8 @@ def main(args: list[str]) -> None:
             raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")
     if not CKPTS.value and not UNTRAINED.value:
         raise UserError("nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…")
-    folders, _ = named("--ckpts", CKPTS.value), named("--untrained", UNTRAINED.value)
-    corpus = None
+    folders, corpus = named("--ckpts", CKPTS.value), None
+    sizes = {name: experiment(file) for name, file in named("--untrained", UNTRAINED.value).items()}
     if folders:
         if not DATA.value:
             raise UserError("--ckpts are measured on held-out recordings; give the data set of --data as well")
@@ -210,7 +208,7 @@ def main(args: list[str]) -> None:
     output = Path(OUTPUT.value) if OUTPUT.value else None
     if output:
         output.mkdir(parents=True, exist_ok=True)
-    compare(corpus, folders, output)
+    compare(corpus, folders, sizes, output)
 
 
 if __name__ == "__main__":
