@@ -96,11 +96,12 @@ def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
     """All figures of one checkpoint."""
     vocoder = load(workdir)
     mels, names = [u.mel for u in spoken], [u.name for u in spoken]
-    longest = max(map(len, mels))  # all are padded to it: three compilations a model
-    nats = list(vocoder.log_likelihoods([u.noisy for u in spoken], mels, BATCH_SIZE.value, longest))
+    # All are padded to the longest: with two of speed four compilations a model.
+    batch_size, longest = min(BATCH_SIZE.value, len(spoken)), max(map(len, mels))
+    nats = list(vocoder.log_likelihoods([u.noisy for u in spoken], mels, batch_size, longest))
     copies = {}
     for temperature in TEMPERATURE.value:
-        audios = vocoder.synthesise(mels, [u.key for u in spoken], temperature, BATCH_SIZE.value, longest)
+        audios = vocoder.synthesise(mels, [u.key for u in spoken], temperature, batch_size, longest)
         rows = [
             measure.copy_metrics(f"{name}: {u.name}.T{temperature}", u.recording, audio, vocoder.mel.sample_rate)
             for u, audio in zip(spoken, audios, strict=True)
