@@ -1,6 +1,7 @@
-"""Parallel WaveNet: four logistic IAFs that learn from a mixture-of-logistics WaveNet (van den Oord et al. 2018).
+r"""Parallel WaveNet: four logistic IAFs that learn from a mixture-of-logistics WaveNet (van den Oord et al. 2018).
 
-    make train CONFIG=experiments/parallel_wavenet.py ARGS="--config.teacher=runs/wavenet_mol --config.data=data/ljspeech"
+    make train CONFIG=experiments/parallel_wavenet.py \
+        ARGS="--config.teacher=runs/wavenet_mol --config.data=data/ljspeech"
 
 The paper names the sizes and the weight of the contrastive term; the other weights are of this project: they bring the
 terms to one order of magnitude. A term is left out by --config.loss.TERM=0.

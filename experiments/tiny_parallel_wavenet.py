@@ -1,4 +1,4 @@
-"""A small Parallel WaveNet that trains on two CPU cores.
+r"""A small Parallel WaveNet that trains on two CPU cores.
 
     make train CONFIG=experiments/tiny_parallel_wavenet.py \
         ARGS="--config.teacher=runs/tiny_wavenet_mol --config.data=demo/data"

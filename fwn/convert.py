@@ -1,7 +1,8 @@
-"""An official checkpoint (trained with PyTorch: ksw0306/FloWaveNet, or ksw0306/ClariNet's teacher) becomes one of ours.
+"""An official checkpoint (trained with PyTorch: ksw0306/FloWaveNet or ksw0306/ClariNet) becomes one of ours.
 
     python -m fwn.convert checkpoint_step000700000.pth --output=runs/official
     python -m fwn.convert clarinet/wavenet_gaussian_01.pth --stacks=2 --output=runs/teacher
+    python -m fwn.convert clarinet/clarinet_01.pth --teacher=runs/teacher --output=runs/student
     python -m fwn.sample --ckpt=runs/official --wav=a.wav --output=out
 
 PyTorch is not needed, and nothing in the file is executed. The architecture is read from the shapes of the weights;
@@ -16,10 +17,11 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import base, wavenet_gaussian
+from experiments import base, clarinet, wavenet_gaussian
 from fwn import checkpoints, cli, official, torch_file
 from fwn.errors import UserError
 from fwn.mel import PRESETS, read_contract
+from fwn.nn.conv import fold_weight_norm
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
 MEL = flags.DEFINE_string(
@@ -31,10 +33,27 @@ STACKS = flags.DEFINE_integer(
     "stacks",
     2,
     "How often the dilations 1, 2, 4, … begin again in a ClariNet teacher (there --num_blocks), which the weights "
-    "cannot say. FloWaveNet has no such choice.",
+    "cannot say. FloWaveNet and ClariNet's student need no such word.",
     lower_bound=1,
 )
-EXPERIMENTS: dict[str, Any] = {"flowavenet": base, "wavenet": wavenet_gaussian}
+TEACHER = flags.DEFINE_string(
+    "teacher", None, "Of a ClariNet student: the workdir of its teacher, through whose upsampling it hears the mel."
+)
+EXPERIMENTS: dict[str, Any] = {"flowavenet": base, "wavenet": wavenet_gaussian, "clarinet": clarinet}
+
+
+def upsampling() -> Any:
+    """That of --teacher, plain; None without one. Raises UserError."""
+    if TEACHER.value is None:
+        return None
+    config, mel, params, _ = checkpoints.read(TEACHER.value)
+    if config.system != "wavenet":
+        raise UserError(f"--teacher={TEACHER.value} is a {config.system}; a ClariNet student's teacher is a wavenet")
+    if mel.hash() != (stated := read_contract(MEL.value, "--mel_contract")).hash():
+        raise UserError(
+            f"--teacher={TEACHER.value} hears mels by {mel.title}, --mel_contract={MEL.value} is {stated.title}"
+        )
+    return fold_weight_norm(params["upsample"])
 
 
 def main(args: list[str]) -> None:
@@ -44,7 +63,7 @@ def main(args: list[str]) -> None:
         )
     source, mel = args[0], read_contract(MEL.value, "--mel_contract")
     checkpoint = torch_file.read(source)
-    system, fields, params, n_mels = official.convert(checkpoint, source, STACKS.value)
+    system, fields, params, n_mels = official.convert(checkpoint, source, STACKS.value, upsampling())
     if n_mels != mel.n_mels:
         raise UserError(
             f"{source}: takes mels of {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name its own"
@@ -60,6 +79,8 @@ def main(args: list[str]) -> None:
     config = EXPERIMENTS[system].get_config()
     config.model.update(fields)
     config.mel = MEL.value
+    if system == "clarinet":
+        config.teacher = TEACHER.value
     checkpoints.write(OUTPUT.value, config, mel, params, step)
     cli.say(f"{Path(OUTPUT.value)}: the converted model, for mels by the contract {mel.title} (the weights cannot say)")
 

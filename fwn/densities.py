@@ -93,14 +93,16 @@ def gaussian() -> Distribution:
 
 
 def logistic_bin_log_prob(x: Array, mean: Array, log_scale: Array) -> Array:
-    """log of the mass of a logistic in the bin [x - LSB/2, x + LSB/2]; the outermost bins reach to infinity.
+    """log of the mass of a logistic in the bin [x - LSB/2, x + LSB/2]; the outermost of the BINS reach to infinity.
+
+    Beyond them, where only a student's audio gets to, x has a bin like any other: overshooting wins no tail's mass.
 
     F(b) - F(a) = σ(b) · σ(-a) · (1 - exp(a - b)), with a - b = -LSB / scale whatever x: no difference of nearly equal
     numbers, so it is exact far into the tails. x need not be the centre of a bin; the result is smooth in it.
     """
     rate = jnp.exp(-log_scale)
     distance, half = (x - mean) * rate, 0.5 * LSB * rate
-    lowest, highest = x < -1 + LSB / 2, x > 1 - 1.5 * LSB
+    lowest, highest = jnp.abs(x + 1) < LSB / 2, jnp.abs(x - (1 - LSB)) < LSB / 2
     below_top = jnp.where(highest, 0, jax.nn.log_sigmoid(distance + half))
     above_bottom = jnp.where(lowest, 0, jax.nn.log_sigmoid(half - distance))
     # 1 - exp(-w): of a bin narrow against the scale by its series, which does not underflow however flat the logistic

@@ -27,7 +27,7 @@ CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
 )
 STEP = flags.DEFINE_integer(
-    "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student: loss)."
+    "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student, loss)."
 )
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.", required=True)
 OUTPUT = flags.DEFINE_string(

@@ -185,8 +185,8 @@ def level_ratio_db(ref: Audio, est: Audio) -> float:
 def line_noise(audio: Audio, sample_rate: int) -> float:
     """FloWaveNet's tones: how far the long-term spectrum stands out at j · sample_rate / 16, mean over j = 1…7, in dB.
 
-    spectral.line_excess, whose maximum over three bins puts recordings a little above 0. The lines lie at fixed fractions
-    of the sample rate, so its value does not enter.
+    spectral.line_excess, whose maximum over three bins puts recordings a little above 0. The lines lie at fixed
+    fractions of the sample rate, so its value does not enter.
     """
     _check(audio, audio)
     return float(line_excess(audio.astype(np.float64)).mean())

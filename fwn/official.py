@@ -1,4 +1,4 @@
-"""Official weights in this project's architecture: state dicts of ksw0306/FloWaveNet and ksw0306/ClariNet's teacher.
+"""Official weights in this project's architecture: state dicts of ksw0306/FloWaveNet, and of ksw0306/ClariNet.
 
 An importer is a tree with the shape of our parameters whose leaves say from which official tensors each comes, and how.
 `assemble` does the rest, and keeps the books: every official tensor is used and every parameter written exactly once.
@@ -16,8 +16,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError
-from fwn.models.autoregressive import Autoregressive
+from fwn.models.autoregressive import from_fields
 from fwn.models.flowavenet import FloWaveNet
+from fwn.models.iaf import IAF
 
 Tensors = dict[str, np.ndarray]
 
@@ -154,16 +155,33 @@ class Named:
         strides = tuple(self.shape(f"{name}.weight_v")[-1] // 2 for name in names)
         return strides, {f"stage_{i}": conv(name, change=stretch_kernel) for i, name in enumerate(names)}
 
+    def widths(self, prefix: str) -> dict[str, int]:
+        """The fields of one of ClariNet's WaveNets that shapes tell."""
+        filters = self.shape(f"{prefix}res_blocks.0.filter_conv.conv.weight_v")
+        front = self.shape(f"{prefix}front_conv.0.conv.weight_v")
+        return {
+            "channels": front[0],
+            "gate_channels": filters[0],
+            "skip_channels": self.shape(f"{prefix}final_conv.1.conv.weight_v")[0],
+            "kernel_size": filters[-1],
+            "front_kernel": front[-1],
+        }
 
-def convert(checkpoint: dict[str, Any], source: str, stacks: int) -> Official:
+
+def convert(checkpoint: dict[str, Any], source: str, stacks: int, upsample: Any = None) -> Official:
     """Whatever official checkpoint this is (or its state dict alone).
 
-    source: the file's name, for errors. stacks: as in `clarinet_teacher`; the weights of FloWaveNet need none.
+    source: the file's name, for errors. stacks: as in `clarinet_teacher`. upsample: as in `clarinet_student`.
     Raises UserError where anything does not fit.
     """
     keys = state_dict(checkpoint, source).keys()
     if any(key.startswith("iafs.") for key in keys):
-        raise UserError(f"{source}: is a ClariNet student (it has {next(iter(keys))}); of ClariNet, give the teacher")
+        if upsample is None:
+            raise UserError(
+                f"{source}: is a ClariNet student, which hears the mel through its teacher's upsampling; convert the "
+                "teacher first, then name its folder: --teacher=DIR"
+            )
+        return clarinet_student(checkpoint, source, upsample)
     if any(key.startswith("res_blocks.") for key in keys):
         return clarinet_teacher(checkpoint, source, stacks)
     return flowavenet(checkpoint, source)
@@ -176,26 +194,47 @@ def clarinet_teacher(checkpoint: dict[str, Any], source: str, stacks: int) -> Of
     n_layer = official.count("res_blocks")
     if stacks < 1 or n_layer % stacks:
         raise UserError(f"{source}: has {n_layer} layers, which are not {stacks} equal stacks; give --stacks its own")
-    filters = official.shape("res_blocks.0.filter_conv.conv.weight_v")
-    front = official.shape("front_conv.0.conv.weight_v")
     strides, upsample = official.upsample()
     fields: dict[str, Any] = {
         "distribution": "gaussian",
         "n_stack": stacks,
         "n_layer": n_layer // stacks,
-        "channels": front[0],
-        "gate_channels": filters[0],
-        "skip_channels": official.shape("final_conv.1.conv.weight_v")[0],
-        "kernel_size": filters[-1],
-        "front_kernel": front[-1],
+        **official.widths(""),
         "upsample_strides": strides,
     }
     n_mels = official.shape("res_blocks.0.filter_conv_c.weight_v")[1]
-    model = Autoregressive(2, **{name: value for name, value in fields.items() if name != "distribution"})
+    _, model = from_fields(fields)
     frames = jnp.zeros((1, 1, n_mels))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, model.hop, 1)), frames))["params"]
     leaves = {"upsample": upsample, "net": wavenet("", n_layer, conv("final_conv.3.conv"))}
     return Official("wavenet", fields, assemble(tensors, leaves, shapes, source), n_mels)
+
+
+def clarinet_student(checkpoint: dict[str, Any], source: str, upsample: Any) -> Official:
+    """Gaussian IAFs of ksw0306/ClariNet. upsample: its teacher's plain upsampling, by stage, as fwn has it.
+
+    n_layer is the largest that divides the layers of every flow, as in the official student, of one stack a flow.
+    """
+    tensors = state_dict(checkpoint, source)
+    official = Named(tensors, source)
+    counts = [official.count(f"iafs.{i}.res_blocks") for i in range(official.count("iafs"))]
+    n_layer = math.gcd(*counts)
+    strides = tuple(stage["kernel"].shape[1] // 2 for _, stage in sorted(upsample.items()))
+    fields: dict[str, Any] = {
+        "stacks": tuple(count // n_layer for count in counts) if n_layer else (),
+        "n_layer": n_layer,
+        **official.widths("iafs.0."),
+        "upsample_strides": strides,
+    }
+    n_mels = official.shape("iafs.0.res_blocks.0.filter_conv_c.weight_v")[1]
+    model = IAF(**fields)
+    z, c = jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, n_mels))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), z, c))["params"]
+    leaves = {}
+    for i, count in enumerate(counts):
+        leaves[f"flows_{i}"] = wavenet(f"iafs.{i}.", count, conv(f"iafs.{i}.final_conv.3.conv"))
+    params = assemble(tensors, leaves, shapes, source)
+    return Official("clarinet", fields, params | {"upsample": upsample}, n_mels)
 
 
 def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:

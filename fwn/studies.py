@@ -26,7 +26,7 @@ def studies(configs: Mapping[str, Any]) -> tuple[list[Study], list[str]]:
     """Those that these models (configs by name) make up, and a sentence for each that they do not."""
     found = [
         Study("Causality", ("couplings",), _pairs(configs, _couplings, {"causal"}), CAUSALITY),
-        Study("Multi-scale split", ("split",), _pairs(configs, _split, SPLIT_FIELDS)),
+        Study("Multi-scale split", ("split after blocks",), _pairs(configs, _split, SPLIT_FIELDS)),
         _losses(configs),
     ]
     wanted = [
@@ -44,7 +44,7 @@ def _couplings(model: Mapping[str, Any]) -> str:
 
 def _split(model: Mapping[str, Any]) -> str:
     every = model["block_per_split"]
-    return f"after every {every} blocks" if every < model["n_block"] else "none"
+    return f"every {every} of {model['n_block']}" if every < model["n_block"] else "none"
 
 
 def _pairs(

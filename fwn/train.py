@@ -4,8 +4,9 @@
     python -m fwn.train --config=experiments/tiny.py --workdir=runs/tiny --config.batch_size=4 --config.num_steps=500
 
 Every field of the experiment can be set by --config.FIELD=VALUE (experiments/base.py lists and explains them).
-The workdir gets: config.json, checkpoints/ (the newest, and the best by held-out nats/sample, or a student's loss), metrics.jsonl, and
-TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
+A student (experiments/clarinet.py, parallel_wavenet.py) learns from the workdir of --config.teacher.
+The workdir gets: config.json, checkpoints/ (the newest, and the best by held-out nats/sample, a student's by its loss),
+metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
 """
 
 import fcntl
@@ -153,8 +154,8 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     teacher, its_mel, params, step = saved.read(config.teacher)
     if its_mel.hash() != mel.hash():
         raise UserError(
-            f"config.teacher={config.teacher} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
-            f"one convention\n{difference(its_mel, mel)}"
+            f"config.teacher={config.teacher} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be "
+            f"of one convention\n{difference(its_mel, mel)}"
         )
     tell(f"taught by {config.teacher}: {teacher.system}, step {step}")
     return teacher, fold_weight_norm(params)

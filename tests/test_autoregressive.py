@@ -52,7 +52,7 @@ def random_params(model: Autoregressive, mels: int = 3) -> Any:
 
 def system(distribution: str = "gaussian", **fields: Any) -> Any:
     model = {"distribution": distribution, **FIELDS, **fields}
-    return build(ConfigDict({"system": "wavenet", "model": model, "dequantise": False}))
+    return build(ConfigDict({"system": "wavenet", "model": model, "loss": {}, "teacher": None, "dequantise": False}))
 
 
 def batch(frames: int = 4) -> dict[str, np.ndarray]:

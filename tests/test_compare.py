@@ -118,7 +118,7 @@ def test_studies_are_of_models_that_differ_in_nothing_else(models):
     assert left_out == []
     assert [s.rows for s in found] == [
         {"base": ("not causal",), "causal": ("causal",)},
-        {"base": ("after every 2 blocks",), "whole": ("none",)},
+        {"base": ("every 2 of 4",), "whole": ("none",)},
         {"student": ("clarinet", "0.5", "1.0")},
     ]
     found, left_out = studies.studies({name: models[name] for name in ("base", "wider", "slow")})

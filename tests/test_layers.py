@@ -28,7 +28,7 @@ LAYERS = (  # from the lowest to the highest
     Layer("maths", "bijectors densities spectral shapes"),
     Layer("networks", "nn", within="nn"),
     Layer("models", "models"),
-    Layer("systems", "losses systems", within="losses systems.base"),
+    Layer("systems", "losses systems", within="losses systems.base systems.student"),
     Layer("machinery", MACHINERY, within=MACHINERY),
     Layer("api", "__init__"),
     Layer("programs", "cli train sample evaluate convert bench export listening compare", within="cli"),

@@ -70,7 +70,7 @@ class Autoregressive(nn.Module):
 
 
 def from_fields(fields: Mapping[str, Any]) -> tuple[Distribution, Autoregressive]:
-    """A model of these fields and of the distribution that `distribution` among them names (densities.DISTRIBUTIONS)."""
+    """A model of these fields, and the distribution that `distribution` among them names (densities)."""
     rest = dict(fields)
     distribution = DISTRIBUTIONS[rest.pop("distribution")]()
     return distribution, Autoregressive(distribution.features, **rest)

@@ -1,8 +1,8 @@
 """Inverse autoregressive flows: noise to audio in one parallel pass (Kingma et al. 2016; ClariNet, section 3.2).
 
-Official code: ksw0306/ClariNet, wavenet_iaf.py. There a flow's result at t is of the sample t + 1, so the first sample is
-lost (it is 0) and the mel is heard one sample late; here the noise is delayed before the network instead, as audio is
-in models/autoregressive.py: sample t, the first included, comes of the noise before it and of c_t.
+Official code: ksw0306/ClariNet, wavenet_iaf.py. There a flow's result at t is of the sample t + 1, so the first sample
+is lost (it is 0) and the mel is heard one sample late; here the noise is delayed before the network instead, as audio
+is in models/autoregressive.py: sample t, the first included, comes of the noise before it and of c_t.
 """
 
 import math

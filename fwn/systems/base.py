@@ -20,8 +20,9 @@ Array = jax.Array
 
 class System(NamedTuple):
     """
-    init: (key, batch, drawn, frozen) -> params. drawn: weights already drawn (nn.conv.draw), or {}; batch is a real one.
-    loss: (params, frozen, batch, key) -> (scalar to minimise, metrics). frozen: a teacher's plain params, or ().
+    init: (key, batch, drawn, frozen) -> params. drawn: weights already drawn (nn.conv.draw), or {}; the batch is real;
+        frozen: a teacher's plain params, or ().
+    loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
     sample: (params, mel [B, F, M], keys [B], temperature, frames) -> audio [B, T], with one random key an example.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
     roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow.

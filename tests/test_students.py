@@ -1,0 +1,375 @@
+"""The distilled systems: flows whose likelihood is exact, and losses that reach the student alone."""
+
+import ast
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+from test_autoregressive import jit, normal
+
+from experiments import (
+    clarinet,
+    flowavenet_causal,
+    flowavenet_no_split,
+    parallel_wavenet,
+    tiny_clarinet,
+    tiny_parallel_wavenet,
+)
+from fwn import config as configs
+from fwn import official, torch_file
+from fwn.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
+from fwn.errors import UserError
+from fwn.models.autoregressive import from_fields
+from fwn.models.iaf import IAF, to_noise
+from fwn.nn.conv import fold_weight_norm
+from fwn.systems import build
+
+GOLDEN = Path(__file__).parent / "golden"
+FIELDS = {"stacks": (1, 2), "n_layer": 2, "channels": 6, "gate_channels": 5, "skip_channels": 7} | {
+    "front_kernel": 4,
+    "upsample_strides": (2, 4),
+}
+TEACHER = {"n_stack": 1, "n_layer": 3, "channels": 6, "gate_channels": 5, "skip_channels": 8} | {
+    "front_kernel": 4,
+    "upsample_strides": (2, 4),
+}
+LOSS = {
+    "clarinet": {"kl": 1.0, "regularisation": 4.0, "frame": 1.0},
+    "parallel_wavenet": {"kl": 1.0, "power": 0.1, "features": 1.0, "style": 1.0, "contrastive": 0.3, "samples": 3},
+}
+TEACHES = {"clarinet": "gaussian", "parallel_wavenet": "mixture_of_logistics"}
+NOISE = {"clarinet": "gaussian", "parallel_wavenet": "logistic"}
+
+
+def random(shapes: Any, seed: int = 0) -> Any:
+    """Weights away from every special value, small enough that no flow saturates."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape) * 0.7, shapes)
+
+
+def student_params(model: IAF, seed: int = 0) -> Any:
+    shapes = jax.eval_shape(
+        lambda: model.init(
+            jax.random.key(0),
+            jnp.zeros((1, 8, 1)),
+            jnp.zeros((1, 1, 3)),
+            method=lambda m, z, mel: m(z, m.condition(mel)),
+        )
+    )
+    return random(shapes["params"], seed)
+
+
+def teacher(name: str) -> tuple[ConfigDict, Any]:
+    """(config, plain params) of a small one that `name` learns from."""
+    config = ConfigDict({"system": "wavenet", "model": TEACHER | {"distribution": TEACHES[name]}})
+    _, model = from_fields(config.model)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 1)), jnp.zeros((1, 1, 3))))["params"]
+    return config, fold_weight_norm(random(shapes, 1))
+
+
+def config(name: str, loss: Any = None, **fields: Any) -> ConfigDict:
+    return ConfigDict(
+        {"system": name, "model": FIELDS | fields, "loss": LOSS[name] | (loss or {}), "teacher": "runs/teacher"}
+    )
+
+
+def batch(frames: int = 130, size: int = 2) -> dict[str, np.ndarray]:
+    audio = 0.1 * normal(0, size, 8 * frames)
+    return {"audio": audio, "mel": normal(1, size, frames, 3), "index": np.arange(size)}
+
+
+def test_jacobian(x64):
+    """dx/dz is lower triangular with diagonal exp(log_s); mu and log_s are of the noise before; x = mu + exp(log_s) z.
+
+    mu and log_s are those of the explicit composition of the flows one by one.
+    """
+    model = IAF(**FIELDS)
+    params, z, c = student_params(model), normal(0, 24), normal(1, 1, 24, 3)
+
+    def run(z):
+        return tuple(a[0, :, 0] for a in model.apply({"params": params}, z[None, :, None], c))
+
+    x, mu, log_s = jit(run)(z)
+    dx, dmu, dlog_s = jit(jax.jacfwd(run))(z)
+    assert np.all(np.triu(dx, 1) == 0)
+    np.testing.assert_allclose(np.diag(dx), np.exp(log_s), rtol=1e-12)
+    for d in (dmu, dlog_s):
+        assert np.all(np.triu(d) == 0)
+        assert np.all(np.diag(d, -1) != 0)
+    np.testing.assert_allclose(x, mu + np.exp(log_s) * z, rtol=0, atol=1e-12)
+    explicit = z[None, :, None]
+    for i, stacks in enumerate(FIELDS["stacks"]):
+        one = IAF(**FIELDS | {"stacks": (stacks,)})
+        explicit, _, _ = one.apply(
+            {"params": {"flows_0": params[f"flows_{i}"], "upsample": params["upsample"]}}, explicit, c
+        )
+    np.testing.assert_allclose(x, explicit[0, :, 0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(jit(partial(to_noise, model, params))(x[None], c)[0], z, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_likelihood_is_the_change_of_variables(x64, name):
+    """log p(x) = log p(z) - log |det dx/dz|, of two lengths in one batch, with large values in the padding."""
+    system, base = build(config(name)), BASES[NOISE[name]]
+    params = student_params(IAF(**FIELDS))
+    mel, audio = normal(0, 2, 3, 3), 0.3 * normal(1, 2, 24)
+    mel[1, 2:], audio[1, 16:] = 1e3, 1e3
+    nats = jit(system.log_likelihood)(params, audio, mel, np.array([3, 2]))
+    model = IAF(**FIELDS)
+
+    @jit
+    def expected(audio, mel):
+        c = model.apply({"params": params}, mel, method="condition")
+        z = to_noise(model, params, audio, c)
+        jacobian = jax.jacfwd(lambda z: model.apply({"params": params}, z[None, :, None], c)[0][0, :, 0])(z[0])
+        return (base.log_prob(z).sum() - jnp.linalg.slogdet(jacobian)[1]) / audio.size
+
+    for b, frames in enumerate((3, 2)):
+        whole = expected(audio[b : b + 1, : 8 * frames], mel[b : b + 1, :frames])
+        np.testing.assert_allclose(nats[b], whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_samples(x64, name):
+    """Padded to another length they are the same; the noise that they are made of scales with the temperature."""
+    system, model = build(config(name)), IAF(**FIELDS)
+    params, mel, keys = student_params(model), normal(0, 2, 5, 3), jax.random.split(jax.random.key(0), 2)
+    mel[1, 3:] = 1e3
+    run = jit(system.sample)
+    samples = run(params, mel, keys, 0.8, np.array([5, 3]))
+    alone = run(params, mel[1:, :3], keys[1:], 0.8)
+    np.testing.assert_allclose(alone[0], samples[1, :24], rtol=0, atol=1e-12)
+    c = model.apply({"params": params}, mel[:1], method="condition")
+    z = [jit(partial(to_noise, model, params))(run(params, mel[:1], keys[:1], t), c) for t in (0.0, 0.8, 1.6)]
+    np.testing.assert_allclose(z[0], 0, atol=1e-9)
+    np.testing.assert_allclose(2 * z[1], z[2], atol=1e-9)
+
+
+def test_golden_student(x64):
+    """Its architecture, and to 1e-9 its audio, mu, log_s, and the divergence from its teacher with the regulariser.
+
+    The official student's first sample is what comes before our first.
+    """
+    with np.load(GOLDEN / "clarinet_tiny.npz") as file:
+        golden = {name: a.swapaxes(1, 2) if a.ndim == 3 else a for name, a in file.items()}
+    taught = official.convert(torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth"), "teacher", 1)
+    upsample = fold_weight_norm(taught.params["upsample"])
+    system, fields, params, n_mels = official.convert(
+        torch_file.read(GOLDEN / "clarinet_tiny_student.pth"), "student", 1, upsample
+    )
+    stated = ast.literal_eval(str(golden["config"]))["student"]
+    assert (system, n_mels) == ("clarinet", 80)
+    assert fields == {
+        "stacks": tuple(stated["num_blocks"]),
+        "n_layer": stated["num_layers"],
+        "channels": stated["residual_channels"],
+        "gate_channels": stated["gate_channels"],
+        "skip_channels": stated["skip_channels"],
+        "kernel_size": stated["kernel_size"],
+        "front_kernel": stated["front_channels"],
+        "upsample_strides": (16, 16),
+    }
+    model, (_, wavenet) = IAF(**fields), from_fields(taught.fields)
+    params, teacher_params = (jax.tree.map(lambda a: a.astype("float64"), p) for p in (params, taught.params))
+
+    @jax.jit
+    def run(z, mel):
+        c = model.apply({"params": params}, mel, method="condition")
+        x, mu, log_s = model.apply({"params": params}, z[:, 1:], c[:, :-1], z[:, :1])
+        theta = wavenet.wavenet.apply({"params": teacher_params["net"]}, jnp.pad(x, ((0, 0), (1, 0), (0, 0))), c)
+        mean, log_sd = jnp.split(theta[:, :-1], 2, axis=-1)
+        return x, mu, log_s, gaussian_kl(mu, log_s, mean, log_sd), jnp.square(log_s - log_sd)
+
+    found = dict(
+        zip(("student_x", "student_mu", "student_log_s", "kl", "reg"), run(golden["z"], golden["c"]), strict=True)
+    )
+    assert np.all(golden["student_x"][:, 0] == 0)
+    for name, value in found.items():
+        expected = golden[name][:, -value.shape[1] :]
+        np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("mean_q", "log_sd_q", "mean_p", "log_sd_p"),
+    [(0.1, -2.0, 0.1, -2.0), (0.1, -2.0, -0.2, -1.0), (0.0, -1.0, 0.3, -1.5), (0.2, -9.0, 0.201, -8.0)],
+)
+def test_closed_form_divergence(x64, rng, mean_q, log_sd_q, mean_p, log_sd_p):
+    """Against the mean of log q - log p over draws from q, within four standard errors; 0 at equality; floored."""
+    sd_q, sd_p = (np.exp(max(log_sd, KL_FLOOR)) for log_sd in (log_sd_q, log_sd_p))
+    x = mean_q + sd_q * rng.normal(size=400_000)
+    ratio = ((x - mean_p) / sd_p) ** 2 / 2 + np.log(sd_p) - ((x - mean_q) / sd_q) ** 2 / 2 - np.log(sd_q)
+    found = gaussian_kl(mean_q, log_sd_q, mean_p, log_sd_p)
+    assert abs(found - ratio.mean()) <= 4 * ratio.std() / np.sqrt(x.size) + 1e-12
+    assert (found == 0) == ((mean_q, log_sd_q) == (mean_p, log_sd_p))
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_base(x64, name):
+    """Integrates to one, has the entropy that it states, and draws from itself."""
+    base, x = BASES[name], np.linspace(-60, 60, 120_001)
+    density = np.exp(base.log_prob(x))
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-9)
+    assert -np.trapezoid(density * base.log_prob(x), x) == pytest.approx(base.entropy, abs=1e-9)
+    drawn = -base.log_prob(base.draw(jax.random.key(0), (200_000,)))
+    assert abs(np.mean(drawn) - base.entropy) < 4 * np.std(drawn) / np.sqrt(drawn.size)
+    assert np.all(np.isfinite(jax.vmap(jax.grad(base.log_prob))(np.array([-1e3, 0.0, 1e3]))))
+
+
+def test_divergence_from_a_mixture(x64):
+    """Cross-entropy minus closed-form entropy is what numerical integration of q log(q / p) gives."""
+    name = "parallel_wavenet"
+    said, frozen = teacher(name)
+    system = build(
+        config(name, {"power": 0.0, "features": 0.0, "style": 0.0, "contrastive": 0.0, "samples": 3000}), said
+    )
+    # A student and a teacher that say the same at every position: their biases.
+    student = jax.tree_util.tree_map_with_path(
+        lambda p, a: 0 * a + (p[-1].key == "kernel"), student_params(IAF(**FIELDS))
+    )
+    frozen = jax.tree.map(lambda a: 0 * a, frozen)
+    mu, log_s, theta = 0.02, -2.0, np.concatenate([normal(1, 10), 0.1 * normal(2, 10), normal(3, 10) - 3])
+    student["flows_1"]["out"]["kernel"] = 0 * student["flows_1"]["out"]["kernel"]
+    student["flows_0"]["out"]["kernel"] = 0 * student["flows_0"]["out"]["kernel"]
+    for flow, bias in (("flows_0", [0.0, 0.0]), ("flows_1", [mu, log_s])):
+        student[flow]["out"] = {"kernel": student[flow]["out"]["kernel"], "bias": np.array(bias)} | {
+            key: a for key, a in student[flow]["out"].items() if key == "scale"
+        }
+    frozen["net"]["out"]["bias"] = theta
+    student = fold_plain(student)
+    _, metrics = jit(system.loss)(student, frozen, batch(6), jax.random.key(0))
+    x = mu + np.exp(log_s) * np.linspace(-40, 40, 80_001)
+    log_q = BASES["logistic"].log_prob((x - mu) / np.exp(log_s)) - log_s
+    log_p = DISTRIBUTIONS[TEACHES[name]]().log_prob(theta, x)
+    expected = np.trapezoid(np.exp(log_q) * (log_q - log_p), x)
+    np.testing.assert_allclose(metrics["kl"], expected, rtol=0.02)
+
+
+def fold_plain(params: Any) -> Any:
+    """Without weight norm, whose norms would divide zero by zero."""
+    return {
+        name: {k: v for k, v in node.items() if k != "scale"} if "kernel" in node else fold_plain(node)
+        for name, node in params.items()
+    }
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_gradients(x64, name):
+    """Every parameter of the student but the last residuals, which nothing uses, and the teacher's upsampling.
+
+    The teacher's are 0; loss and gradient are finite on silence and on full scale; every term is logged by its name.
+    """
+    said, frozen = teacher(name)
+    system, params, example = build(config(name), said), student_params(IAF(**FIELDS)), batch()
+    gradient = jit(jax.value_and_grad(system.loss, argnums=(0, 1), has_aux=True))
+    for audio in (example["audio"], 0 * example["audio"], np.sign(example["audio"])):
+        (loss, metrics), (grads, of_teacher) = gradient(params, frozen, example | {"audio": audio}, jax.random.key(0))
+        assert np.isfinite(loss)
+        assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+        assert not any(np.any(g) for g in jax.tree.leaves(of_teacher))
+        weights = {term: weight for term, weight in LOSS[name].items() if term != "samples"}
+        np.testing.assert_allclose(loss, sum(weight * metrics[term] for term, weight in weights.items()), rtol=1e-9)
+        assert {"level_ratio_db", "peak", "line_noise"} <= metrics.keys()
+        unused = {path for path, g in flatten_dict(grads, sep="/").items() if not np.any(g)}
+        last = {f"flows_0/residual_1/{leaf}" for leaf in ("kernel", "scale", "bias")}
+        last |= {f"flows_1/residual_3/{leaf}" for leaf in ("kernel", "scale", "bias")}
+        assert unused == last | {path for path in flatten_dict(grads, sep="/") if path.startswith("upsample")}
+
+
+@pytest.mark.parametrize(
+    ("name", "term"), [(name, term) for name, terms in LOSS.items() for term in terms if term != "samples"]
+)
+def test_a_term_is_left_out(x64, name, term):
+    """Of weight 0 it is neither added nor logged, and the others are as they were."""
+    said, frozen = teacher(name)
+    params, example, key = student_params(IAF(**FIELDS)), batch(), jax.random.key(0)
+    (_, whole), (loss, rest) = (
+        jit(build(config(name, loss), said).loss)(params, frozen, example, key) for loss in ({}, {term: 0.0})
+    )
+    assert whole.keys() - rest.keys() == {term}
+    for other in rest:
+        np.testing.assert_allclose(rest[other], whole[other], rtol=1e-9)
+    weights = {t: w for t, w in LOSS[name].items() if t not in (term, "samples")}
+    np.testing.assert_allclose(loss, sum(w * rest[t] for t, w in weights.items()), rtol=1e-9)
+
+
+def test_first_upsampling_is_the_teachers(x64):
+    said, frozen = teacher("clarinet")
+    params = build(config("clarinet"), said).init(jax.random.key(0), batch(2), {}, frozen)
+    jax.tree.map(np.testing.assert_array_equal, params["upsample"], frozen["upsample"])
+
+
+def other_teacher(**changes: Any) -> ConfigDict:
+    return ConfigDict({"system": "wavenet", "model": TEACHER | {"distribution": "gaussian"} | changes})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "refusal"),
+    [
+        (
+            config("clarinet"),
+            ConfigDict({"system": "flowavenet", "model": {}}),
+            "runs/teacher is a flowavenet; clarinet",
+        ),
+        (
+            config("clarinet"),
+            other_teacher(distribution="mixture_of_logistics"),
+            r"is a wavenet \(mixture_of_logistics\); clarinet learns from a wavenet \(gaussian\)",
+        ),
+        (
+            config("clarinet"),
+            other_teacher(upsample_strides=(4, 2)),
+            r"upsample_strides=\(2, 4\), but those of the teacher.* are \(4, 2\)",
+        ),
+        (config("clarinet", {"kll": 1.0}), None, "config.loss: no such field: 'kll'; did you mean 'kl'"),
+        (config("clarinet", {"kl": -1.0}), None, "config.loss.kl is -1.0; it must be a number"),
+        (config("parallel_wavenet", {"samples": 0}), None, "config.loss.samples is 0; it must be a whole number"),
+        (config("clarinet", stackz=(1,)), None, "config.model: no such field: 'stackz'; did you mean 'stacks'"),
+        (ConfigDict({"system": "clarinet", "model": FIELDS, "loss": {}}), None, "missing kl, regularisation, frame"),
+        (ConfigDict({"system": "wavenet", "model": {}, "loss": {"kl": 1.0}}), None, "likelihood alone and has none"),
+        (
+            ConfigDict({"system": "wavenet", "model": {}, "loss": {}, "teacher": "runs/a"}),
+            None,
+            "config.teacher is 'runs/a', but wavenet learns without one",
+        ),
+    ],
+)
+def test_refused(settings, said, refusal):
+    with pytest.raises(UserError, match=refusal):
+        build(settings, said)
+
+
+def test_refused_in_training(x64):
+    name = "parallel_wavenet"
+    said, frozen = teacher(name)
+    params = student_params(IAF(**FIELDS))
+    with pytest.raises(UserError, match=r"needs the mel of another example: a config.batch_size of 2 or more"):
+        jax.eval_shape(build(config(name), said).loss, params, frozen, batch(size=1), jax.random.key(0))
+    with pytest.raises(UserError, match=r"learns from a teacher; give its workdir: --config.teacher=DIR"):
+        jax.eval_shape(build(config(name)).loss, params, frozen, batch(), jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [clarinet, parallel_wavenet, flowavenet_causal, flowavenet_no_split, tiny_clarinet, tiny_parallel_wavenet],
+)
+def test_experiments(experiment):
+    """Whole configs whose systems build, at the papers' sizes."""
+    settings = experiment.get_config()
+    configs.check(settings, configs.mel_of(settings), "config")
+    example = {"audio": np.zeros((1, 2**14), "float32"), "mel": np.zeros((1, 64, 80), "float32")}
+    shapes = jax.eval_shape(partial(build(settings).init, drawn={}), jax.random.key(0), example)
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+    def flows(gate: int, layers: int, n: int) -> int:
+        layer = 2 * gate * (3 * 64 + 80 + 2 + 2) + (64 + 64) * (gate + 2)
+        return layers * layer + n * (64 * (32 + 2) + 64 * (64 + 2) + 2 * (64 + 2)) + 2 * (3 * 32 + 1)
+
+    papers = {"clarinet": flows(128, 60, 6), "parallel_wavenet": flows(64, 60, 4), "flowavenet_causal": 182_644_788}
+    name = experiment.__name__.rpartition(".")[2]
+    assert count == papers.get(name, count)
