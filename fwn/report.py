@@ -91,7 +91,7 @@ def speeds(title: str, systems: Mapping[str, Figures], batch_size: int, notes: S
     runs = sorted({s.runs for f in systems.values() for s in (f.one, f.batch) if s})
     said = [
         f"One utterance, or a batch of {batch_size}, of {next(iter(systems.values())).one.seconds:.2f} s each, from "
-        f"mels to audio in memory, compiled before; medians of {' or '.join(map(str, runs))} runs.",
+        f"mels to audio in memory, compiled before; medians of {' or '.join(map(str, runs))} timed run{'s' if runs[-1] > 1 else ''}.",
         "× WaveNet: against the fastest autoregressive WaveNet of this table, at the same batch size."
         if slow
         else "× WaveNet: no autoregressive WaveNet is among these.",
