@@ -145,6 +145,20 @@ def experiment(file: Path) -> Any:
     return config
 
 
+def as_json(figures: Figures) -> dict[str, Any]:
+    """Figures as plain dicts and lists."""
+    return {
+        "config": configs.plain(figures.config),
+        "parameters": figures.parameters,
+        "step": figures.step,
+        "training": figures.training and figures.training._asdict(),
+        "nats_per_sample": figures.nats and figures.nats._asdict(),
+        "speed_of_one": figures.one._asdict(),
+        "speed_of_batch": figures.batch and figures.batch._asdict(),
+        "copies": {str(t): {m: e._asdict() for m, e in by.items()} for t, by in figures.copies.items()},
+    }
+
+
 def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: Sequence[Utterance]) -> dict[str, Any]:
     """How it was measured: what comparison.json begins with."""
     device = jax.devices()[0]
@@ -178,8 +192,8 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
     text = report.render(sections)
     if output:
         figures = {
-            "systems": {name: report.as_json(f) for name, f in systems.items()},
-            "untrained": {name: report.as_json(f) for name, f in models.items()},
+            "systems": {name: as_json(f) for name, f in systems.items()},
+            "untrained": {name: as_json(f) for name, f in models.items()},
             "studies": {s.title: {"columns": s.columns, "rows": s.rows} for s in found},
             "left_out": left_out,
             "published": [p._asdict() for p in PAPER],

@@ -16,10 +16,9 @@ import numpy.typing as npt
 from scipy.fft import dct
 from scipy.special import stdtrit
 
-from fwn import tables
 from fwn.errors import UserError
 from fwn.spectral import Array, line_excess, mel_filterbank, stft_magnitude
-from fwn.terminal import say
+from fwn.terminal import aligned, say
 
 Audio = npt.NDArray[np.floating]
 
@@ -245,7 +244,7 @@ def estimate(values: Sequence[float | None]) -> Estimate:
 
 def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False) -> str:
     """Summaries by title (a system, a temperature …) -> a line per metric, a column per title, as text or Markdown."""
-    return tables.table(lines(systems), 2, markdown)
+    return aligned(lines(systems), "<<" + ">" * len(systems), markdown)
 
 
 def lines(systems: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:

@@ -127,6 +127,55 @@ def dots(
     figure.savefig(path)
 
 
+def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float) -> None:
+    """[frames, bins] in dB as a bare picture of as many dots, time to the right, from dark (low) to bright (high)."""
+    _check_mel(db, f"{path}: the spectrogram")
+    _figure(1, height=1)  # says it where matplotlib is missing
+    from matplotlib.image import imsave
+
+    imsave(path, db.T, origin="lower", cmap="magma", vmin=low, vmax=high)
+
+
+def intervals(
+    path: str | Path, values: Mapping[str, tuple[float, float]], xlabel: str, limits: tuple[float, float]
+) -> None:
+    """A line for each label: a value, and half its interval to both sides."""
+    figure, (axis,) = _figure(1, height=1.2 + 0.45 * len(values))
+    for y, (mean, half) in enumerate(values.values()):
+        axis.errorbar(mean, y, xerr=half, fmt="o", color="#1f4e79", markersize=7, capsize=4, linewidth=1.8)
+        axis.annotate(f"{mean:.2f}", (mean, y), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9)
+    axis.set_yticks(range(len(values)), list(values))
+    axis.set_ylim(len(values) - 0.4, -0.6)
+    axis.set_xlim(*limits)
+    axis.set_xlabel(xlabel)
+    axis.grid(axis="x", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
+def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, int]]) -> None:
+    """Votes of A/B tests: a bar for each pair (left, right), divided into (for the left, for none, for the right)."""
+    figure, (axis,) = _figure(1, height=1.2 + 0.45 * len(counts))
+    for y, votes in enumerate(counts.values()):
+        start = 0.0
+        for n, colour, ink in zip(votes, ("#1f4e79", "#d5d8dc", "#c77d2e"), ("white", "black", "white"), strict=True):
+            share = n / sum(votes)
+            axis.barh(y, share, left=start, color=colour, height=0.62)
+            if share > 0.06:
+                axis.text(start + share / 2, y, f"{share:.0%}", color=ink, ha="center", va="center", fontsize=9)
+            start += share
+    axis.set_yticks(range(len(counts)), [left for left, _ in counts])
+    names = axis.secondary_yaxis("right")
+    names.set_yticks(range(len(counts)), [right for _, right in counts])
+    names.spines["right"].set_visible(False)
+    axis.set_ylim(len(counts) - 0.4, -0.6)
+    axis.set_xlim(0, 1)
+    axis.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    axis.set_xlabel("share of answers: prefers the left, hears no difference, prefers the right")
+    axis.spines[["top", "bottom", "left", "right"]].set_visible(False)
+    figure.savefig(path)
+
+
 def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
     """A figure of its own (no pyplot: no global state, no display), its axes a column sharing x or a row sharing y."""
     try:

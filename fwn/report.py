@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fwn import metrics, plots, tables
-from fwn.config import plain
+from fwn import metrics, plots
 from fwn.measure import Figures, Speed
 from fwn.paper import MEASURED, PAPER, UTTERANCES, Published
 from fwn.studies import Study
+from fwn.terminal import aligned
 
 AUTOREGRESSIVE = "wavenet"  # the system that speeds are compared with
 STUDIED = ("log_mel_l1", "multi_resolution_stft", "pesq_wb", "stoi", "level_ratio_db", "line_noise")
@@ -34,7 +34,7 @@ def render(sections: Iterable[Section], markdown: bool = False) -> str:
     parts = []
     for title, lines, left, notes, picture in sections:
         parts.append(f"## {title}" if markdown else f"{title}\n{'-' * len(title)}")
-        parts += [tables.table(lines, left, markdown)] if len(lines) > 1 else []
+        parts += [aligned(lines, "<" * left + ">" * (len(lines[0]) - left), markdown)] if lines else []
         parts += (
             ["  \n".join(notes) if markdown else "\n".join(textwrap.fill(n, WIDTH) for n in notes)] if notes else []
         )
@@ -64,7 +64,15 @@ def likelihoods(systems: Mapping[str, Figures], notes: Sequence[str]) -> Section
 def _training(figures: Figures) -> list[str]:
     if figures.training is None:
         return [NONE, NONE]
-    return [f"{figures.training.steps_per_second:.3g}", tables.duration(figures.training.seconds)]
+    return [f"{figures.training.steps_per_second:.3g}", duration(figures.training.seconds)]
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1 min 15 s": the two largest units."""
+    minutes, hours = int(seconds) // 60, int(seconds) // 3600
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {int(seconds) % 60:02d} s" if minutes else f"{seconds:.1f} s"
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -91,7 +99,7 @@ def speeds(title: str, systems: Mapping[str, Figures], batch_size: int, notes: S
     runs = sorted({s.runs for f in systems.values() for s in (f.one, f.batch) if s})
     said = [
         f"One utterance, or a batch of {batch_size}, of {next(iter(systems.values())).one.seconds:.2f} s each, from "
-        f"mels to audio in memory, compiled before; medians of {' or '.join(map(str, runs))} timed run{'s' if runs[-1] > 1 else ''}.",
+        f"mels to audio in memory, compiled before; timed runs, of which the median: {' or '.join(map(str, runs))}.",
         "× WaveNet: against the fastest autoregressive WaveNet of this table, at the same batch size."
         if slow
         else "× WaveNet: no autoregressive WaveNet is among these.",
@@ -234,17 +242,3 @@ def draw(output: Path, systems: Mapping[str, Figures], found: Sequence[Study], a
         points = {title: [(e.mean, e.ci95) for e in column] for title, column in columns.items()}
         plots.dots(output / files[part.title], list(part.rows), points)
     return files
-
-
-def as_json(figures: Figures) -> dict[str, Any]:
-    """Figures as plain dicts and lists."""
-    return {
-        "config": plain(figures.config),
-        "parameters": figures.parameters,
-        "step": figures.step,
-        "training": figures.training and figures.training._asdict(),
-        "nats_per_sample": figures.nats and figures.nats._asdict(),
-        "speed_of_one": figures.one._asdict(),
-        "speed_of_batch": figures.batch and figures.batch._asdict(),
-        "copies": {str(t): {m: e._asdict() for m, e in by.items()} for t, by in figures.copies.items()},
-    }

@@ -1,8 +1,8 @@
-"""Words to a person at a terminal, or to a log: progress with the time left, and plain lines."""
+"""Words to a person at a terminal, or to a log: progress with the time left, plain lines, tables."""
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -30,3 +30,13 @@ def progress(items: Iterable[T], what: str, total: int | None = None, every: flo
             spoken = now
             rest = f", {(now - start) / (i + 1) * (total - i - 1):.0f} s left" if total else ""
             say(f"{what}: {i + 1}{f'/{total}' if total else ''}{rest}")
+
+
+def aligned(lines: Sequence[Sequence[str]], align: str, markdown: bool = False) -> str:
+    """Rows of cells, the first the heading -> columns under each other; `align` has a "<" or ">" for each column."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
+    if not markdown:
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = ["-" * w if a == "<" else "-" * (w - 1) + ":" for a, w in zip(align, widths, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])

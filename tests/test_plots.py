@@ -22,6 +22,8 @@ DRAWINGS = {
     "silent waveform": lambda path: plots.waveform_and_mel(path, 0 * AUDIO, 0 * MEL, 22050, 256),
     "one curve": lambda path: plots.curve(path, range(100), {"loss": RNG.normal(size=100)}, "step", "nats/sample"),
     "a point and a gap": lambda path: plots.curve(path, [1, 2, 3], {"a": [1, np.nan, 2], "b": [3, 2, 1]}, "step", "y"),
+    "intervals": lambda path: plots.intervals(path, {"a": (4.1, 0.2), "b": (2.0, 0.0)}, "score", (1, 5)),
+    "shares": lambda path: plots.shares(path, {("a", "b"): (3, 1, 6), ("a", "c"): (0, 0, 5)}),
     "curves of own steps": lambda path: plots.curve(
         path, {"train": [1, 2, 3], "held out": [2]}, {"train": [1, 2, 3], "held out": [2]}, "step", "y"
     ),

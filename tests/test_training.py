@@ -194,3 +194,12 @@ def test_a_batch_is_shared_equally_or_refused():
     )
     with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
         Parallel("pjit", 4)
+
+
+def test_silence_and_full_scale_can_be_trained_on(start, one_device, batches):
+    """With weights that heard speech: the step is taken, its loss and gradient finite."""
+    for audio in (np.zeros_like(batches[0]["audio"]), np.sign(batches[0]["audio"])):
+        _, metrics = one_device(start, batches[0] | {"audio": audio})
+        assert np.isfinite(metrics["loss"])
+        assert np.isfinite(metrics["gradient_norm"])
+        assert metrics["skipped"] == 0

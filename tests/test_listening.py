@@ -1,0 +1,257 @@
+"""fwn.listening build: the test is blind, level-matched, the same for a seed; what is odd about the input is said."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small
+import soundfile
+
+from fwn import audio, stimuli
+from fwn.errors import UserError
+
+NAMES = ("Alpha", "Beta flow")  # of the systems
+SAMPLES = 8820  # 0.4 s
+LENGTHS = [SAMPLES, SAMPLES + 700, SAMPLES + 1400]
+
+
+def degraded(clip: np.ndarray, noise: float, gain: float = 1.0) -> np.ndarray:
+    return (gain * (clip + noise * np.random.default_rng(0).normal(size=clip.shape))).astype(np.float32)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """{"reference", "Alpha", "Beta flow": folder}: u00.wav … by each, Beta at a sixth of the level."""
+    found = {"reference": small.record(tmp_path / "reference", LENGTHS)}
+    for name, noise, gain in (("Alpha", 0.003, 1.0), ("Beta flow", 0.02, 0.16)):
+        found[name] = tmp_path / name
+        found[name].mkdir()
+        for i, samples in enumerate(LENGTHS):
+            audio.write(found[name] / f"u{i:02d}.wav", degraded(small.speech(i, samples), noise, gain), small.RATE)
+    return found
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """An output of fwn.evaluate with two temperatures, in a folder of a folder."""
+    folder = tmp_path / "evaluated"
+    (folder / "book").mkdir(parents=True)
+    for i, samples in enumerate(LENGTHS[:2]):
+        clip = small.speech(i, samples)
+        audio.write(folder / "book" / f"u{i:02d}.recording.wav", clip, small.RATE)
+        for t in (0.6, 1.0):
+            audio.write(folder / "book" / f"u{i:02d}.T{t}.wav", degraded(clip, 0.01 * t), small.RATE)
+    return folder
+
+
+def build(folders, output, *flags):
+    pytest.importorskip("matplotlib")
+    systems = [f"--systems={name}={folders[name]}" for name in NAMES]
+    return small.program(
+        "fwn.listening", "build", f"--reference={folders['reference']}", *systems, f"--output={output}", *flags
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_listeners_cannot_tell_the_systems(folders, tmp_path):
+    result = build(folders, tmp_path / "out")
+    assert (result.code, result.err) == (0, "")
+    key = json.loads((tmp_path / "out" / "key.json").read_text())
+    files = contents(tmp_path / "out" / "test")
+    clips = {name for name in files if name.startswith("clips/")}
+    assert clips == {f"clips/{clip}.wav" for clip in key["clips"]}
+    assert set(files) - clips == {"index.html", "data.js", "order.js", "test.js", "style.css"}
+    told = " ".join([*files, *(files[name].decode() for name in set(files) - clips)]).lower()
+    for word in (*NAMES, *(f"u{i:02d}" for i in range(3)), "reference", "anchor", "recording"):
+        assert not re.search(rf"\b{word.lower()}\b", told), word
+    order = [key["clips"][clip]["system"] for clip in sorted(key["clips"])]
+    assert order != sorted(order)
+    assert order != sorted(order, key=key["systems"].index)
+    heard_first = {key["clips"][a]["system"] for a, _ in key["pairs"]}
+    assert heard_first <= set(NAMES)
+    everything = {(c["system"], c["utterance"]) for c in key["clips"].values()}
+    assert everything == {(s, f"u{i:02d}") for s in ("reference", *NAMES, "anchor") for i in range(3)}
+
+
+def test_nothing_is_fetched_from_a_network(folders, tmp_path):
+    build(folders, tmp_path / "out")
+    for name, content in contents(tmp_path / "out").items():
+        if not name.endswith((".wav", ".png")):
+            assert not re.search(rb"""https?:|["'(]//|@import|fetch\(|XMLHttpRequest""", content), name
+
+
+def test_a_seed_is_a_test(folders, tmp_path):
+    for name, seed in (("one", 3), ("same", 3), ("other", 4)):
+        build(folders, tmp_path / name, f"--seed={seed}")
+    one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
+    assert one == same
+    assert not {n for n in one if n.startswith("test/clips")} & {n for n in other if n.startswith("test/clips")}
+    assert json.loads(one["key.json"])["test"] != json.loads(other["key.json"])["test"]
+
+
+def rms_db(clip: np.ndarray) -> float:
+    return 10 * np.log10(np.mean(clip.astype(float) ** 2))
+
+
+@pytest.mark.parametrize("click", [0.0, 0.99], ids=["as it is", "a loud click in one clip"])
+def test_levels_are_matched_without_clipping(folders, tmp_path, click):
+    path = folders["Alpha"] / "u01.wav"
+    clip = 0.1 * soundfile.read(path)[0]
+    clip[100] += click
+    audio.write(path, clip, small.RATE)
+    result = build(folders, tmp_path / "out")
+    clips = [soundfile.read(p)[0] for p in (tmp_path / "out").rglob("*.wav")]
+    assert len(clips) == 3 * 4 + 3 * 3
+    levels = [rms_db(clip) for clip in clips]
+    assert np.ptp(levels) < 0.02  # 16-bit rounding
+    assert max(np.abs(clip).max() for clip in clips) <= 10 ** (stimuli.CEILING / 20) + 1e-4
+    level = json.loads((tmp_path / "out" / "key.json").read_text())["level_db"]
+    assert np.mean(levels) == pytest.approx(level, abs=0.02)
+    assert (level < stimuli.LEVEL) == bool(click)
+    assert ("the peak of u01 of Alpha is not clipped" in result.out) == bool(click)
+
+
+def test_anchor_is_the_low_passed_recording():
+    impulse = np.zeros(22050, np.float32)
+    impulse[11025] = 1
+    response = stimuli.anchor(impulse, 22050)
+    assert np.abs(response).argmax() == 11025
+    db = 20 * np.log10(np.abs(np.fft.rfft(response)) + 1e-12)  # bins of 1 Hz
+    assert np.abs(db[:3500]).max() < 0.1
+    assert db[4000:].max() < -25
+    assert db[4500:].max() < -50
+
+
+def test_an_output_of_evaluate(evaluated, tmp_path):
+    pytest.importorskip("matplotlib")
+    flags = [f"--systems=Flow={evaluated}@1", f"--output={tmp_path / 'out'}"]
+    result = small.program("fwn.listening", "build", *flags)
+    assert (result.code, result.err) == (0, "")
+    assert f"reference: the recordings in {evaluated}" in result.out
+    key = json.loads((tmp_path / "out" / "key.json").read_text())
+    assert {c["utterance"] for c in key["clips"].values()} == {"book/u00", "book/u01"}
+    pairs = [{key["clips"][clip]["system"] for clip in pair} for pair in key["pairs"]]
+    assert pairs == [{"Flow", "reference"}] * 2  # one system has no other to be compared with
+    page = (tmp_path / "out" / "demo" / "index.html").read_text()
+    assert re.findall(r"T = [\d.]+(?=</figcaption>)", page) == ["T = 0.6", "T = 1"] * 2
+    for name in re.findall(r'src="([^"]+)"', page):
+        assert (tmp_path / "out" / "demo" / name).is_file()
+    clip = stimuli.parse(f"Flow={evaluated}@1").files["book/u00"]
+    assert clip.name == "u00.T1.0.wav"
+
+
+def test_names_are_text_in_the_pages(folders, tmp_path):
+    folders = folders | {"<b>&": folders["Alpha"]}
+    flags = ["--systems=<b>&=" + str(folders["<b>&"]), "--title=<i>", "--half_steps", "--pairs=<b>&,Alpha"]
+    assert build(folders, tmp_path / "out", *flags).code == 0
+    page = (tmp_path / "out" / "demo" / "index.html").read_text()
+    assert "&lt;b&gt;&amp;" in page
+    assert "&lt;i&gt;" in page
+    assert "<b>" not in page
+    assert "<i>" not in page
+    key = json.loads((tmp_path / "out" / "key.json").read_text())
+    assert {key["clips"][clip]["system"] for pair in key["pairs"] for clip in pair} == {"<b>&", "Alpha"}
+
+
+def resampled(folders: dict[str, Path]) -> None:
+    soundfile.write(folders["Alpha"] / "u00.wav", small.speech(0, 7000), 16000)
+
+
+def beyond(folders: dict[str, Path]) -> None:
+    soundfile.write(folders["Alpha"] / "u00.wav", 10 * small.speech(0, SAMPLES), small.RATE, subtype="FLOAT")
+
+
+SAID = {  # what is done to the folders; exit code; what is said
+    "an utterance is missing": (
+        lambda f: (f["Alpha"] / "u01.wav").unlink(),
+        3,
+        "Alpha: lacks u01: left out of the test for all",
+    ),
+    "another rate": (resampled, 0, "Alpha: 1 clip resampled 16000 -> 22050 Hz"),
+    "beyond full scale": (beyond, 0, "Alpha: 1 clip at or beyond full scale"),
+    "another length": (
+        lambda f: audio.write(f["Alpha"] / "u00.wav", small.speech(0, 3 * SAMPLES), small.RATE) and None,
+        0,
+        "Alpha: 1 clip more than 0.1 s longer or shorter",
+    ),
+    "what the reference lacks": (
+        lambda f: (f["reference"] / "u01.wav").unlink(),
+        0,
+        "Alpha: not in the reference and not used: u01",
+    ),
+    "what no system has": (
+        lambda f: audio.write(f["reference"] / "x.wav", small.speech(0, SAMPLES), small.RATE) and None,
+        0,
+        "reference: in no system and not used: x",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_says_what_it_did_to_the_input(case, folders, tmp_path):
+    change, code, message = SAID[case]
+    change(folders)
+    result = build(folders, tmp_path / "out")
+    assert (result.code, result.err) == (code, "")
+    assert message in result.out
+
+
+REFUSED = {  # flags in place of the systems', and the message
+    "no system": ([], "give --systems=NAME=FOLDER"),
+    "no name": (["--systems={Alpha}"], "give a name and a folder"),
+    "no folder": (["--systems=A=nowhere"], "nowhere is not there"),
+    "a hidden name": (["--systems=anchor={Alpha}"], "the name 'anchor' is taken"),
+    "a name twice": (["--systems=A={Alpha}", "--systems=A={Beta flow}"], "'A' is given twice"),
+    "an empty folder": (["--systems=A={empty}"], "no audio file in"),
+    "other utterances": (["--systems=A={other}"], "the reference has 'u00', A 'x00'; did you mean 'x00'?"),
+    "a silent clip": (["--systems=A={silent}"], "u00.wav: silent"),
+    "two of one utterance": (["--systems=A={twice}"], "are of one utterance"),
+    "no such pair": (["--systems=A={Alpha}", "--pairs=A,Betta"], "no system is named 'Betta'"),
+    "a pair of one": (["--systems=A={Alpha}", "--pairs=A,A"], "a pair needs two systems"),
+    "no output of evaluate": (["--systems=A={Alpha}@0.8"], "no output of fwn.evaluate"),
+    "several temperatures": (["--systems=A={evaluated}"], "say which to test: A={evaluated}@0.6, A={evaluated}@1"),
+    "no such temperature": (["--systems=A={evaluated}@0.7"], "no copies at temperature 0.7"),
+    "no temperature": (["--systems=A={evaluated}@warm"], "'warm' is no temperature"),
+    "a taken folder": (["--systems=A={Alpha}", "--output={Alpha}"], "already there; name a new folder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_in_one_line(case, folders, evaluated, tmp_path):
+    places = folders | {"evaluated": evaluated, "empty": tmp_path / "empty", "silent": tmp_path / "silent"}
+    places |= {"other": tmp_path / "other", "twice": tmp_path / "twice"}
+    for name in ("empty", "silent", "other", "twice"):
+        places[name].mkdir()
+    audio.write(places["silent"] / "u00.wav", np.zeros(SAMPLES), small.RATE)
+    audio.write(places["other"] / "x00.wav", small.speech(0, SAMPLES), small.RATE)
+    for suffix in ("wav", "flac"):
+        soundfile.write(places["twice"] / f"u00.{suffix}", small.speech(0, SAMPLES), small.RATE)
+    flags, message = REFUSED[case]
+    flags = [flag.format_map(places) for flag in flags]
+    output = [] if any(flag.startswith("--output") for flag in flags) else [f"--output={tmp_path / 'out'}"]
+    result = small.program("fwn.listening", "build", f"--reference={folders['reference']}", *flags, *output)
+    assert result.code == 1
+    assert message.format_map(places) in result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [([], "'' is no command"), (["biuld"], "did you mean 'build'?"), (["build", "x"], "unexpected argument 'x'")],
+)
+def test_refuses_other_words(args, message):
+    result = small.program("fwn.listening", *args)
+    assert result.code == 1
+    assert message in result.err
+
+
+def test_low_rates_have_no_anchor(folders):
+    soundfile.write(folders["reference"] / "u00.wav", small.speech(0, SAMPLES), 8000)
+    with pytest.raises(UserError, match="8000 Hz is too low for an anchor"):
+        stimuli.gather([f"A={folders['Alpha']}"], str(folders["reference"]), 0)

@@ -1,0 +1,241 @@
+"""fwn.listening analyse: exact tests against enumeration, scores against their definitions; odd files are refused."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+import small
+from scipy.stats import binomtest
+
+from fwn import ballots, metrics, opinion
+from fwn.ballots import COLUMNS, Preference, Rating
+from fwn.errors import UserError
+
+SYSTEMS = ["reference", "A", "B", "anchor"]
+UTTERANCES = ["u0", "u1", "u2"]
+CLIPS = {f"{s}{u}": {"system": s, "utterance": u} for s in SYSTEMS for u in UTTERANCES}
+PAIRS = [[f"A{u}", f"B{u}"] for u in UTTERANCES]
+KEY = {"test": "t1", "title": "Test", "half_steps": False, "systems": SYSTEMS, "clips": CLIPS, "pairs": PAIRS}
+GOOD = {"reference": "5", "A": "4", "B": "3", "anchor": "1"}
+
+
+def rows(listener="anna", scores=GOOD, preferred="a", test="t1"):
+    """One listener's file, as lists."""
+    mos = [["mos", clip, "", scores[c["system"]]] for clip, c in CLIPS.items()]
+    answers = mos + [["ab", *pair, preferred] for pair in PAIRS]
+    return [[test, listener, str(n), *answer, "1", "2.0", "now"] for n, answer in enumerate(answers, 1)]
+
+
+def write(path, lines, header=COLUMNS):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *lines])
+    return str(path)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_sign_flip_is_exact(n, rng):
+    for scale in (1.0, 0.5):
+        d = scale * rng.integers(-3, 4, n)
+        sums = np.array([np.dot(signs, d) for signs in itertools.product((-1, 1), repeat=n)])
+        assert opinion.sign_flip(d) == pytest.approx((np.abs(sums) >= abs(d.sum())).mean())
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 5), (9, 2), (60, 100)])
+def test_preferences_are_tested_by_the_binomial(wins, losses):
+    expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert opinion.sign_flip([1] * wins + [-1] * losses) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.9], [1.0, 1.0]),
+        ([0.04, 0.001], [0.04, 0.002]),
+    ],
+)
+def test_holm(p, adjusted):
+    assert opinion.holm(p) == pytest.approx(adjusted)
+
+
+def ratings(rng, listeners=5):
+    true = dict(zip(SYSTEMS, (4.6, 3.8, 3.4, 2.0), strict=True))
+    return [
+        Rating(f"l{n}", s, u, float(np.clip(np.rint(true[s] + rng.normal()), 1, 5)))
+        for n in range(listeners)
+        for s in SYSTEMS
+        for u in UTTERANCES
+    ]
+
+
+def test_scores_are_means_with_students_interval(rng):
+    rated = ratings(rng)
+    found = opinion.analyse(SYSTEMS, rated, [], {})
+    for s in SYSTEMS:
+        scores = np.array([[r.score for r in rated if r[:2] == (f"l{n}", s)] for n in range(5)])
+        assert found.scores[s].mos == metrics.estimate(scores.ravel())
+        assert found.scores[s].over_listeners == metrics.estimate(scores.mean(axis=1))
+        assert found.scores[s].mos.mean == pytest.approx(found.scores[s].over_listeners.mean)
+
+
+def test_z_scores_forgive_how_a_listener_uses_the_scale(rng):
+    rated = ratings(rng)
+    other = [r._replace(score=2 + r.score / 2) if r.listener == "l1" else r for r in rated]
+    one, two = (opinion.analyse(SYSTEMS, x, [], {}).scores for x in (rated, other))
+    for s in SYSTEMS:
+        assert one[s].z.mean == pytest.approx(two[s].z.mean)
+        assert one[s].mos.mean != two[s].mos.mean
+    assert sum(one[s].z.mean for s in SYSTEMS) == pytest.approx(0, abs=1e-12)
+
+
+def test_only_ratings_of_both_systems_are_paired(rng):
+    rated = [r for r in ratings(rng) if r[:3] != ("l0", "A", "u0")]
+    found = {(c.a, c.b): c for c in opinion.analyse(SYSTEMS, rated, [], {}).comparisons}
+    assert set(found) == {("reference", "A"), ("reference", "B"), ("A", "B")}  # the anchor is no system
+    assert (found["A", "B"].difference.n, found["reference", "B"].difference.n) == (14, 15)
+    assert all(c.p_holm >= c.p for c in found.values())
+
+
+def test_preferences_count_for_the_system_not_the_side():
+    votes = [Preference("l", "A", "B", "u0", "A"), Preference("l", "B", "A", "u1", "A")]
+    votes += [Preference("l", "B", "A", "u2", None)]
+    found = opinion.analyse(SYSTEMS, [], votes, {})
+    assert found.preferences == [opinion.Shares("A", "B", 2, 1, 0, 0.5, 0.5)]
+    assert (found.first, found.decided) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [
+        (GOOD, None),
+        (GOOD | {"anchor": "5", "reference": "2"}, "rates the hidden anchor (5.00) above the hidden reference (2.00)"),
+        (dict.fromkeys(SYSTEMS, "3"), "rates the hidden anchor (3.00) level with the hidden reference (3.00)"),
+    ],
+)
+def test_who_does_not_listen_is_left_out_by_name(scores, why, tmp_path):
+    (tmp_path / "key.json").write_text(json.dumps(KEY))
+    files = [write(tmp_path / "a.csv", rows("anna")), write(tmp_path / "b.csv", rows("bob", scores))]
+    result = small.program("fwn.listening", "analyse", *files)  # finds the key beside them
+    assert (result.code, result.err) == (3 if why else 0, "")
+    assert (f"bob: left out: {why}" in result.out) == bool(why)
+    assert f"Test: {'1 listener' if why else '2 listeners'}, {12 if why else 24} ratings" in result.out
+
+
+def test_the_files_hold_the_figures(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "key.json").write_text(json.dumps(KEY))
+    files = [
+        write(tmp_path / f"{n}.csv", rows(n, GOOD | {"A": a}, b)) for n, a, b in (("x", "4", "a"), ("y", "5", "same"))
+    ]
+    output = tmp_path / "analysis"
+    result = small.program("fwn.listening", "analyse", *files, f"--key={tmp_path / 'key.json'}", f"--output={output}")
+    assert (result.code, result.err) == (0, "")
+    assert {p.name for p in output.iterdir()} == {"results.json", "table.txt", "table.md", "mos.png", "preferences.png"}
+    assert (output / "table.txt").read_text() in result.out
+    found = json.loads((output / "results.json").read_text())
+    assert found["scores"]["A"]["mos"]["mean"] == 4.5
+    assert found["preferences"][0]["prefer_a"] == 3
+    assert found["listeners"] == ["x", "y"]
+
+
+def test_a_file_downloaded_twice_counts_once(tmp_path):
+    files = [write(tmp_path / "early.csv", rows()[:5]), write(tmp_path / "late.csv", rows())]
+    for order in (files, files[::-1], [files[1], files[1]]):
+        found = ballots.read(order, KEY)
+        assert len(found.ratings) == 12
+        assert len(found.notes) == 1
+        assert f"{files[1]} is counted" in found.notes[0]
+
+
+def test_a_half_finished_file_counts_and_is_said(tmp_path):
+    found = ballots.read([write(tmp_path / "half.csv", rows()[:5])], KEY)
+    assert len(found.ratings) == 5
+    assert "anna: half-finished, 5 of 15 answers" in found.notes[0]
+    left_out, unknown = opinion.inattentive(found.ratings)
+    assert not left_out
+    assert "anna: attention cannot be checked" in unknown[0]
+
+
+def edited(line: int, **fields: str):
+    lines = rows()
+    for name, value in fields.items():
+        lines[line][COLUMNS.index(name)] = value
+    return lines
+
+
+REFUSED = {
+    "another test": ([rows(test="t2")], "of another test (t2; the key is of t1)"),
+    "two people of one name": ([rows(), rows(preferred="b")], "both of the listener 'anna'"),
+    "two listeners": ([rows() + rows("bob")], "line 17: a second listener 'bob'"),
+    "no answer": ([[]], "holds no answer"),
+    "an unknown clip": ([edited(0, clip_a="x")], "line 2: the key has no clip x"),
+    "an unknown pair": ([edited(-1, clip_b="Au0")], "line 16: the key has no pair Au2, Au0"),
+    "a score off the scale": ([edited(3, answer="6")], "line 5: the answer '6' is none of 1, 2, 3, 4, 5"),
+    "a half step": ([edited(3, answer="4.5")], "the answer '4.5' is none of"),
+    "another preference": ([edited(-1, answer="1")], "the answer '1' is none of a, same, b"),
+    "another kind": ([edited(0, kind="cmos")], "the kind 'cmos' is neither"),
+    "answered twice": ([[*rows(), rows()[0]]], "line 17: answered a second time"),
+    "a line cut short": ([[*rows()[:-1], rows()[-1][:4]]], "line 16: 4 fields in place of 10"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_what_is_no_answer_to_this_test(case, tmp_path):
+    files, message = REFUSED[case]
+    with pytest.raises(UserError) as error:
+        ballots.read([write(tmp_path / f"{n}.csv", lines) for n, lines in enumerate(files)], KEY)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "its columns must be test,listener"),
+        (b"a;b\n1;2\n", "its columns must be"),
+        (b"\xff\xfe\x00", "not a CSV file"),
+    ],
+)
+def test_refuses_other_files(content, message, tmp_path):
+    path = tmp_path / "x.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        ballots.read([str(path)], KEY)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file"), ("[]", "no 'test'"), ("{", "not a key"), ('{"test": 3}', "no 'test'")],
+)
+def test_refuses_what_is_no_key(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "key.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        ballots.read_key(tmp_path / "key.json")
+
+
+def test_says_where_it_looked_for_the_key(tmp_path):
+    result = small.program("fwn.listening", "analyse", write(tmp_path / "a.csv", rows()))
+    assert result.code == 1
+    assert f"no key.json in {tmp_path}" in result.err
+    assert "name the CSV files" in small.program("fwn.listening", "analyse").err
+
+
+def test_nobody_left_is_an_error(tmp_path):
+    (tmp_path / "key.json").write_text(json.dumps(KEY))
+    result = small.program(
+        "fwn.listening", "analyse", write(tmp_path / "a.csv", rows(scores=dict.fromkeys(SYSTEMS, "2")))
+    )
+    assert result.code == 1
+    assert "no listener is left: anna rates the hidden anchor (2.00) level" in result.err
+
+
+def test_the_page_and_the_reader_agree_on_the_columns():
+    script = (small.ROOT / "fwn" / "listening_pages" / "test.js").read_text()
+    line = next(line for line in script.splitlines() if line.startswith("const COLUMNS"))
+    assert tuple(json.loads(line.partition("= ")[2].rstrip(";"))) == COLUMNS
