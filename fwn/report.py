@@ -105,6 +105,8 @@ def speeds(title: str, systems: Mapping[str, Figures], batch_size: int, notes: S
         else "× WaveNet: no autoregressive WaveNet is among these.",
         "The paper's speeds are of its own implementation on one GPU.",
     ]
+    if alone := [name for name, f in systems.items() if f.batch is None]:
+        said.append(f"No batch was timed of {', '.join(alone)}: one utterance alone takes too long.")
     return Section(title, lines, 1, [*said, *notes])
 
 
