@@ -9,6 +9,9 @@ CORPUS ?= ljspeech
 ARGS ?=
 DEMO ?= demo
 DEMO_STEPS ?= 300
+COMPARE ?= runs/compare
+COMPARE_STEPS ?= 300
+DATA ?=
 
 run := $(VENV)/bin/python -m
 ready := $(VENV)/.ready
@@ -16,7 +19,7 @@ pins := constraints/pinned.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test smoke data train demo clean
+.PHONY: help install format lint types test smoke data train demo compare clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +76,38 @@ demo: $(ready) ## speech from nothing in under 10 minutes: corpus, training, cop
 	$(run) fwn.evaluate --ckpt="$(DEMO)/run" --data="$(DEMO)/data" --temperature=0.8 --output="$(DEMO)/results"
 	echo "Done. So short a training makes no good voice. Each copy lies beside its recording, with mels, metrics and loss curve:"
 	find "$(DEMO)/results" -type f | sort | sed 's/^/  /'
+
+# The systems of `make compare`: workdir below $(COMPARE), experiment, what is other than in that. Teachers come first.
+define systems
+flowavenet tiny
+flowavenet_causal tiny --config.model.causal=True
+flowavenet_no_split tiny --config.model.block_per_split=4
+wavenet_gaussian tiny_wavenet
+wavenet_mol tiny_wavenet_mol
+clarinet tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian
+clarinet_kl tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian --config.loss.frame=0.0
+clarinet_frame tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian --config.loss.kl=0.0 --config.loss.regularisation=0.0
+parallel_wavenet tiny_parallel_wavenet --config.teacher=$(COMPARE)/wavenet_mol
+endef
+export systems
+
+compare: $(ready) ## train small versions of all systems, COMPARE_STEPS steps each, and compare them [COMPARE=folder] [DATA=prepared folder]
+	set -e; data="$(DATA)"; n=$$(printf '%s\n' "$$systems" | wc -l); i=0; ckpts=; \
+	if [ -z "$$data" ]; then \
+		data="$(COMPARE)/data"; echo "[0/$$((n + 1))] no DATA was named: speaking the demo's sentences, preparing them in $$data"; \
+		$(run) data_prep.speak --output="$(COMPARE)/corpus"; \
+		$(run) data_prep.prepare --corpus=ljspeech --input="$(COMPARE)/corpus" --output="$$data"; \
+	fi; \
+	printf '%s\n' "$$systems" | { while read -r name experiment flags; do \
+		i=$$((i + 1)); ckpts="$$ckpts$${ckpts:+,}$(COMPARE)/$$name"; \
+		echo "[$$i/$$((n + 1))] training $(COMPARE)/$$name for $(COMPARE_STEPS) steps: experiments/$$experiment.py $$flags"; \
+		$(run) fwn.train --config=experiments/$$experiment.py --workdir="$(COMPARE)/$$name" --config.data="$$data" \
+			--config.num_steps=$(COMPARE_STEPS) $$flags </dev/null; \
+	done; \
+	echo "[$$((n + 1))/$$((n + 1))] comparing them into $(COMPARE)/results"; \
+	$(run) fwn.compare --ckpts="$$ckpts" --data="$$data" --output="$(COMPARE)/results" \
+		--temperature=0.8 --temperature=0.6 --temperature=1.0 $(ARGS) </dev/null; }
+	echo "Done. $(COMPARE)/results holds the tables, pictures and comparison.json. With more COMPARE_STEPS it goes on from here."
 
 clean: ## remove the environment, caches, build outputs and the demo; runs/ stays
 	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache "$(DEMO)"

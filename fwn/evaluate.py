@@ -18,8 +18,8 @@ from absl import flags
 
 from fwn import audio, cli, journal, metrics, plots
 from fwn.corpus import Corpus
-from fwn.densities import LSB
 from fwn.errors import UserError
+from fwn.measure import chosen, copy_metrics, likelihoods
 from fwn.mel import mel_spectrogram
 from fwn.vocoder import Vocoder, load
 
@@ -36,36 +36,6 @@ OUTPUT = flags.DEFINE_string(
 TEMPERATURE = flags.DEFINE_multi_float("temperature", [0.8], "Standard deviation of the noise; may be repeated.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
-
-
-def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Nats per sample of one utterance, as stored and with uniform noise of one 16-bit step; a flow's inverse error."""
-    noisy = recording + LSB * rng.uniform(-0.5, 0.5, recording.shape).astype(recording.dtype)
-    figures = {
-        "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
-        "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
-    }
-    if vocoder.system.roundtrip is not None:
-        figures["inverse_error"] = float(np.max(np.abs(vocoder.roundtrip(recording, mel) - recording)))
-    return figures
-
-
-def chosen(corpus: Corpus) -> list[int]:
-    """Indices of the held-out utterances that --utterances asks for."""
-    indices = corpus.split("test")
-    if not indices:
-        raise UserError(f"{corpus.path}: no utterance is held out (its test split is empty); prepare it with one")
-    n = min(UTTERANCES.value or len(indices), len(indices))
-    return [indices[i] for i in np.linspace(0, len(indices) - 1, n).round().astype(int)]
-
-
-def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float | None]:
-    """All metrics of one copy; None for each, with the reason said, where it cannot be measured."""
-    try:
-        return metrics.copy_synthesis_metrics(recording, copy, rate)
-    except UserError as error:
-        cli.say(f"{name}: not measured: {error}")
-        return dict.fromkeys(metrics.CONTRACT)
 
 
 def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path | None) -> dict[str, Any]:
@@ -150,7 +120,7 @@ def main(args: list[str]) -> None:
     output = Path(OUTPUT.value) if OUTPUT.value else None
     if output:
         output.mkdir(parents=True, exist_ok=True)
-    rows = evaluate(vocoder, corpus, chosen(corpus), output)
+    rows = evaluate(vocoder, corpus, chosen(corpus, UTTERANCES.value), output)
     columns = summarise(rows)
     text = report(vocoder, rows, columns)
     if output:

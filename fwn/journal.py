@@ -32,6 +32,8 @@ def score(metrics: Mapping[str, float]) -> float:
 class Journal:
     """Continues after step `first`: later lines of an interrupted run leave metrics.jsonl, to be written again.
 
+    Train records count the wall time of training steps in all (training_seconds), over every start of the run, without
+    compiling (the first step of each start) and evaluating.
     main: whether this process writes; the others of a pod stay silent.
     """
 
@@ -42,10 +44,13 @@ class Journal:
         self.rate = 0.0
         if not main:
             return
+        kept = _kept(workdir, first)
+        self.training_seconds = training_seconds(read(workdir), self.seconds_a_step)
+        self.before = self.mark[0]
         self.bar = tqdm(
             total=self.steps, initial=first, desc="training", dynamic_ncols=True, disable=not sys.stderr.isatty()
         )
-        self.file = open(_kept(workdir, first), "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.file = open(kept, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self.events = SummaryWriter(str(workdir / "events"), purge_step=first + 1)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
@@ -55,12 +60,16 @@ class Journal:
         self.bar.update(1)
         now = time.monotonic()
         seconds = (now - self.mark[0]) / (step - self.mark[1])
+        if step > self.first + 1:
+            self.training_seconds += now - self.before
+        self.before = now
         if step % self.every == 0 or step == self.steps or step == self.first + 1:
             self.mark = (now, step)  # from the first step on: what compiling takes is not training time
         if step % self.every and step != self.steps:
             return
         self.rate = self.seconds_a_step / seconds
-        self._write("train", step, metrics | {"audio_seconds_per_second": self.rate})
+        clock = {"audio_seconds_per_second": self.rate, "training_seconds": self.training_seconds}
+        self._write("train", step, metrics | clock)
         told = {
             headline(metrics).replace("_per_", "/"): f"{metrics[headline(metrics)]:.4f}",
             "gradient": f"{metrics['gradient_norm']:.3g}",
@@ -86,7 +95,8 @@ class Journal:
             self.events.add_audio(f"held_out/{name}", clipped, step, sample_rate=self.mel.sample_rate)
             self.events.add_image(f"held_out/{name}", _picture(samples, self.mel), step, dataformats="HW")
         self.events.flush()
-        self.mark = (time.monotonic(), step)  # what an evaluation takes is not training time
+        self.before = time.monotonic()
+        self.mark = (self.before, step)  # what an evaluation takes is not training time
 
     def _write(self, what: str, step: int, metrics: dict[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}  # JSON has no NaN
@@ -107,6 +117,21 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     file = workdir / FILE
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def training_seconds(records: list[dict[str, Any]], seconds_a_step: float) -> float:
+    """What the last train record counts; of records from before there was that field, the sum by their rates.
+
+    seconds_a_step: of audio, batch_size · frames · hop / sample_rate.
+    """
+    total, before = 0.0, 0
+    for record in (r for r in records if r["what"] == "train"):
+        if "training_seconds" in record:
+            total = record["training_seconds"]
+        else:
+            total += (record["step"] - before) * seconds_a_step / record["audio_seconds_per_second"]
+        before = record["step"]
+    return total
 
 
 def _kept(workdir: Path, first: int) -> Path:

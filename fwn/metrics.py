@@ -244,15 +244,21 @@ def estimate(values: Sequence[float | None]) -> Estimate:
 
 def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False) -> str:
     """Summaries by title (a system, a temperature …) -> a line per metric, a column per title, as text or Markdown."""
-    lines = [["metric", "better", *systems]]
+    return aligned(lines(systems), "<<" + ">" * len(systems), markdown)
+
+
+def lines(systems: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:
+    """The cells of `table`, its head first."""
+    cells = [["metric", "better", *systems]]
     for name, metric in CONTRACT.items():
         if any(name in s for s in systems.values()):
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
-            lines.append([label, metric.better, *(_cell(s.get(name), metric.digits) for s in systems.values())])
-    return aligned(lines, "<<" + ">" * len(systems), markdown)
+            cells.append([label, metric.better, *(cell(s.get(name), metric.digits) for s in systems.values())])
+    return cells
 
 
-def _cell(estimate: Estimate | None, digits: int) -> str:
+def cell(estimate: Estimate | None, digits: int) -> str:
+    """mean ± interval, with how many utterances had a value where some had none; "-" without any."""
     if estimate is None or estimate.mean is None:
         return "-"
     interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:.{digits}f}"

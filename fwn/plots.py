@@ -11,6 +11,7 @@ from fwn.errors import UserError
 
 WIDTH = 10.0  # inches, at 120 dots per inch
 DPI = 120
+MARKERS = "os^vDP*Xhp<>"
 
 
 def mel_pair(
@@ -82,6 +83,50 @@ def curve(
     figure.savefig(path)
 
 
+def panels(
+    path: str | Path,
+    values: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float | None]]]],
+    xlabel: str,
+    logarithmic: bool = False,
+) -> None:
+    """By ylabel, one above the other, series (x, y) by label: a colour and a marker each, the same in every panel.
+
+    None leaves a gap.
+    """
+    figure, axes = _figure(len(values), height=0.8 + 2.6 * len(values))
+    labels = list(dict.fromkeys(label for series in values.values() for label in series))
+    for axis, (ylabel, series) in zip(axes, values.items(), strict=True):
+        for label, (x, y) in series.items():
+            i = labels.index(label)
+            axis.plot(x, y, label=label, marker=MARKERS[i % len(MARKERS)], color=f"C{i % 10}", markersize=8)
+        axis.set_ylabel(ylabel)
+        axis.grid(alpha=0.3, which="both" if logarithmic else "major")
+        axis.spines[["top", "right"]].set_visible(False)
+        if logarithmic:
+            axis.set_xscale("log")
+    axes[-1].set_xlabel(xlabel)
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
+    figure.savefig(path)
+
+
+def dots(
+    path: str | Path, names: Sequence[str], columns: Mapping[str, Sequence[tuple[float | None, float | None]]]
+) -> None:
+    """A line for each name, side by side a panel for each column: (mean, half its interval) for each name, or None."""
+    figure, axes = _figure(1, height=0.9 + 0.35 * len(names), columns=len(columns))
+    for axis, (title, values) in zip(axes, columns.items(), strict=True):
+        for y, (mean, half) in enumerate(values):
+            if mean is not None:
+                axis.errorbar([mean], [y], xerr=[half or 0], fmt="o", color="#1f4e79", capsize=3)
+        axis.set_title(title, fontsize="medium")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.savefig(path)
+
+
 def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float) -> None:
     """[frames, bins] in dB as a bare picture of as many dots, time to the right, from dark (low) to bright (high)."""
     _check_mel(db, f"{path}: the spectrogram")
@@ -131,8 +176,8 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
     figure.savefig(path)
 
 
-def _figure(rows: int, height: float) -> tuple[Any, Any]:
-    """A figure of its own (no pyplot: no global state, no display) and its axes, from the top, sharing time."""
+def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
+    """A figure of its own (no pyplot: no global state, no display), its axes a column sharing x or a row sharing y."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -142,7 +187,8 @@ def _figure(rows: int, height: float) -> tuple[Any, Any]:
         ) from error
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+    axes = figure.subplots(rows, columns, sharex=columns == 1, sharey=columns > 1, squeeze=False)
+    return figure, list(axes.ravel())
 
 
 def _check_mel(mel: npt.NDArray[Any], what: str) -> None:

@@ -57,11 +57,14 @@ class Vocoder:
         return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature))
 
     def synthesise(
-        self, mels: Sequence[Any], keys: Sequence[Array], temperature: float, batch_size: int = 1
+        self, mels: Sequence[Any], keys: Sequence[Array], temperature: float, batch_size: int = 1, least: int = 1
     ) -> Iterator[np.ndarray]:
-        """Speech for each mel [F, M], in order; neighbours of one padded length go in one batch."""
-        for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size):
-            mel, frames = self._stack([mels_i for _, mels_i in group], batch_size)
+        """Speech for each mel [F, M], in order; neighbours of one padded length go in one batch.
+
+        least: frames that all are padded to at least. The longest of many makes one compilation do for all.
+        """
+        for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
+            mel, frames = self._stack([mels_i for _, mels_i in group], batch_size, least)
             chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
             audio = self._run("sample", mel, chosen, np.asarray(temperature, self.dtype), frames)
             for row, (_, mel_i) in zip(audio, group, strict=False):
@@ -74,13 +77,26 @@ class Vocoder:
             return np.stack([self.log_likelihood(a, m) for a, m in zip(audio, mel, strict=True)])
         return self._run("log_likelihood", *self._pair(audio, mel))[0]
 
+    def log_likelihoods(
+        self, audios: Sequence[Any], mels: Sequence[Any], batch_size: int = 1, least: int = 1
+    ) -> Iterator[float]:
+        """log p(audio | mel) in nats per sample of each pair, in order, in the batches of `synthesise`."""
+        pairs = [self._checked(audio, mel) for audio, mel in zip(audios, mels, strict=True)]
+        for group in self._groups([mel for _, mel in pairs], batch_size, least):
+            mel, frames = self._stack([mel for _, mel in group], batch_size, least)
+            audio = [pairs[i][0] for i, _ in group] + [pairs[group[0][0]][0]] * (batch_size - len(group))
+            length = mel.shape[1] * self.mel.hop_length
+            padded = np.stack([np.pad(a, (0, length - len(a))) for a in audio])
+            yield from map(float, self._run("log_likelihood", padded, mel, frames)[: len(group)])
+
     def roundtrip(self, audio: Any, mel: Any) -> np.ndarray:
         """inverse(forward(audio)) [F · hop]: what is lost by rounding alone. Only of a system that is a flow."""
         if self.system.roundtrip is None:
             raise UserError(f"{self.config.system} is no flow: there is no inverse to go through and back")
         return self._run("roundtrip", *self._pair(audio, mel))[0][: len(audio)]
 
-    def _pair(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _checked(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray]:
+        """audio [F · hop] and its mel [F, M]; UserError where they are no such pair."""
         hop, audio = self.mel.hop_length, np.asarray(audio, self.dtype)
         bands_last = True if np.shape(mel) == (len(audio) // hop, self.mel.n_mels) else None
         checked = check_mel(np.asarray(mel), self.mel, "mel", bands_last).astype(self.dtype)
@@ -91,23 +107,30 @@ class Vocoder:
                 f"audio of shape {list(audio.shape)} for a mel of {len(checked)} frames; it must have "
                 f"{len(checked)} · {hop} = {len(checked) * hop} samples, as fwn.mel.align gives it"
             )
-        padded, frames = self._stack([checked], 1)
-        return np.pad(audio, (0, (padded.shape[1] - len(checked)) * hop))[None], padded, frames
+        return audio, checked
 
-    def _groups(self, mels: list[np.ndarray], batch_size: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+    def _pair(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        audio, mel = self._checked(audio, mel)
+        padded, frames = self._stack([mel], 1)
+        return np.pad(audio, (0, (padded.shape[1] - len(mel)) * self.mel.hop_length))[None], padded, frames
+
+    def _groups(self, mels: list[np.ndarray], batch_size: int, least: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+        def size(mel: np.ndarray) -> int:
+            return bucket(max(len(mel), least))
+
         group: list[tuple[int, np.ndarray]] = []
         for i, mel in enumerate(mels):
-            if group and (len(group) == batch_size or bucket(len(mel)) != bucket(len(group[0][1]))):
+            if group and (len(group) == batch_size or size(mel) != size(group[0][1])):
                 yield group
                 group = []
             group.append((i, mel))
         if group:
             yield group
 
-    def _stack(self, mels: list[np.ndarray], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    def _stack(self, mels: list[np.ndarray], batch_size: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """mels, with copies of the first to fill the batch, padded -> [B, F, M] and their lengths [B]."""
         mels = mels + [mels[0]] * (batch_size - len(mels))
-        size = bucket(max(map(len, mels)))
+        size = bucket(max(least, *map(len, mels)))
         return np.stack([np.pad(m, ((0, size - len(m)), (0, 0))) for m in mels]), np.array([len(m) for m in mels])
 
     def _run(self, name: str, *args: Any) -> np.ndarray:

@@ -27,6 +27,10 @@ DRAWINGS = {
     "curves of own steps": lambda path: plots.curve(
         path, {"train": [1, 2, 3], "held out": [2]}, {"train": [1, 2, 3], "held out": [2]}, "step", "y"
     ),
+    "panels": lambda path: plots.panels(
+        path, {"L1": {"a": ([1e2], [3.0]), "b": ([1e5], [None])}, "nats": {"b": ([1e5], [2.0])}}, "samples/s", True
+    ),
+    "dots": lambda path: plots.dots(path, ["a", "b"], {"L1": [(1.0, 0.2), (2.0, None)], "nats": [(None, None)] * 2}),
 }
 
 

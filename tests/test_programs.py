@@ -11,7 +11,10 @@ from fwn.corpus import Corpus
 from fwn.mel import PRESETS, difference
 
 MEL = PRESETS["flowavenet"]
-PROGRAMS = ["fwn.train", "fwn.sample", "fwn.evaluate", "fwn.convert", "data_prep.prepare", "data_prep.speak"]
+PROGRAMS = [
+    *(f"fwn.{name}" for name in ("train", "sample", "evaluate", "compare", "convert")),
+    *("data_prep.prepare", "data_prep.speak"),
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -1,0 +1,230 @@
+"""Compares trained models on the same held-out utterances: size, training, likelihood, sampling speed, copies.
+
+    python -m fwn.compare --ckpts=runs/flowavenet,runs/wavenet --data=data/ljspeech --output=results
+    python -m fwn.compare --untrained=experiments/base.py,experiments/wavenet_gaussian.py --speed_seconds=1.0
+
+Prints tables: ours, with the paper's figures marked as such, and the paper's studies (temperature, causality,
+multi-scale split, distillation losses) as far as the models make them up. Models are named by their folders.
+--output also keeps comparison.txt, comparison.md, comparison.json and pictures.
+"""
+
+import importlib.util
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from fwn import cli, measure, metrics, report, studies
+from fwn import config as configs
+from fwn.corpus import Corpus
+from fwn.errors import UserError
+from fwn.measure import Figures
+from fwn.paper import PAPER
+from fwn.vocoder import Vocoder, bucket, load
+
+CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")
+DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, which --ckpts are measured on.")
+UNTRAINED = flags.DEFINE_list(
+    "untrained", [], "Experiment files, separated by commas: size and speed of their models before training."
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for text, Markdown, JSON and pictures. By default tables are printed only."
+)
+TEMPERATURE = flags.DEFINE_multi_float(
+    "temperature", [0.8], "Standard deviation of the noise; may be repeated: the tables have the first, the study all."
+)
+UTTERANCES = flags.DEFINE_integer("utterances", 8, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Utterances at a time.", 2)
+SPEED_SECONDS = flags.DEFINE_float(
+    "speed_seconds", 2.0, "Length of the utterances that speed is measured on, rounded up to a padded length.", 0.1
+)
+SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
+
+LONG = 60.0  # seconds: where one utterance takes longer, no batch is timed
+
+
+class Utterance(NamedTuple):
+    """noisy: the recording with dequantisation noise; key: of the noise that its copies are sampled from."""
+
+    name: str
+    recording: np.ndarray
+    noisy: np.ndarray
+    mel: np.ndarray
+    key: jax.Array
+
+
+def utterances(corpus: Corpus) -> list[Utterance]:
+    """What every model is measured on."""
+    rng, key = np.random.default_rng(SEED.value), jax.random.key(SEED.value)
+    found = []
+    for n, i in enumerate(measure.chosen(corpus, UTTERANCES.value)):
+        recording = corpus.audio(i)
+        noisy = measure.dequantised(recording, rng)
+        found.append(Utterance(corpus.utterances[i].name, recording, noisy, corpus.mel(i), jax.random.fold_in(key, n)))
+    return found
+
+
+def named(flag: str, given: Sequence[str]) -> dict[str, Path]:
+    """The paths by their last parts, which are the names in all tables. Raises UserError on equal ones."""
+    found: dict[str, Path] = {}
+    for path in map(Path, given):
+        name = path.resolve().stem if path.suffix == ".py" else path.resolve().name
+        if name in found:
+            raise UserError(f"{flag}: {found[name]} and {path} are both called {name!r}; rename one of them")
+        found[name] = path
+    return found
+
+
+def speeds(name: str, vocoder: Vocoder, mel: np.ndarray) -> tuple[measure.Speed, measure.Speed | None]:
+    """Of one utterance and of a batch, from mel [F, M] repeated or cut; no batch, which is said, of a slow system."""
+    frames = bucket(math.ceil(SPEED_SECONDS.value * vocoder.mel.sample_rate / vocoder.mel.hop_length))
+    mel = np.resize(mel, (frames, mel.shape[1]))
+    one = measure.speed(vocoder, mel, 1, TEMPERATURE.value[0])
+    if (took := one.seconds / one.real_time) > LONG:
+        cli.say(f"{name}: one utterance of {one.seconds:.2f} s takes {took:.0f} s to sample: no batch is timed")
+        return one, None
+    return one, measure.speed(vocoder, mel, BATCH_SIZE.value, TEMPERATURE.value[0])
+
+
+def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
+    """All figures of one checkpoint."""
+    vocoder = load(workdir)
+    mels, names = [u.mel for u in spoken], [u.name for u in spoken]
+    # All are padded to the longest: with two of speed four compilations a model.
+    batch_size, longest = min(BATCH_SIZE.value, len(spoken)), max(map(len, mels))
+    nats = list(vocoder.log_likelihoods([u.noisy for u in spoken], mels, batch_size, longest))
+    copies = {}
+    for temperature in TEMPERATURE.value:
+        audios = vocoder.synthesise(mels, [u.key for u in spoken], temperature, batch_size, longest)
+        rows = [
+            measure.copy_metrics(f"{name}: {u.name}.T{temperature}", u.recording, audio, vocoder.mel.sample_rate)
+            for u, audio in zip(spoken, audios, strict=True)
+        ]
+        copies[temperature] = metrics.summary(rows)
+    return Figures(
+        vocoder.config,
+        vocoder.n_params,
+        vocoder.step,
+        measure.training(workdir, vocoder.config, vocoder.mel),
+        measure.estimate(nats, f"{name}: nats/sample of {', '.join(names)}"),
+        *speeds(name, vocoder, mels[0]),
+        copies,
+    )
+
+
+def untrained(name: str, config: Any) -> Figures:
+    """Size and speed of a config's model on synthetic mels, which take no less time than real ones."""
+    mel = configs.mel_of(config)
+    rng = np.random.default_rng(SEED.value)
+    batch = {
+        "audio": rng.normal(0, 0.1, (1, 8 * mel.hop_length)).astype(np.float32),
+        "mel": rng.uniform(0, 1, (1, 8, mel.n_mels)).astype(np.float32),
+        "index": np.zeros(1, np.int32),
+    }
+    vocoder = measure.untrained(config, batch, SEED.value)
+    return Figures(config, vocoder.n_params, 0, None, None, *speeds(name, vocoder, batch["mel"][0]), copies={})
+
+
+def experiment(file: Path) -> Any:
+    """The config that an experiment file makes."""
+    if not file.is_file():
+        raise UserError(f"--untrained: {file}: no such file; give experiments, as experiments/base.py")
+    spec: Any = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"--untrained: {file}: has no get_config(); give files like experiments/base.py")
+    config = module.get_config().copy_and_resolve_references()
+    configs.check(config, configs.mel_of(config), str(file))
+    return config
+
+
+def as_json(figures: Figures) -> dict[str, Any]:
+    """Figures as plain dicts and lists."""
+    return {
+        "config": configs.plain(figures.config),
+        "parameters": figures.parameters,
+        "step": figures.step,
+        "training": figures.training and figures.training._asdict(),
+        "nats_per_sample": figures.nats and figures.nats._asdict(),
+        "speed_of_one": figures.one._asdict(),
+        "speed_of_batch": figures.batch and figures.batch._asdict(),
+        "copies": {str(t): {m: e._asdict() for m, e in by.items()} for t, by in figures.copies.items()},
+    }
+
+
+def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: Sequence[Utterance]) -> dict[str, Any]:
+    """How it was measured: what comparison.json begins with."""
+    device = jax.devices()[0]
+    return {
+        "device": f"{device.device_kind}, {os.cpu_count()} CPU cores",
+        "ckpts": dict(zip(systems, CKPTS.value, strict=True)),
+        "untrained": dict(zip(models, UNTRAINED.value, strict=True)),
+        "data": DATA.value,
+        "utterances": [u.name for u in spoken],
+        "temperatures": TEMPERATURE.value,
+        "batch_size": BATCH_SIZE.value,
+        "seed": SEED.value,
+    }
+
+
+def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[str, Any], output: Path | None) -> None:
+    """Measures everything, prints and keeps it."""
+    spoken = utterances(corpus) if corpus else []
+    systems = {}
+    for i, (name, folder) in enumerate(folders.items(), 1):
+        cli.say(f"[{i}/{len(folders)}] measuring {name}")
+        systems[name] = trained(name, folder, spoken)
+    models = {}
+    for i, (name, config) in enumerate(sizes.items(), 1):
+        cli.say(f"[{i}/{len(sizes)}] building {name}, untrained")
+        models[name] = untrained(name, config)
+    found, left_out = studies.studies({name: f.config for name, f in systems.items()}) if systems else ([], [])
+    pictures = report.draw(output, systems, found, TEMPERATURE.value) if output and systems else {}
+    how = told(systems, models, spoken)
+    sections = report.sections(systems, models, found, left_out, how, pictures)
+    text = report.render(sections)
+    if output:
+        figures = {
+            "systems": {name: as_json(f) for name, f in systems.items()},
+            "untrained": {name: as_json(f) for name, f in models.items()},
+            "studies": {s.title: {"columns": s.columns, "rows": s.rows} for s in found},
+            "left_out": left_out,
+            "published": [p._asdict() for p in PAPER],
+        }
+        (output / "comparison.json").write_text(json.dumps({"how": how, **figures}, indent=2) + "\n", encoding="utf-8")
+        (output / "comparison.txt").write_text(text, encoding="utf-8")
+        (output / "comparison.md").write_text(report.render(sections, markdown=True), encoding="utf-8")
+    cli.say(text)
+
+
+def main(args: list[str]) -> None:
+    if args:
+        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    for temperature in TEMPERATURE.value:
+        if not 0 <= temperature < math.inf:
+            raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")
+    if not CKPTS.value and not UNTRAINED.value:
+        raise UserError("nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…")
+    folders, corpus = named("--ckpts", CKPTS.value), None
+    sizes = {name: experiment(file) for name, file in named("--untrained", UNTRAINED.value).items()}
+    if folders:
+        if not DATA.value:
+            raise UserError("--ckpts are measured on held-out recordings; give the data set of --data as well")
+        corpus = Corpus(DATA.value)
+        for folder in folders.values():
+            corpus.check_contract(configs.read(folder)[1], str(folder))
+    output = Path(OUTPUT.value) if OUTPUT.value else None
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    compare(corpus, folders, sizes, output)
+
+
+if __name__ == "__main__":
+    cli.run(main)
