@@ -19,7 +19,7 @@ pins := constraints/pinned.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test smoke data train demo compare clean
+.PHONY: help install format lint types test smoke data train demo bench bench-gpu compare clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,20 @@ clarinet_frame tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian --conf
 parallel_wavenet tiny_parallel_wavenet --config.teacher=$(COMPARE)/wavenet_mol
 endef
 export systems
+
+bench: $(ready) ## how fast it samples and trains here: [CONFIG=experiments/base.py] [ARGS="--seconds=10"]
+	$(run) fwn.bench --config="$(or $(CONFIG),experiments/base.py)" $(ARGS)
+
+bench-gpu: $(ready) ## all that is to be measured on an accelerator, into build/bench: samples, batches, training in bfloat16
+	mkdir -p build/bench
+	$(run) fwn.bench --config=experiments/base.py --config.model.dtype=bfloat16 --seconds=1 --seconds=5 --seconds=10 \
+		--batch_size=1 --batch_size=8 --batch_size=32 --repeats=20 --output=build/bench/base_bfloat16.json $(ARGS)
+	$(run) fwn.bench --config=experiments/base.py --seconds=5 --batch_size=1 --batch_size=8 --repeats=20 \
+		--output=build/bench/base_float32.json $(ARGS)
+	for name in wavenet_gaussian wavenet_mol clarinet parallel_wavenet; do \
+		$(run) fwn.bench --config=experiments/$$name.py --only=sampling --seconds=5 --batch_size=1 --batch_size=8 \
+			--output=build/bench/$$name.json $(ARGS) || exit 1; \
+	done
 
 compare: $(ready) ## train small versions of all systems, COMPARE_STEPS steps each, and compare them [COMPARE=folder] [DATA=prepared folder]
 	set -e; data="$(DATA)"; n=$$(printf '%s\n' "$$systems" | wc -l); i=0; ckpts=; \

@@ -1,6 +1,7 @@
 """Measures how fast a model of an experiment runs here: untrained weights of its size, random mels.
 
     python -m fwn.bench --config=experiments/base.py
+    python -m fwn.bench --config=experiments/base.py --config.model.dtype=bfloat16 --batch_size=1 --batch_size=32
     python -m fwn.bench --config=experiments/base.py --only=sampling --seconds=1 --seconds=10 --output=bench.json
 
 Of every compiled program: time to compile, from nothing and from the persistent cache; the median of --repeats runs
@@ -34,10 +35,10 @@ from fwn import __version__, cli, data, flops
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
-from fwn.nn.conv import draw, fold_weight_norm
+from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.training import complete, train_step
+from fwn.training import initial, train_step
 
 PARTS = ("sampling", "training", "data")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
@@ -125,6 +126,14 @@ def sampling(config: Any, mel: Any, params: Any, top: float) -> list[dict[str, A
     return records
 
 
+def synthetic(config: Any, mel: Any) -> dict[str, np.ndarray]:
+    """A training batch of noise."""
+    rng, shape = np.random.default_rng(0), (config.batch_size, config.frames)
+    audio = 0.1 * rng.normal(size=(shape[0], shape[1] * mel.hop_length)).astype("float32")
+    mels = rng.uniform(size=(*shape, mel.n_mels)).astype("float32")
+    return {"audio": audio, "mel": mels, "index": np.arange(shape[0], dtype="int32")}
+
+
 def _frames(seconds: float, config: Any, mel: Any) -> int:
     """Mel frames of so many seconds or a little more: whole frames, and positions that every block can halve."""
     frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
@@ -133,24 +142,20 @@ def _frames(seconds: float, config: Any, mel: Any) -> int:
     return math.ceil(frames / step) * step
 
 
-def training(config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
+def training(config: Any, state: Any, batch: Any, parallel: Parallel, mel: Any, top: float) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
-    parallel = Parallel(config.parallel, config.batch_size)
-    state = jax.jit(partial(complete, config), out_shardings=parallel.replicated)(params)
-    rng, shape = np.random.default_rng(0), (config.batch_size, config.frames)
-    audio = 0.1 * rng.normal(size=(shape[0], shape[1] * mel.hop_length)).astype("float32")
-    batch = {"audio": audio, "mel": rng.uniform(size=(*shape, mel.n_mels)).astype("float32")}
-    batch = parallel.sharded(batch | {"index": np.arange(shape[0], dtype="int32")})
-    program, found = compiled(parallel.everywhere(train_step(build(config), config), donate=True), state, (), batch)
+    work = 3 * flops.per_sample(state.params, tuple(config.model.upsample_strides)) * batch["audio"].size
+    step = parallel.everywhere(train_step(build(config), config), donate=True)
+    local = parallel.batch(batch)
+    program, found = compiled(step, state, (), local)
 
-    def step() -> Any:
+    def run() -> Any:
         nonlocal state
-        state, metrics = program(state, (), batch)
+        state, metrics = program(state, (), local)
         return metrics
 
-    took = median(step, REPEATS.value)
-    work = 3 * flops.per_sample(params, tuple(config.model.upsample_strides)) * audio.size
-    record = measured("training step", shape[0], audio.shape[1], mel.sample_rate, work, took, top) | found
+    size, samples = batch["audio"].shape
+    record = measured("training step", size, samples, mel.sample_rate, work, median(run, REPEATS.value), top) | found
     cli.say(line(record))
     return [record]
 
@@ -164,8 +169,8 @@ def reading(config: Any) -> list[dict[str, Any]]:
     start = time.perf_counter()
     for _ in range(n):
         next(batches)
-    took, rate = (time.perf_counter() - start) / n, corpus.mel.sample_rate
-    audio = config.batch_size * config.frames * corpus.mel.hop_length / rate
+    took, rate = (time.perf_counter() - start) / n, corpus.contract.sample_rate
+    audio = config.batch_size * config.frames * corpus.contract.hop_length / rate
     cli.say(f"data: a batch of {config.batch_size} in {1e3 * took:.2f} ms, {audio / took:,.0f} s of audio a second")
     return [{"what": "data", "batch": config.batch_size, "seconds": took, "audio_seconds_per_second": audio / took}]
 
@@ -207,16 +212,10 @@ def main(args: list[str]) -> None:
     parts = ONLY.value or ["sampling", "training"]
     if "data" in parts and not DATA.value:
         raise UserError("--only=data measures a data set; name it: --data=DIR")
-    system, key = build(config), jax.random.key(0)
-    frames = _frames(config.frames * mel.hop_length / mel.sample_rate, config, mel)
-    example = {
-        "audio": np.zeros((1, frames * mel.hop_length), "float32"),
-        "mel": np.zeros((1, frames, mel.n_mels), "float32"),
-        "index": np.zeros(1, "int32"),
-    }
-    shapes = jax.eval_shape(system.init, key, example, {})
-    drawn = draw(shapes, np.random.default_rng(0))
-    params = _filled(shapes, drawn)
+    system, parallel = build(config), Parallel(config.parallel, config.batch_size)
+    batch = synthetic(config, mel)
+    state = initial(system, config, parallel, batch)
+    params = jax.tree.map(np.asarray, state.params)
     dtype = str(config.model.dtype or "float32") if "dtype" in config.model else "float32"
     top = peak(dtype)
     cli.say(
@@ -230,7 +229,7 @@ def main(args: list[str]) -> None:
     if "training" in parts and config.loss:
         cli.say(f"training step: not measured, {config.system} learns from a teacher")
     elif "training" in parts:
-        records += training(config, mel, params, top)
+        records += training(config, state, batch, parallel, mel, top)
     if "data" in parts:
         records += reading(config)
     if OUTPUT.value:
@@ -241,19 +240,6 @@ def main(args: list[str]) -> None:
             "records": records,
         }
         Path(OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-def _filled(shapes: Any, drawn: Any) -> Any:
-    """`drawn`, and for what it leaves out (ActNorm, zero convolutions) small numbers that are no special case."""
-    rng = np.random.default_rng(1)
-    return {
-        name: _filled(node, drawn.get(name, {}))
-        if isinstance(node, dict)
-        else drawn[name]
-        if name in drawn
-        else (0.01 * rng.normal(size=node.shape) + (name == "scale")).astype(node.dtype)
-        for name, node in shapes.items()
-    }
 
 
 if __name__ == "__main__":
