@@ -22,7 +22,7 @@ pins := constraints/pinned.txt
 .PHONY: help install format lint types test smoke data train demo bench bench-gpu compare clean
 
 help: ## list these targets
-	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: $(ready) ## make the environment .venv with pinned packages (PYTHON=python3.12 to choose the interpreter)
 
