@@ -221,6 +221,12 @@ def test_base(x64, name):
     assert np.all(np.isfinite(jax.vmap(jax.grad(base.log_prob))(np.array([-1e3, 0.0, 1e3]))))
 
 
+@pytest.mark.parametrize("name", BASES)
+def test_no_draw_is_absurd(name):
+    """The uniform number behind draw 286,683 of this key is 0, of which the logarithm is -87."""
+    assert np.max(np.abs(BASES[name].draw(jax.random.key(4), (300_000,)))) < 17
+
+
 def test_divergence_from_a_mixture(x64):
     """Cross-entropy minus closed-form entropy is what numerical integration of q log(q / p) gives."""
     name = "parallel_wavenet"
