@@ -19,7 +19,7 @@ FILE = "config.json"
 FIELDS = {
     "system": False,
     "model": False,
-    "teacher": False,
+    "teacher": True,  # its folder; its weights may not
     "loss": False,
     "mel": True,  # its name or file; the contract itself may not
     "data": True,
