@@ -335,6 +335,18 @@ def other_teacher(**changes: Any) -> ConfigDict:
         (config("clarinet", {"kll": 1.0}), None, "config.loss: no such field: 'kll'; did you mean 'kl'"),
         (config("clarinet", {"kl": -1.0}), None, "config.loss.kl is -1.0; it must be a number"),
         (config("parallel_wavenet", {"samples": 0}), None, "config.loss.samples is 0; it must be a whole number"),
+        (config("clarinet", dict.fromkeys(LOSS["clarinet"], 0.0)), other_teacher(), "are all 0: nothing to learn by"),
+        (
+            config("clarinet", stacks=()),
+            None,
+            r"config.model: stacks is \(\); it must be whole numbers, each at least 1",
+        ),
+        (config("clarinet", n_layer=0), None, "config.model: n_layer is 0; it must be a whole number, at least 1"),
+        (
+            config("clarinet", dtype="bf16"),
+            None,
+            "config.model: dtype is 'bf16'; there are: bfloat16, float16, float32",
+        ),
         (config("clarinet", stackz=(1,)), None, "config.model: no such field: 'stackz'; did you mean 'stacks'"),
         (ConfigDict({"system": "clarinet", "model": FIELDS, "loss": {}}), None, "missing kl, regularisation, frame"),
         (ConfigDict({"system": "wavenet", "model": {}, "loss": {"kl": 1.0}}), None, "likelihood alone and has none"),
