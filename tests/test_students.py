@@ -25,6 +25,7 @@ from fwn import config as configs
 from fwn import official, torch_file
 from fwn.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
 from fwn.errors import UserError
+from fwn.losses import feature_loss, frame_loss, power_loss, signs, style_loss
 from fwn.models.autoregressive import from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.conv import fold_weight_norm
@@ -262,6 +263,59 @@ def fold_plain(params: Any) -> Any:
         name: {k: v for k, v in node.items() if k != "scale"} if "kernel" in node else fold_plain(node)
         for name, node in params.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("loss", "degree"),
+    [(frame_loss, 2), (power_loss, 4), (feature_loss, 2), (style_loss, 4)],
+    ids=["frame", "power", "features", "style"],
+)
+def test_auxiliary_loss(x64, loss, degree):
+    """0 at equality, with gradient 0, and finite on silence; else positive, of its degree; deaf to what it may be.
+
+    Frame and power to the sign of the audio, style to the order in time, features to neither.
+    """
+    audio, other, flipped = normal(0, 2, 1500), normal(1, 2, 1500), (lambda a: -a)
+    if loss in (feature_loss, style_loss):
+        audio, other = ({"a": x, "b": x[..., ::2]} for x in (normal(0, 2, 50, 6), normal(1, 2, 50, 6)))
+        flipped = partial(jax.tree.map, lambda a: a[:, ::-1])
+    run = jit(jax.value_and_grad(loss))
+    silence, twice = jax.tree.map(np.zeros_like, audio), jax.tree.map(lambda a: 2 * a, audio)
+    for a, b in ((audio, audio), (silence, silence)):
+        value, gradient = run(a, b)
+        assert value == 0
+        assert all(np.all(g == 0) for g in jax.tree.leaves(gradient))
+    for a in (silence, other):
+        value, gradient = run(a, audio)
+        assert value > 0
+        assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
+    # ‖2^k φ - φ‖² against ‖φ‖², with φ of degree k
+    expected = (2 ** (degree / 2) - 1) ** 2 * run(audio, silence)[0]
+    np.testing.assert_allclose(run(twice, audio)[0], expected, rtol=1e-5)  # SILENCE is beside the power
+    deaf = run(jax.tree.map(np.asarray, flipped(audio)), audio)[0]
+    assert (deaf > 1e-3) == (loss is feature_loss)
+
+
+def test_signs(x64):
+    """Ten times the level is 20 dB; each sign is a mean over examples, as the mean over devices is."""
+    audio = np.stack([normal(0, 9000), 0.5 * normal(1, 9000)])
+    found = signs(10 * audio, audio)
+    np.testing.assert_allclose(found["level_ratio_db"], 20)
+    each = [signs(10 * audio[b : b + 1], audio[b : b + 1]) for b in (0, 1)]
+    for name, value in found.items():
+        np.testing.assert_allclose(value, np.mean([one[name] for one in each]), rtol=1e-9)
+    assert each[0]["peak"] == 10 * np.abs(audio[0]).max()
+
+
+def test_contrastive_of_one_mel(x64):
+    """Where the other example has the same mel, it is minus the divergence: the same draws, the same teacher."""
+    said, frozen = teacher("parallel_wavenet")
+    system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch()
+    run = jit(system.loss)
+    _, apart = run(params, frozen, example, jax.random.key(0))
+    _, same = run(params, frozen, example | {"mel": example["mel"][[0, 0]]}, jax.random.key(0))
+    assert abs(apart["contrastive"] + apart["kl"]) > 1e-3
+    np.testing.assert_allclose(same["contrastive"], -same["kl"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSS)
