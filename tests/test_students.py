@@ -307,6 +307,29 @@ def test_signs(x64):
     assert each[0]["peak"] == 10 * np.abs(audio[0]).max()
 
 
+@pytest.mark.parametrize("name", LOSS)
+def test_bfloat16(name):
+    """Of networks, the teacher's too: losses near float32's, and the very likelihood, whose flows are undone in it."""
+    taught, frozen = teacher(name)
+    floats = frozen, student_params(IAF(**FIELDS)), batch(66)
+    frozen, params, example = jax.tree.map(lambda a: a.astype("float32") if a.dtype == "float64" else a, floats)
+    found = []
+    for dtype in (None, "bfloat16"):
+        taught.model.dtype = dtype
+        system = build(config(name, dtype=dtype), taught)
+        (loss, metrics), grads = jit(jax.value_and_grad(system.loss, has_aux=True))(
+            params, frozen, example, jax.random.key(0)
+        )
+        assert all(g.dtype == np.float32 and np.isfinite(g).all() for g in jax.tree.leaves(grads))
+        nats = jit(system.log_likelihood)(params, example["audio"][:, :64], example["mel"][:, :8])
+        found.append((metrics | {"loss": loss}, nats))
+    (exact, nats), (near, same) = found
+    for term in exact:
+        np.testing.assert_allclose(near[term], exact[term], rtol=0.05, atol=0.05, err_msg=term)
+    assert near["loss"] != exact["loss"]
+    np.testing.assert_array_equal(nats, same)
+
+
 def test_contrastive_of_one_mel(x64):
     """Where the other example has the same mel, it is minus the divergence: the same draws, the same teacher."""
     said, frozen = teacher("parallel_wavenet")
