@@ -6,6 +6,7 @@ Sizes and schedule are ksw0306/ClariNet's. Its samples scored a MOS of 4.46 in F
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from experiments import base
 
@@ -23,6 +24,7 @@ def get_config() -> ConfigDict:
             "kernel_size": 2,
             "front_kernel": 32,
             "upsample_strides": (16, 16),  # their product is the mel's hop
+            "dtype": placeholder(str),  # of the network\'s products, "bfloat16"; None: float32
         }
     config.update({"system": "wavenet", "ema_decay": 0.9999})
     config.optimiser.clip = 10.0

@@ -19,7 +19,7 @@ FILE = "config.json"
 FIELDS = {
     "system": False,
     "model": False,
-    "teacher": False,
+    "teacher": True,  # its folder; its weights may not
     "loss": False,
     "mel": True,  # its name or file; the contract itself may not
     "data": True,
@@ -116,7 +116,7 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
 def check_same(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
     """Raises UserError if the workdir was begun with another config or mel contract, showing each difference."""
     begun, begun_mel = read(workdir)
-    old, new = plain(begun), plain(config)
+    old, new = _given(plain(begun)), _given(plain(config))
     differ = [
         f"{name}: {_short(old[name], new[name])} there, {_short(new[name], old[name])} now"
         for name, may_change in FIELDS.items()
@@ -140,6 +140,11 @@ def plain(config: Any) -> Any:
     """ConfigDicts and tuples -> dicts and lists, as JSON has them."""
     values = config.to_dict() if isinstance(config, ConfigDict) else config
     return json.loads(json.dumps(values))
+
+
+def _given(values: Any) -> Any:
+    """Without the fields of the model that are None, as those are which came to be after the run was begun."""
+    return values | {"model": {name: value for name, value in values["model"].items() if value is not None}}
 
 
 def _short(value: Any, other: Any) -> Any:

@@ -64,6 +64,8 @@ def main(args: list[str]) -> None:
     source, mel = args[0], read_contract(MEL.value, "--mel_contract")
     checkpoint = torch_file.read(source)
     system, fields, params, n_mels = official.convert(checkpoint, source, STACKS.value, upsampling())
+    if system != "clarinet" and TEACHER.value is not None:
+        raise UserError(f"--teacher={TEACHER.value}: {source} is a {system}, which has no teacher; leave the flag out")
     if n_mels != mel.n_mels:
         raise UserError(
             f"{source}: takes mels of {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name its own"

@@ -58,12 +58,13 @@ def mean_square(a: Mapping[str, Array], b: Mapping[str, Array]) -> Array:
 def signs(audio: Array, recording: Array) -> dict[str, Array]:
     """What to watch: students that learn by the divergence alone fall silent (a whisper), others overshoot or hum.
 
+    Each is a mean over examples, as what is averaged over devices must be.
     level_ratio_db: of the powers of audio and recording, each no less than SILENCE. peak: largest |sample|.
     line_noise: mean of spectral.line_excess, dB.
     """
     a, b = (jnp.maximum(jnp.mean(jnp.square(x), axis=-1), SILENCE) for x in (audio, recording))
     return {
         "level_ratio_db": jnp.mean(10 * jnp.log10(a / b)),
-        "peak": jnp.max(jnp.abs(audio)),
+        "peak": jnp.mean(jnp.max(jnp.abs(audio), axis=-1)),
         "line_noise": jnp.mean(line_excess(audio, jnp)),
     }

@@ -109,6 +109,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = State.merge(*checkpoints.load(first, *like.split()))
+            check_taught(state.params, frozen, config)
             tell(f"continuing from the checkpoint of step {first}")
         if jax.process_index() == 0:
             configs.write(workdir, config, mel)
@@ -159,6 +160,18 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
         )
     tell(f"taught by {config.teacher}: {teacher.system}, step {step}")
     return teacher, fold_weight_norm(params)
+
+
+def check_taught(params: Any, frozen: Any, config: Any) -> None:
+    """Raises UserError where a student would go on under another teacher than it began with: it has its upsampling."""
+    if config.teacher is None:
+        return
+    same = jax.tree.map(np.array_equal, *jax.device_get((params["upsample"], frozen["upsample"])))
+    if not all(jax.tree.leaves(same)):
+        raise UserError(
+            f"config.teacher={config.teacher} has other weights than the teacher that this run began with (was it "
+            "trained on since?); give that one, or another --workdir"
+        )
 
 
 def tell(message: str) -> None:

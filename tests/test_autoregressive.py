@@ -117,6 +117,17 @@ def test_causality(x64):
             assert not np.any(np.tril(depends, -reach - 1))
 
 
+def test_bfloat16_says_float32():
+    """Products in bfloat16 are near, and what they say of a sample is finer than bfloat16's 8 bits."""
+    model = TINY(2)
+    params = jax.tree.map(lambda a: a.astype("float32"), random_params(model))
+    x, mel = normal(0, 2, 40, 1).astype("float32"), normal(1, 2, 5, 3).astype("float32")
+    exact, near = (model.clone(dtype=dtype).apply({"params": params}, x, mel) for dtype in (None, "bfloat16"))
+    assert near.dtype == np.float32
+    assert 1e-4 < np.abs(near - exact).max() < 0.05 * np.abs(exact).max()
+    assert np.mean(near == near.astype("bfloat16")) < 0.1
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_batch_and_padding_change_nothing(x64, name):
     """Two lengths in one batch, large values in the padding: likelihood and samples are the shorter one's own."""

@@ -10,12 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import small
 
-from fwn import checkpoints, official, torch_file
+from fwn import audio, checkpoints, official, torch_file
 from fwn.densities import DISTRIBUTIONS, normal_log_prob
 from fwn.errors import UserError
 from fwn.models.autoregressive import Autoregressive
 from fwn.models.flowavenet import FloWaveNet
+from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -186,3 +188,35 @@ def test_program(checkpoint, tmp_path):
     assert re.fullmatch(
         r"python -m fwn.convert: .*torch_zip.pth: not an official model .* lacks blocks.*\n", refused.stderr
     )
+
+
+def test_program_of_clarinet(tmp_path):
+    """Teacher and student are converted one after the other; the student hears the mel as its teacher, and samples."""
+
+    def program(name, output, *flags):
+        return small.program("fwn.convert", GOLDEN / f"{name}.pth", f"--output={tmp_path / output}", *flags)
+
+    teacher = f"--teacher={tmp_path / 'teacher'}"
+    for arguments in (
+        ("clarinet_tiny_teacher", "teacher", "--stacks=1"),
+        ("clarinet_tiny_student", "student", teacher),
+    ):
+        result = program(*arguments)
+        assert (result.code, result.err) == (0, ""), result
+    (_, _, taught, _), (config, _, params, _) = (checkpoints.read(tmp_path / name) for name in ("teacher", "student"))
+    assert (config.system, config.teacher) == ("clarinet", str(tmp_path / "teacher"))
+    jax.tree.map(np.testing.assert_array_equal, params["upsample"], fold_weight_norm(taught["upsample"]))
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(size=(3, 80)).astype("float32"))
+    arguments = f"--ckpt={tmp_path / 'student'}", f"--mel={tmp_path / 'a.npy'}", f"--output={tmp_path}"
+    result = small.program("fwn.sample", *arguments)
+    assert (result.code, result.err) == (0, ""), result
+    assert audio.read(tmp_path / "a.wav", small.RATE, 16)[0].shape == (3 * small.HOP,)
+    for name, flags, said in (
+        ("clarinet_tiny_student", [], "convert the teacher first, then name its folder: --teacher=DIR"),
+        ("clarinet_tiny_student", [f"--teacher={tmp_path / 'student'}"], "is a clarinet; a ClariNet student's teacher"),
+        ("clarinet_tiny_student", [teacher, "--mel_contract=hifigan"], "hears mels by flowavenet"),
+        ("flowavenet_tiny", [teacher], "is a flowavenet, which has no teacher; leave the flag out"),
+    ):
+        result = program(name, "refused", *flags)
+        assert (result.code, said in result.err) == (1, True), result
+    assert not (tmp_path / "refused").exists()

@@ -25,6 +25,7 @@ from fwn import config as configs
 from fwn import official, torch_file
 from fwn.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
 from fwn.errors import UserError
+from fwn.losses import feature_loss, frame_loss, power_loss, signs, style_loss
 from fwn.models.autoregressive import from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.conv import fold_weight_norm
@@ -221,6 +222,12 @@ def test_base(x64, name):
     assert np.all(np.isfinite(jax.vmap(jax.grad(base.log_prob))(np.array([-1e3, 0.0, 1e3]))))
 
 
+@pytest.mark.parametrize("name", BASES)
+def test_no_draw_is_absurd(name):
+    """The uniform number behind draw 286,683 of this key is 0, of which the logarithm is -87."""
+    assert np.max(np.abs(BASES[name].draw(jax.random.key(4), (300_000,)))) < 17
+
+
 def test_divergence_from_a_mixture(x64):
     """Cross-entropy minus closed-form entropy is what numerical integration of q log(q / p) gives."""
     name = "parallel_wavenet"
@@ -256,6 +263,82 @@ def fold_plain(params: Any) -> Any:
         name: {k: v for k, v in node.items() if k != "scale"} if "kernel" in node else fold_plain(node)
         for name, node in params.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("loss", "degree"),
+    [(frame_loss, 2), (power_loss, 4), (feature_loss, 2), (style_loss, 4)],
+    ids=["frame", "power", "features", "style"],
+)
+def test_auxiliary_loss(x64, loss, degree):
+    """0 at equality, with gradient 0, and finite on silence; else positive, of its degree; deaf to what it may be.
+
+    Frame and power to the sign of the audio, style to the order in time, features to neither.
+    """
+    audio, other, flipped = normal(0, 2, 1500), normal(1, 2, 1500), (lambda a: -a)
+    if loss in (feature_loss, style_loss):
+        audio, other = ({"a": x, "b": x[..., ::2]} for x in (normal(0, 2, 50, 6), normal(1, 2, 50, 6)))
+        flipped = partial(jax.tree.map, lambda a: a[:, ::-1])
+    run = jit(jax.value_and_grad(loss))
+    silence, twice = jax.tree.map(np.zeros_like, audio), jax.tree.map(lambda a: 2 * a, audio)
+    for a, b in ((audio, audio), (silence, silence)):
+        value, gradient = run(a, b)
+        assert value == 0
+        assert all(np.all(g == 0) for g in jax.tree.leaves(gradient))
+    for a in (silence, other):
+        value, gradient = run(a, audio)
+        assert value > 0
+        assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
+    # ‖2^k φ - φ‖² against ‖φ‖², with φ of degree k
+    expected = (2 ** (degree / 2) - 1) ** 2 * run(audio, silence)[0]
+    np.testing.assert_allclose(run(twice, audio)[0], expected, rtol=1e-5)  # SILENCE is beside the power
+    deaf = run(jax.tree.map(np.asarray, flipped(audio)), audio)[0]
+    assert (deaf > 1e-3) == (loss is feature_loss)
+
+
+def test_signs(x64):
+    """Ten times the level is 20 dB; each sign is a mean over examples, as the mean over devices is."""
+    audio = np.stack([normal(0, 9000), 0.5 * normal(1, 9000)])
+    found = signs(10 * audio, audio)
+    np.testing.assert_allclose(found["level_ratio_db"], 20)
+    each = [signs(10 * audio[b : b + 1], audio[b : b + 1]) for b in (0, 1)]
+    for name, value in found.items():
+        np.testing.assert_allclose(value, np.mean([one[name] for one in each]), rtol=1e-9)
+    assert each[0]["peak"] == 10 * np.abs(audio[0]).max()
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_bfloat16(name):
+    """Of networks, the teacher's too: losses near float32's, and the very likelihood, whose flows are undone in it."""
+    taught, frozen = teacher(name)
+    floats = frozen, student_params(IAF(**FIELDS)), batch(66)
+    frozen, params, example = jax.tree.map(lambda a: a.astype("float32") if a.dtype == "float64" else a, floats)
+    found = []
+    for dtype in (None, "bfloat16"):
+        taught.model.dtype = dtype
+        system = build(config(name, dtype=dtype), taught)
+        (loss, metrics), grads = jit(jax.value_and_grad(system.loss, has_aux=True))(
+            params, frozen, example, jax.random.key(0)
+        )
+        assert all(g.dtype == np.float32 and np.isfinite(g).all() for g in jax.tree.leaves(grads))
+        nats = jit(system.log_likelihood)(params, example["audio"][:, :64], example["mel"][:, :8])
+        found.append((metrics | {"loss": loss}, nats))
+    (exact, nats), (near, same) = found
+    for term in exact:
+        np.testing.assert_allclose(near[term], exact[term], rtol=0.05, atol=0.05, err_msg=term)
+    assert near["loss"] != exact["loss"]
+    np.testing.assert_array_equal(nats, same)
+
+
+def test_contrastive_of_one_mel(x64):
+    """Where the other example has the same mel, it is minus the divergence: the same draws, the same teacher."""
+    said, frozen = teacher("parallel_wavenet")
+    system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch()
+    run = jit(system.loss)
+    _, apart = run(params, frozen, example, jax.random.key(0))
+    _, same = run(params, frozen, example | {"mel": example["mel"][[0, 0]]}, jax.random.key(0))
+    assert abs(apart["contrastive"] + apart["kl"]) > 1e-3
+    np.testing.assert_allclose(same["contrastive"], -same["kl"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSS)
@@ -329,6 +412,18 @@ def other_teacher(**changes: Any) -> ConfigDict:
         (config("clarinet", {"kll": 1.0}), None, "config.loss: no such field: 'kll'; did you mean 'kl'"),
         (config("clarinet", {"kl": -1.0}), None, "config.loss.kl is -1.0; it must be a number"),
         (config("parallel_wavenet", {"samples": 0}), None, "config.loss.samples is 0; it must be a whole number"),
+        (config("clarinet", dict.fromkeys(LOSS["clarinet"], 0.0)), other_teacher(), "are all 0: nothing to learn by"),
+        (
+            config("clarinet", stacks=()),
+            None,
+            r"config.model: stacks is \(\); it must be whole numbers, each at least 1",
+        ),
+        (config("clarinet", n_layer=0), None, "config.model: n_layer is 0; it must be a whole number, at least 1"),
+        (
+            config("clarinet", dtype="bf16"),
+            None,
+            "config.model: dtype is 'bf16'; there are: bfloat16, float16, float32",
+        ),
         (config("clarinet", stackz=(1,)), None, "config.model: no such field: 'stackz'; did you mean 'stacks'"),
         (ConfigDict({"system": "clarinet", "model": FIELDS, "loss": {}}), None, "missing kl, regularisation, frame"),
         (ConfigDict({"system": "wavenet", "model": {}, "loss": {"kl": 1.0}}), None, "likelihood alone and has none"),

@@ -18,7 +18,8 @@ class WaveNet(nn.Module):
 
     mask [B, T, 1]: positions outside the sequence are zero to every convolution, as its own padding is, so that the
     result inside does not depend on how far the arrays are padded. dtype: of all products; the result is in x's type.
-    gate_channels, skip_channels: None is `channels`. zero_init: the result is zero at first, as couplings want it.
+    gate_channels, skip_channels: None is `channels`. zero_init: the result is zero at first, as couplings want it; else
+    it says what a sample of audio is, and the last product is in x's type: a mean of bfloat16's 8 bits would hiss.
     """
 
     features: int
@@ -57,8 +58,9 @@ class WaveNet(nn.Module):
             h = (h + conv(f"residual_{n}", self.channels)(out)) * RESIDUAL_SCALE
             skips = skips + conv(f"skip_{n}", skip_channels)(out)
         h = nn.relu(conv("final", skip_channels)(nn.relu(skips)))
-        zero = ZeroConv(self.features, self.dtype, name="out") if self.zero_init else None
-        return (zero or conv("out", self.features))(h).astype(x.dtype)
+        if self.zero_init:
+            return ZeroConv(self.features, self.dtype, name="out")(h).astype(x.dtype)
+        return Conv(self.features, weight_norm=self.weight_norm, name="out")(h.astype(x.dtype))
 
 
 def delayed(x: Array, first: Array | None = None) -> Array:

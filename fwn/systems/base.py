@@ -8,6 +8,7 @@ every example of a run, so that noise drawn per example is the same on any numbe
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +17,7 @@ from fwn.densities import LSB
 from fwn.errors import UserError, nearest
 
 Array = jax.Array
+DTYPES = None, "bfloat16", "float16", "float32"  # of a network's products
 
 
 class System(NamedTuple):
@@ -70,9 +72,30 @@ def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
     return total(values[..., None], samples) / (hop * (mel.shape[1] if frames is None else frames))
 
 
-def checked(fields: Any, known: set[str], what: str) -> dict[str, Any]:
-    """`fields` as a plain dict, or a UserError naming the ones that are not among the known."""
-    for name in fields:
+def checked(fields: Any, module: type[nn.Module], also: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """config.model as a plain dict: fields of `module` and what is known `also`. Raises UserError for any other name,
+    and for sizes and types that no network can have.
+    """
+    types = {name: field.type for name, field in module.__dataclass_fields__.items()}
+    known = types.keys() - {"parent", "name", "features"} | also
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(fields).items()}
+    for name, value in values.items():
         if name not in known:
-            raise UserError(f"{what}: no such field: {name!r}{nearest(name, known)}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in dict(fields).items()}
+            raise UserError(f"config.model: no such field: {name!r}{nearest(name, known)}")
+        kind = types.get(name)
+        if kind is int and not whole(value):
+            raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
+        if kind == tuple[int, ...] and not (isinstance(value, tuple) and value and all(map(whole, value))):
+            raise UserError(
+                f"config.model: {name} is {value!r}; it must be whole numbers, each at least 1, as in (1,1)"
+            )
+        if name == "dtype" and value not in DTYPES:
+            raise UserError(
+                f"config.model: dtype is {value!r}; there are: {', '.join(filter(None, DTYPES))}, or none for float32"
+            )
+    return values
+
+
+def whole(value: Any) -> bool:
+    """Whether it is a whole number, at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -20,12 +20,8 @@ def build(config: Any) -> System:
 
     Weight norm is folded into plain kernels before the network runs: in training inside the gradient, else once.
     """
-    fields = checked(config.model, set(FloWaveNet.__dataclass_fields__) - {"parent", "name"}, "config.model")
+    fields = checked(config.model, FloWaveNet)
     model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
-    for name in ("n_block", "n_flow", "n_layer", "channels", "block_per_split", "prior_layer", "prior_channels"):
-        value = getattr(model, name)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
     if model.upsample_init not in ("random", "linear"):
         raise UserError(f"config.model: upsample_init is {model.upsample_init!r}; it is 'random' or 'linear'")
     if model.hop % 2**model.n_block:

@@ -46,7 +46,10 @@ class Lesson:
             capture_intermediates=lambda module, _: (module.name or "").startswith("skip_"),
             mutable=["intermediates"],
         )
-        return theta, {name: layer["__call__"][0] for name, layer in state["intermediates"]["net"].items()}
+        # In float32 whatever the network computes in: the losses add up thousands of squares.
+        return theta, {
+            n: layer["__call__"][0].astype(theta.dtype) for n, layer in state["intermediates"]["net"].items()
+        }
 
     @cached_property
     def of_audio(self) -> tuple[Array, dict[str, Array]]:
@@ -71,7 +74,7 @@ def student(
     builds a system that samples and evaluates, and has no loss. terms: the loss is their sum, weighted by the fields of
     config.loss with their names; one of weight 0 is not computed.
     """
-    model = IAF(**checked(config.model, set(IAF.__dataclass_fields__) - {"parent", "name"}, "config.model"))
+    model = IAF(**checked(config.model, IAF))
     plain, base = model.clone(weight_norm=False), BASES[base_name]
     if teacher is not None:
         fields = dict(teacher.model)
@@ -86,6 +89,11 @@ def student(
                 f"upsampling the student uses, are {tuple(fields['upsample_strides'])} ({config.teacher}); give these"
             )
         said, teacher_model = from_fields(fields | {"weight_norm": False})
+        taught = terms(said)
+        if not any(config.loss[name] for name in taught):
+            raise UserError(
+                f"config.loss: {', '.join(taught)} are all 0: nothing to learn by; give one of them a weight"
+            )
 
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
         def whole(module: IAF, z: Array, mel: Array) -> Any:
@@ -115,7 +123,7 @@ def student(
         c = condition(params, batch["mel"], None)
         made = make(params, noise(keys, batch["mel"]), c)
         lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, more)
-        values = {name: term(lesson) for name, term in terms(said).items() if config.loss[name]}
+        values = {name: term(lesson) for name, term in taught.items() if config.loss[name]}
         total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
         return total, values | signs(stop_gradient(lesson.audio), batch["audio"])
 
@@ -127,6 +135,7 @@ def student(
         params = fold_weight_norm(params)
         c = condition(params, mel, frames)
         z = to_noise(plain, params, audio, c)
-        return mean_over_audio(base.log_prob(z) - make(params, z, c)[2], mel, frames)
+        exact: Any = plain.clone(dtype=None).apply({"params": params}, z[..., None], c)  # as to_noise is
+        return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
     return System(init, loss, sample, log_likelihood)

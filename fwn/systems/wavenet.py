@@ -27,8 +27,7 @@ def build(config: Any) -> System:
 
     config.dequantise: train on audio plus 1-LSB uniform noise. There is no roundtrip: the model is no flow.
     """
-    known = set(Autoregressive.__dataclass_fields__) - {"parent", "name", "features"} | {"distribution"}
-    fields = checked(config.model, known, "config.model")
+    fields = checked(config.model, Autoregressive, frozenset({"distribution"}))
     if (name := fields.setdefault("distribution", None)) not in DISTRIBUTIONS:
         raise UserError(
             f"config.model.distribution is {name!r}; there are: {', '.join(DISTRIBUTIONS)}"
