@@ -9,11 +9,12 @@ Contracts, here once for the whole project:
   padding; None means real everywhere. Padding takes no part in `logdet`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Array = jax.Array
 
@@ -63,6 +64,77 @@ def chain(*bijectors: Any) -> Bijector:
         return z, c
 
     return Bijector(forward, inverse)
+
+
+class Layer(NamedTuple):
+    """Bijectors `of(weights, mask, x)`, in order; of x, or z, only the shape counts. What they depend on is explicit,
+    because a gradient that computes them a second time must be handed it."""
+
+    of: Callable[[Any, Array | None, Array], Sequence[Any]]
+    weights: Any = ()
+    mask: Array | None = None
+
+
+GRADIENTS = ("plain", "remat", "invert")
+
+
+def stack(layers: Sequence[Layer], gradient: str = "plain") -> Bijector:
+    """chain of layers; `gradient` says what it keeps for the backward pass, and changes no value.
+
+    plain: all that the networks computed. remat: each layer's input, from which it is computed again (Chen et al. 2016).
+    invert: the last output alone, from which the backward pass takes each input by its inverse (Gomez et al. 2017), so
+    that memory does not grow with the number of layers; gradients then carry the inverse's rounding.
+    """
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient is {gradient!r}; it is one of {', '.join(GRADIENTS)}")
+
+    def through(i: int, weights: Any, mask: Array | None, x: Array, c: Array) -> tuple[Array, Array, Array]:
+        return chain(*layers[i].of(weights, mask, x)).forward(x, c)
+
+    step = jax.checkpoint(through, static_argnums=0) if gradient == "remat" else through
+    all_weights, masks = [layer.weights for layer in layers], [layer.mask for layer in layers]
+
+    def run(all_weights: Any, masks: Any, x: Array, c: Array) -> tuple[Array, Array, Array]:
+        logdet = jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+        for i, (weights, mask) in enumerate(zip(all_weights, masks, strict=True)):
+            x, c, change = step(i, weights, mask, x, c)
+            logdet = logdet + change
+        return x, c, logdet
+
+    def keep(all_weights: Any, masks: Any, x: Array, c: Array) -> tuple[Any, Any]:
+        z, c, logdet = run(all_weights, masks, x, c)
+        return (z, c, logdet), (all_weights, masks, z, c)
+
+    def backward(kept: Any, gradients: Any) -> tuple[Any, None, Array, Array]:
+        all_weights, masks, z, c = kept
+        dz, dc, dlogdet = gradients
+        of_weights = []
+        for layer, weights, mask in reversed(list(zip(layers, all_weights, masks, strict=True))):
+            dweights = jax.tree.map(jnp.zeros_like, weights)
+            for i in reversed(range(len(layer.of(weights, mask, z)))):
+                # The bijector one by one: a coupling's net sees the same x_a in both directions, and XLA computes it once.
+                part = lambda w, z, i=i, layer=layer, mask=mask: layer.of(w, mask, z)[i]  # noqa: E731
+                z, c = part(weights, z).inverse(z, c)
+                _, pull = jax.vjp(lambda w, x, c, part=part: part(w, x).forward(x, c), weights, z, c)
+                change, dz, dc = pull((dz, dc, dlogdet))
+                dweights = jax.tree.map(jnp.add, dweights, change)
+            # The inverses do not wait for gradients: without the barrier XLA may do them all first, and keep all nets.
+            z, c, dz, dc, dweights = lax.optimization_barrier((z, c, dz, dc, dweights))
+            of_weights.append(dweights)
+        return of_weights[::-1], None, dz, dc
+
+    if gradient == "invert":
+        inverting = jax.custom_vjp(run)
+        inverting.defvjp(keep, backward)
+    else:
+        inverting = run
+
+    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
+        for layer in reversed(layers):
+            z, c = chain(*layer.of(layer.weights, layer.mask, z)).inverse(z, c)
+        return z, c
+
+    return Bijector(lambda x, c: inverting(all_weights, masks, x, c), inverse)
 
 
 def permutation(there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True) -> Bijector:
