@@ -10,11 +10,11 @@ Contracts, here once for the whole project:
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 Array = jax.Array
 
@@ -67,74 +67,73 @@ def chain(*bijectors: Any) -> Bijector:
 
 
 class Layer(NamedTuple):
-    """Bijectors `of(weights, mask, x)`, in order; of x, or z, only the shape counts. What they depend on is explicit,
-    because a gradient that computes them a second time must be handed it."""
+    """The bijectors `of(weights, mask, x)`, in order, as one; of x, which is z in the inverse, only the shape counts.
+
+    What they depend on is explicit, because a gradient that computes them a second time must be handed it.
+    """
 
     of: Callable[[Any, Array | None, Array], Sequence[Any]]
     weights: Any = ()
     mask: Array | None = None
 
+    def forward(self, x: Array, c: Array) -> tuple[Array, Array, Array]:
+        return chain(*self.of(self.weights, self.mask, x)).forward(x, c)
 
-GRADIENTS = ("plain", "remat", "invert")
+    def inverse(self, z: Array, c: Array) -> tuple[Array, Array]:
+        return chain(*self.of(self.weights, self.mask, z)).inverse(z, c)
 
 
-def stack(layers: Sequence[Layer], gradient: str = "plain") -> Bijector:
-    """chain of layers; `gradient` says what it keeps for the backward pass, and changes no value.
+def recomputed(layers: Sequence[Layer], *, invert: bool) -> Bijector:
+    """chain(*layers), whose backward pass computes the layers again, the last first, instead of keeping their insides.
 
-    plain: all that the networks computed. remat: each layer's input, from which it is computed again (Chen et al. 2016).
-    invert: the last output alone, from which the backward pass takes each input by its inverse (Gomez et al. 2017), so
-    that memory does not grow with the number of layers; gradients then carry the inverse's rounding.
+    It begins with each layer's input, kept from the forward pass (Chen et al. 2016, arXiv:1604.06174); or, by `invert`,
+    got from the output by the layer's inverse (Gomez et al. 2017, arXiv:1707.04585): what is kept does not grow with
+    the number of layers then, and gradients carry the inverses' rounding.
     """
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient is {gradient!r}; it is one of {', '.join(GRADIENTS)}")
 
-    def through(i: int, weights: Any, mask: Array | None, x: Array, c: Array) -> tuple[Array, Array, Array]:
-        return chain(*layers[i].of(weights, mask, x)).forward(x, c)
-
-    step = jax.checkpoint(through, static_argnums=0) if gradient == "remat" else through
-    all_weights, masks = [layer.weights for layer in layers], [layer.mask for layer in layers]
-
-    def run(all_weights: Any, masks: Any, x: Array, c: Array) -> tuple[Array, Array, Array]:
-        logdet = jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
-        for i, (weights, mask) in enumerate(zip(all_weights, masks, strict=True)):
-            x, c, change = step(i, weights, mask, x, c)
-            logdet = logdet + change
-        return x, c, logdet
-
-    def keep(all_weights: Any, masks: Any, x: Array, c: Array) -> tuple[Any, Any]:
-        z, c, logdet = run(all_weights, masks, x, c)
-        return (z, c, logdet), (all_weights, masks, z, c)
+    def keep(weights: Any, masks: Any, x: Array, c: Array) -> tuple[Any, Any]:
+        inputs, logdet = [], jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+        for layer, w, mask in zip(layers, weights, masks, strict=True):
+            inputs.append((x, c))
+            x, c, change = Layer(layer.of, w, mask).forward(x, c)
+            c, logdet = after(x, c), logdet + change
+        return (x, c, logdet), (weights, masks, (x, c) if invert else inputs)
 
     def backward(kept: Any, gradients: Any) -> tuple[Any, None, Array, Array]:
-        all_weights, masks, z, c = kept
-        dz, dc, dlogdet = gradients
-        of_weights = []
-        for layer, weights, mask in reversed(list(zip(layers, all_weights, masks, strict=True))):
-            dweights = jax.tree.map(jnp.zeros_like, weights)
-            for i in reversed(range(len(layer.of(weights, mask, z)))):
-                # The bijector one by one: a coupling's net sees the same x_a in both directions, and XLA computes it once.
-                part = lambda w, z, i=i, layer=layer, mask=mask: layer.of(w, mask, z)[i]  # noqa: E731
-                z, c = part(weights, z).inverse(z, c)
-                _, pull = jax.vjp(lambda w, x, c, part=part: part(w, x).forward(x, c), weights, z, c)
-                change, dz, dc = pull((dz, dc, dlogdet))
-                dweights = jax.tree.map(jnp.add, dweights, change)
-            # The inverses do not wait for gradients: without the barrier XLA may do them all first, and keep all nets.
-            z, c, dz, dc, dweights = lax.optimization_barrier((z, c, dz, dc, dweights))
-            of_weights.append(dweights)
-        return of_weights[::-1], None, dz, dc
+        weights, masks, states = kept
+        dx, dc, dlogdet = gradients
+        x, c = states if invert else states[-1]
+        dweights = []
+        for i in reversed(range(len(layers))):
+            of, w, mask = layers[i].of, weights[i], masks[i]
+            x, c = (after(dx, a) for a in ((x, c) if invert else states[i]))
+            parts: list[Callable[[Any, Array], Any]] = [lambda w, x, of=of, mask=mask: Layer(of, w, mask)]
+            if invert:  # one by one: a coupling's net sees the same x_a in both directions, and XLA computes it once
+                n = len(of(w, mask, x))
+                parts = [lambda w, x, of=of, mask=mask, j=j: of(w, mask, x)[j] for j in range(n)]
+            changes = []
+            for part in reversed(parts):
+                if invert:
+                    x, c = part(w, x).inverse(x, c)
+                _, pull = jax.vjp(lambda w, x, c, part=part: part(w, x).forward(x, c), w, x, c)
+                change, dx, dc = pull((dx, dc, dlogdet))
+                changes.append(change)
+            dweights.append(jax.tree.map(lambda *all: sum(all), *changes))
+        return dweights[::-1], None, dx, dc
 
-    if gradient == "invert":
-        inverting = jax.custom_vjp(run)
-        inverting.defvjp(keep, backward)
-    else:
-        inverting = run
+    run = jax.custom_vjp(lambda *args: keep(*args)[0])
+    run.defvjp(keep, backward)
+    explicit = [layer.weights for layer in layers], [layer.mask for layer in layers]
+    return Bijector(partial(run, *explicit), chain(*layers).inverse)
 
-    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
-        for layer in reversed(layers):
-            z, c = chain(*layer.of(layer.weights, layer.mask, z)).inverse(z, c)
-        return z, c
 
-    return Bijector(lambda x, c: inverting(all_weights, masks, x, c), inverse)
+def after(first: Array, then: Array) -> Array:
+    """`then`, but not computed before `first`; both [B, T, C].
+
+    XLA drops optimization_barrier before it orders a program, and on the CPU would begin with what depends on c alone,
+    in all layers at once, and keep it. A product with zero it leaves alone, as 0 · inf is not 0.
+    """
+    return then + 0 * first[:, :1, :1].astype(then.dtype)
 
 
 def permutation(there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True) -> Bijector:

@@ -26,8 +26,8 @@ from fwn.bijectors import (
     coupling,
     halves,
     on_first_half,
+    recomputed,
     squeeze,
-    stack,
     unsqueeze,
 )
 from fwn.nn.upsample import Upsample
@@ -76,7 +76,7 @@ class Flow(Reversible):
     s_max: float | None = None
 
     @nn.compact
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Bijector]:
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         normal = self.param("actnorm", lambda _: dict(zip(("loc", "scale"), actnorm_statistics(x), strict=True)))
         net = self.net(features=x.shape[-1], name="net")
 
@@ -94,7 +94,7 @@ class Prior(Reversible):
     s_max: float | None = None
 
     @nn.compact
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Bijector]:
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         net = self.net(features=x.shape[-1], name="net")
 
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
@@ -119,8 +119,8 @@ class Block(Reversible):
             modules += [Prior(self.prior, self.s_max, name="prior")]
         return [SQUEEZE, *[module.layer(mask) for module in modules]]
 
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Bijector]:
-        return [stack(self.layers(mask))]
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
+        return self.layers(mask)
 
 
 class FloWaveNet(Reversible):
@@ -129,7 +129,8 @@ class FloWaveNet(Reversible):
     T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
     leave after every `block_per_split` blocks, never after the last. s_max bounds |log s| smoothly; None is the
     paper's unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type.
-    gradient: what the backward pass is given, see `bijectors.stack`.
+    gradient: how the backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert"
+    compute it again (bijectors.recomputed).
     """
 
     n_block: int = 8
@@ -153,7 +154,7 @@ class FloWaveNet(Reversible):
         return math.prod(self.upsample_strides)
 
     @nn.compact
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Bijector]:
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
 
         One list of layers without nesting, so that a gradient can go back through it layer by layer. Undoing the
@@ -169,15 +170,15 @@ class FloWaveNet(Reversible):
         flow_net, prior_net = net(self.channels, self.n_layer), net(self.prior_channels, self.prior_layer)
         frames = mask
         mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
-        after = [Layer(lambda *_: [change_order_of_c] * (self.n_flow % 2)), UNSQUEEZE]
+        swapped_back = [Layer(lambda *_: [change_order_of_c])] * (self.n_flow % 2)
         layers: list[Layer] = []
         for i in reversed(range(self.n_block)):
             splits = (i + 1) % self.block_per_split == 0 and i < self.n_block - 1
             block = Block(self.n_flow, flow_net, prior_net if splits else None, self.s_max, name=f"block_{i}")
             rest = [on_first_halves(layer) for layer in layers] if splits else layers
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
-            layers = [*block.layers(mask_i), *rest, *after]
-        flow = stack(layers, self.gradient)
+            layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE]
+        flow = chain(*layers) if self.gradient == "plain" else recomputed(layers, invert=self.gradient == "invert")
         linear = self.upsample_init == "linear"
         upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm, linear=linear, name="upsample")
 
