@@ -97,27 +97,34 @@ def recomputed(layers: Sequence[Layer], *, invert: bool) -> Bijector:
             inputs.append((x, c))
             x, c, change = Layer(layer.of, w, mask).forward(x, c)
             c, logdet = after(x, c), logdet + change
-        return (x, c, logdet), (weights, masks, (x, c) if invert else inputs)
+        return (x, c, logdet), (weights, masks, [(x, c)] if invert else inputs)
+
+    def part(i: int, j: int, mask: Array | None, w: Any, x: Array) -> Any:
+        """What one step back goes through: bijector j of layer i, or the layer where nothing is inverted.
+
+        A bijector at a time, a coupling's net sees the same x_a in both directions, and XLA computes it once.
+        """
+        return layers[i].of(w, mask, x)[j] if invert else Layer(layers[i].of, w, mask)
+
+    def through(i: int, j: int, mask: Array | None, w: Any, x: Array, c: Array) -> tuple[Array, Array, Array]:
+        return part(i, j, mask, w, x).forward(x, c)
 
     def backward(kept: Any, gradients: Any) -> tuple[Any, None, Array, Array]:
         weights, masks, states = kept
         dx, dc, dlogdet = gradients
-        x, c = states if invert else states[-1]
         dweights = []
         for i in reversed(range(len(layers))):
-            of, w, mask = layers[i].of, weights[i], masks[i]
-            x, c = (after(dx, a) for a in ((x, c) if invert else states[i]))
-            parts: list[Callable[[Any, Array], Any]] = [lambda w, x, of=of, mask=mask: Layer(of, w, mask)]
-            if invert:  # one by one: a coupling's net sees the same x_a in both directions, and XLA computes it once
-                n = len(of(w, mask, x))
-                parts = [lambda w, x, of=of, mask=mask, j=j: of(w, mask, x)[j] for j in range(n)]
+            w, mask = weights[i], masks[i]
+            x, c = (after(dx, state) for state in states.pop())
             changes = []
-            for part in reversed(parts):
+            for j in reversed(range(len(layers[i].of(w, mask, x)) if invert else 1)):
                 if invert:
-                    x, c = part(w, x).inverse(x, c)
-                _, pull = jax.vjp(lambda w, x, c, part=part: part(w, x).forward(x, c), w, x, c)
+                    x, c = part(i, j, mask, w, x).inverse(x, c)
+                _, pull = jax.vjp(partial(through, i, j, mask), w, x, c)
                 change, dx, dc = pull((dx, dc, dlogdet))
                 changes.append(change)
+            if invert:
+                states.append((x, c))
             dweights.append(jax.tree.map(lambda *all: sum(all), *changes))
         return dweights[::-1], None, dx, dc
 

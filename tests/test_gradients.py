@@ -67,7 +67,7 @@ def test_memory_does_not_grow_with_the_number_of_flows():
             memory[gradient, n_flow] = compiled.memory_analysis().temp_size_in_bytes
             flops[gradient, n_flow] = compiled.cost_analysis()["flops"]
     growth = {gradient: memory[gradient, 6] - memory[gradient, 2] for gradient in GRADIENTS}
-    assert growth["invert"] < 0.05 * growth["plain"], memory
+    assert growth["invert"] < 0.1 * growth["plain"], memory
     assert growth["invert"] < growth["remat"] < 0.5 * growth["plain"], memory
     assert flops["invert", 6] < 1.4 * flops["plain", 6], flops
 

@@ -48,7 +48,11 @@ def on_first_halves(layer: Layer) -> Layer:
     """on_first_half of each of a layer's bijectors; a squeeze may take both halves, as they stay apart in it."""
     if layer in (SQUEEZE, UNSQUEEZE):
         return layer
-    return layer._replace(of=lambda *args: [on_first_half(b) for b in layer.of(*args[:-1], halves(args[-1])[0])])
+
+    def of(weights: Any, mask: Array | None, x: Array) -> Sequence[Bijector]:
+        return [on_first_half(b) for b in layer.of(weights, mask, halves(x)[0])]
+
+    return layer._replace(of=of)
 
 
 class Reversible(nn.Module):

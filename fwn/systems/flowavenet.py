@@ -27,10 +27,9 @@ def build(config: Any) -> System:
         if not isinstance(value, int) or value < 1:
             raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
     for name, choices in {"upsample_init": ("random", "linear"), "gradient": ("plain", "remat", "invert")}.items():
-        if getattr(model, name) not in choices:
-            raise UserError(
-                f"config.model: {name} is {getattr(model, name)!r}; it is {' or '.join(map(repr, choices))}"
-            )
+        value = getattr(model, name)
+        if value not in choices:
+            raise UserError(f"config.model: {name} is {value!r}; it is {' or '.join(map(repr, choices))}")
     if model.hop % 2**model.n_block:
         raise UserError(
             f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
