@@ -2,12 +2,12 @@
 
 Kim et al. 2019, arXiv:1811.02155, section 3; docs/equations.md names the function of each equation.
 
-Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that builds the pair:
+Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that lists its bijectors:
 the two directions are the same list of layers folded both ways.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from fwn.bijectors import (
     Bijector,
+    Layer,
     actnorm,
     actnorm_statistics,
     chain,
@@ -25,6 +26,7 @@ from fwn.bijectors import (
     coupling,
     halves,
     on_first_half,
+    recomputed,
     squeeze,
     unsqueeze,
 )
@@ -39,19 +41,36 @@ def bound(log_s: Array, s_max: float | None) -> Array:
     return log_s if s_max is None else s_max * jnp.tanh(log_s / s_max)
 
 
-def masked(module: Any, mask: Array | None) -> Bijector:
-    """A module of this file as a plain pair, its mask filled in."""
-    return Bijector(partial(module.forward, mask=mask), partial(module.inverse, mask=mask))
+SQUEEZE, UNSQUEEZE = Layer(lambda *_: [squeeze]), Layer(lambda *_: [unsqueeze])
+
+
+def on_first_halves(layer: Layer) -> Layer:
+    """on_first_half of each of a layer's bijectors; a squeeze may take both halves, as they stay apart in it."""
+    if layer in (SQUEEZE, UNSQUEEZE):
+        return layer
+
+    def of(weights: Any, mask: Array | None, x: Array) -> Sequence[Bijector]:
+        return [on_first_half(b) for b in layer.of(weights, mask, halves(x)[0])]
+
+    return layer._replace(of=of)
 
 
 class Reversible(nn.Module):
-    """A module whose compact `pair(x, mask)` builds its bijector; x is its input, ActNorm's data at `init`."""
+    """A module whose compact `parts(x, mask)` are its bijectors; x is its input, ActNorm's data at `init`."""
 
     def forward(self, x: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
-        return self.pair(x, mask).forward(x, c)
+        return chain(*self.parts(x, mask)).forward(x, c)
 
     def inverse(self, z: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array]:
-        return self.pair(z, mask).inverse(z, c)
+        return chain(*self.parts(z, mask)).inverse(z, c)
+
+    def layer(self, mask: Array | None) -> Layer:
+        """This module, inside another, as a Layer; at `init`, which makes the weights, they are none of its own."""
+        if self.is_mutable_collection("params"):
+            bound = Bijector(partial(self.forward, mask=mask), partial(self.inverse, mask=mask))
+            return Layer(lambda *_: [bound])
+        alone, weights = self.unbind()
+        return Layer(lambda weights, mask, x: alone.bind(weights).parts(x, mask), weights, mask)
 
 
 class Flow(Reversible):
@@ -61,7 +80,7 @@ class Flow(Reversible):
     s_max: float | None = None
 
     @nn.compact
-    def pair(self, x: Array, mask: Array | None) -> Bijector:
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         normal = self.param("actnorm", lambda _: dict(zip(("loc", "scale"), actnorm_statistics(x), strict=True)))
         net = self.net(features=x.shape[-1], name="net")
 
@@ -69,7 +88,7 @@ class Flow(Reversible):
             log_s, t = halves(net(x_a, halves(c)[0], mask))
             return bound(log_s, self.s_max), t
 
-        return chain(actnorm(normal["loc"], normal["scale"], mask), coupling(shift_and_scale, mask), change_order)
+        return actnorm(normal["loc"], normal["scale"], mask), coupling(shift_and_scale, mask), change_order
 
 
 class Prior(Reversible):
@@ -79,14 +98,14 @@ class Prior(Reversible):
     s_max: float | None = None
 
     @nn.compact
-    def pair(self, x: Array, mask: Array | None) -> Bijector:
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         net = self.net(features=x.shape[-1], name="net")
 
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
             mean, log_sd = halves(net(x_a, c, mask))
             return bound(log_sd, self.s_max), mean
 
-        return coupling(shift_and_scale, mask)
+        return [coupling(shift_and_scale, mask)]
 
 
 class Block(Reversible):
@@ -98,11 +117,14 @@ class Block(Reversible):
     s_max: float | None = None
 
     @nn.compact
-    def pair(self, x: Array, mask: Array | None) -> Bijector:
-        layers = [masked(Flow(self.net, self.s_max, name=f"flow_{i}"), mask) for i in range(self.n_flow)]
+    def layers(self, mask: Array | None) -> list[Layer]:
+        modules: list[Reversible] = [Flow(self.net, self.s_max, name=f"flow_{i}") for i in range(self.n_flow)]
         if self.prior is not None:
-            layers += [masked(Prior(self.prior, self.s_max, name="prior"), mask)]
-        return chain(squeeze, *layers)
+            modules += [Prior(self.prior, self.s_max, name="prior")]
+        return [SQUEEZE, *[module.layer(mask) for module in modules]]
+
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
+        return self.layers(mask)
 
 
 class FloWaveNet(Reversible):
@@ -111,6 +133,8 @@ class FloWaveNet(Reversible):
     T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
     leave after every `block_per_split` blocks, never after the last. s_max bounds |log s| smoothly; None is the
     paper's unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type.
+    gradient: how the backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert"
+    compute it again (bijectors.recomputed).
     """
 
     n_block: int = 8
@@ -126,6 +150,7 @@ class FloWaveNet(Reversible):
     s_max: float | None = None
     weight_norm: bool = True
     dtype: Any = None
+    gradient: str = "plain"
 
     @property
     def hop(self) -> int:
@@ -133,12 +158,13 @@ class FloWaveNet(Reversible):
         return math.prod(self.upsample_strides)
 
     @nn.compact
-    def pair(self, x: Array, mask: Array | None) -> Bijector:
+    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
 
-        Undoing the squeeze keeps noise and audio in one layout, the official `reverse`'s. An odd number of flows
-        leaves the halves of c swapped; they are swapped back after the rest, so that c' = c (the official `reverse`
-        does not, and is then no inverse of its `forward`).
+        One list of layers without nesting, so that a gradient can go back through it layer by layer. Undoing the
+        squeeze keeps noise and audio in one layout, the official `reverse`'s. An odd number of flows leaves the halves
+        of c swapped; they are swapped back after the rest, so that c' = c (the official `reverse` does not, and is
+        then no inverse of its `forward`).
         """
 
         def net(channels: int, n_layer: int) -> Callable[..., WaveNet]:
@@ -148,21 +174,23 @@ class FloWaveNet(Reversible):
         flow_net, prior_net = net(self.channels, self.n_layer), net(self.prior_channels, self.prior_layer)
         frames = mask
         mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
-        levels: list[Bijector] = []
+        swapped_back = [Layer(lambda *_: [change_order_of_c])] * (self.n_flow % 2)
+        layers: list[Layer] = []
         for i in reversed(range(self.n_block)):
             splits = (i + 1) % self.block_per_split == 0 and i < self.n_block - 1
             block = Block(self.n_flow, flow_net, prior_net if splits else None, self.s_max, name=f"block_{i}")
-            rest = [on_first_half(level) for level in levels] if splits else levels
+            rest = [on_first_halves(layer) for layer in layers] if splits else layers
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
-            levels = [chain(masked(block, mask_i), *rest, *[change_order_of_c] * (self.n_flow % 2), unsqueeze)]
+            layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE]
+        flow = chain(*layers) if self.gradient == "plain" else recomputed(layers, invert=self.gradient == "invert")
         linear = self.upsample_init == "linear"
         upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm, linear=linear, name="upsample")
 
         def forward(x: Array, mel: Array) -> tuple[Array, Array, Array]:
-            z, _, logdet = levels[0].forward(x, upsample(mel, frames))
+            z, _, logdet = flow.forward(x, upsample(mel, frames))
             return z, mel, logdet
 
         def inverse(z: Array, mel: Array) -> tuple[Array, Array]:
-            return levels[0].inverse(z, upsample(mel, frames))[0], mel
+            return flow.inverse(z, upsample(mel, frames))[0], mel
 
-        return Bijector(forward, inverse)
+        return [Bijector(forward, inverse)]

@@ -22,8 +22,10 @@ def build(config: Any) -> System:
     """
     fields = checked(config.model, FloWaveNet)
     model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
-    if model.upsample_init not in ("random", "linear"):
-        raise UserError(f"config.model: upsample_init is {model.upsample_init!r}; it is 'random' or 'linear'")
+    for name, choices in {"upsample_init": ("random", "linear"), "gradient": ("plain", "remat", "invert")}.items():
+        value = getattr(model, name)
+        if value not in choices:
+            raise UserError(f"config.model: {name} is {value!r}; it is {' or '.join(map(repr, choices))}")
     if model.hop % 2**model.n_block:
         raise UserError(
             f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
