@@ -51,7 +51,7 @@ types: $(ready) ## check the type hints
 	$(run) mypy
 
 test: $(ready) ## run the tests (ARGS="-k name" for some of them)
-	$(run) pytest $(ARGS)
+	$(run) pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 smoke: $(ready) ## the demo end to end in build/smoke, with 20 steps of training
 	rm -rf build/smoke

@@ -143,8 +143,12 @@ def plain(config: Any) -> Any:
 
 
 def _given(values: Any) -> Any:
-    """Without the fields of the model that are None, as those are which came to be after the run was begun."""
-    return values | {"model": {name: value for name, value in values["model"].items() if value is not None}}
+    """Without the fields of the model that are None, as those are which came to be after the run was begun.
+
+    Nor model.gradient, which decides on memory and time, and not what is computed.
+    """
+    model = values["model"].items()
+    return values | {"model": {name: value for name, value in model if value is not None and name != "gradient"}}
 
 
 def _short(value: Any, other: Any) -> Any:
