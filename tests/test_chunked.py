@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from fwn import chunked
-from fwn.chunked import bucket
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 from fwn.systems import build
+from fwn.systems.base import noise
 from fwn.vocoder import Vocoder
 
 MELS = 4
@@ -77,34 +77,169 @@ def shallow(request: pytest.FixtureRequest) -> Vocoder:
     return vocoder(*SHALLOW[request.param])
 
 
-def heard(v: Vocoder, frames: int, at: int) -> tuple[int, int]:
-    """Frames of audio (before, after) frame `at` of the mel that change if this frame of mel and noise is no number.
+@pytest.fixture(scope="module")
+def lite() -> Vocoder:
+    return vocoder(*SHALLOW["lite"])
 
-    A NaN reaches all that is computed of it, whatever the weights.
+
+@pytest.mark.parametrize("name", [*DEEP, *(name for name in SHALLOW if "wavenet" not in name)])
+def test_halo_is_all_that_is_heard_and_no_more(name: str) -> None:
+    """NaN in a frame of noise reaches whatever is computed of it, however faint. Another frame of mel is heard.
+
+    (NaN in the mel would reach further, through the weights that the upsampling's filters are padded with.)
     """
-    frame_of_noise, inverse = at, v.system.sample
-    mel = mel_of(frames)
-    mel[at] = np.nan
+    v = vocoder(*(DEEP | SHALLOW)[name])
+    before, after = v.system.halo
+    at, frames, hop = after + 1, before + after + 3, v.mel.hop_length
+    mel, temperature = np.stack([mel_of(frames)] * 3), np.ones((3, frames * hop), np.float32)
+    mel[1, at], temperature[2, at * hop : (at + 1) * hop] = 100 * mel[1, at], np.nan
+    if v.config.system == "flowavenet":
+        temperature = temperature[..., None]
+    audio = jax.jit(v.system.sample)(v.params, mel, jnp.stack([jax.random.key(0)] * 3), temperature, None)
+    reached = np.flatnonzero((audio != audio[0]).reshape(3, frames, hop).any((0, 2)))
+    assert (at - reached[0], reached[-1] - at) == (after, before)
 
-    def sample(mel: Any) -> Any:
-        return inverse(v.params, mel, jnp.stack([jax.random.key(0)]), jnp.nan_to_num(mel[0, :, 0]) * 0 + 1, None)
 
-    raise NotImplementedError(sample, frame_of_noise)
-
-
-@pytest.mark.parametrize("name", [*DEEP])
+@pytest.mark.parametrize("name", ["base", "base without split"])
 def test_chunks_of_the_papers_depth(name: str) -> None:
-    """One frame at a time: every frame's edges are boundaries."""
+    """One frame at a time: both edges of every frame are boundaries."""
     v = vocoder(*DEEP[name])
-    mel = mel_of(sum(v.system.halo) + 30)
-    whole = v(mel, chunk=0)
-    assert close(v(mel, chunk=1), whole)
-    assert close(v(mel, chunk=25), whole)
+    mel = mel_of(sum(v.system.halo) + 6)
+    assert close(v(mel, chunk=1), v(mel, chunk=0))
 
 
-def test_chunks_of_every_length(shallow: Vocoder) -> None:
-    """Longer than the mel, shorter than the halo, and all between."""
+def test_chunks(shallow: Vocoder) -> None:
+    """One frame at a time, and 13, which does not divide the length."""
     mel = mel_of(70)
     whole = shallow(mel, chunk=0)
-    for chunk in (1, 2, 3, 5, 8, 13, 34, 35, 63, 64, 69, 70, 71, 200):
+    for chunk in (1, 13):
         assert close(shallow(mel, chunk=chunk), whole), chunk
+    np.testing.assert_array_equal(shallow(mel, chunk=70), whole)  # nothing is cut that need not be
+
+
+def test_chunks_of_a_batch(shallow: Vocoder) -> None:
+    """Examples end in different chunks."""
+    mels, keys = [mel_of(n, n) for n in (95, 66, 80)], list(jax.random.split(jax.random.key(1), 3))
+    together = list(shallow.synthesise(mels, keys, 0.8, batch_size=3, chunk=13))
+    for mel, key, audio in zip(mels, keys, together, strict=True):
+        assert close(audio, shallow(mel, 0.8, key, chunk=0))
+
+
+LUMPS = {"frame by frame": [1] * 70, "all at once": [70], "in lumps": [3, 1, 40, 2, 24]}
+
+
+@pytest.mark.parametrize("lumps", LUMPS.values(), ids=LUMPS)
+@pytest.mark.parametrize("name", ["lite", "causal lite", "parallel_wavenet", "wavenet"])
+def test_stream(name: str, lumps: list[int]) -> None:
+    """It is the speech of the whole mel, in chunks, each as early as the latency says, whatever the lumps."""
+    v = vocoder(*SHALLOW[name])
+    mel, given, pieces, arrived = mel_of(70), [0], [], []
+
+    def come() -> Iterator[np.ndarray]:
+        for n in lumps:
+            given[0] += n
+            lump = mel[given[0] - n : given[0]]
+            yield lump[0] if n == 1 else lump
+
+    stream = v.stream(come(), 0.7, jax.random.key(3), chunk=13)
+    for audio in stream:
+        pieces.append(audio)
+        arrived.append(given[0])
+    assert [len(audio) for audio in pieces] == [13 * v.mel.hop_length] * 5 + [5 * v.mel.hop_length]
+    np.testing.assert_array_equal(np.concatenate(pieces), v(mel, 0.7, jax.random.key(3), chunk=13))
+    assert close(np.concatenate(pieces), v(mel, 0.7, jax.random.key(3), chunk=0))
+    assert stream.latency == pytest.approx(stream.latency_frames * v.mel.hop_length / v.mel.sample_rate)
+    assert stream.latency_frames == 13 + v.system.halo[1] - 1
+    if lumps[0] == 1:  # the first frame of each chunk waits longest, and no chunk waits for longer than it must
+        assert arrived == [min(13 * i + 1 + stream.latency_frames, 70) for i in range(6)]
+
+
+@pytest.mark.parametrize("frames", [1, 5, 16])
+def test_stream_of_a_few_frames(lite: Vocoder, frames: int) -> None:
+    mel = mel_of(frames)
+    stream = lite.stream(mel)
+    assert close(np.concatenate(list(stream)), lite(mel))
+    assert stream.latency_frames == sum(lite.system.halo) + lite.system.halo[1] - 1
+
+
+def bad(value: float) -> np.ndarray:
+    return np.full((2, MELS), value, np.float32)
+
+
+STREAMS = [
+    ([], "mel_frames: no frame has come; a stream has one or more"),
+    ([mel_of(40), mel_of(0)], "mel_frames, from frame 40 on: the mel is empty, its shape is [0, 4]"),
+    ([mel_of(40)[:, :3]], "mel_frames, from frame 0 on: the mel has the shape [40, 3], but {} has 4 bands"),
+    ([mel_of(40), mel_of(9).T], "mel_frames, from frame 40 on: the mel has 9 bands, but {} has 4"),
+    ([np.zeros(5, np.float32)], "mel_frames, from frame 0 on: the mel has the shape [1, 5], but {} has 4 bands"),
+    (
+        [*mel_of(7), bad(np.nan)],
+        "mel_frames, from frame 7 on: 8 of 8 values are NaN or infinite, the first in frame 0, band 0",
+    ),
+    ([1.0], "mel_frames, from frame 0 on: a mel has the shape [frames, 4] or [4, frames], this has []"),
+]
+
+
+@pytest.mark.parametrize(("lumps", "message"), STREAMS)
+def test_mistakes_in_a_stream(lite: Vocoder, lumps: list[Any], message: str) -> None:
+    """What was good before is heard."""
+    heard = []
+    with pytest.raises(UserError) as error:
+        heard.extend(lite.stream(iter(lumps), chunk=13))
+    assert str(error.value) == message.format(lite.mel.title)
+    good = 40 if len(lumps) == 2 else 0
+    assert len(heard) == (good - lite.system.halo[1]) // 13 if good else not heard
+
+
+@pytest.mark.parametrize("chunk", [0, -1, 2.5, True])
+def test_chunk_is_a_number_of_frames(lite: Vocoder, chunk: Any) -> None:
+    message = f"chunk is {chunk!r}; it must be a whole number of mel frames, at least "
+    with pytest.raises(UserError) as error:
+        lite.stream([], chunk=chunk)
+    assert str(error.value) == message + "1"
+    if chunk != 0:
+        with pytest.raises(UserError) as error:
+            lite(mel_of(20), chunk=chunk)
+        assert str(error.value) == message + "0, 0 for all at once"
+
+
+def test_noise_is_of_the_frame() -> None:
+    key = jax.random.key(2)
+    np.testing.assert_array_equal(noise(key, 9, 16, np.int32(5)), noise(key, 14, 16)[5 * 16 :])
+
+
+MIB = 2**20
+WINDOWS = [  # padded length, halo, MiB a frame, MiB free, frames at a time
+    (64, (0, 0), 1, 1000, 64),
+    (64, (49, 49), 1, 1000, 256),  # all of it fits, and never a window of halo alone
+    (1024, (49, 49), 1, 2048, 1024),
+    (1536, (49, 49), 1, 1e6, 1024),
+    (98304, (3, 3), 1, 2047, 768),
+    (98304, (3, 3), 1, 1000, 384),
+    (512, (49, 49), 1, 1, 256),
+]
+
+
+@pytest.mark.parametrize(("size", "halo", "needs", "free", "expected"), WINDOWS)
+def test_window_is_what_fits_half_of_the_free_memory(
+    size: int, halo: tuple[int, int], needs: float, free: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "free_memory", lambda: free * MIB)
+    assert chunked.window(size, halo, lambda frames: int(frames * needs * MIB)) == expected
+
+
+@pytest.mark.parametrize(("limit", "free"), [("LONGEST", None), ("free_memory", 100_000)])
+def test_chunks_are_chosen(lite: Vocoder, limit: str, free: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    mel = mel_of(300)
+    whole = lite(mel)
+    np.testing.assert_array_equal(whole, lite(mel, chunk=0))
+    windows = []
+    run = lite._sample
+    monkeypatch.setattr(lite, "_sample", lambda mel, *rest: windows.append(mel.shape[1]) or run(mel, *rest))
+    monkeypatch.setattr(chunked, limit, 96 if free is None else lambda: free)
+    assert close(lite(mel), whole)
+    assert windows == [96] * 7  # twice the halo of 48, so 48 are kept of each
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    assert 0 < chunked.free_memory() < 2**50
