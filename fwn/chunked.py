@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-Step = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Step = Callable[[np.ndarray, np.ndarray, np.int32, np.int32], np.ndarray]
 LONGEST = 1024  # frames of a window that is not asked for: of the paper's model a tenth of it is halo
 SHARE = 0.5  # of the free memory is what a window may take
 

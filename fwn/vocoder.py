@@ -179,7 +179,7 @@ class Vocoder:
         recurrence, hop = self.system.recurrence, self.mel.hop_length
         state = recurrence.start(len(keys), self.dtype) if recurrence else None
 
-        def step(mel: np.ndarray, frames: np.ndarray, first: np.ndarray, skip: np.ndarray) -> np.ndarray:
+        def step(mel: np.ndarray, frames: np.ndarray, first: np.int32, skip: np.int32) -> np.ndarray:
             nonlocal state
             if recurrence is None:
                 return self._sample(mel, keys, temperature, frames, first)[:, skip * hop : (skip + chunk) * hop]

@@ -151,7 +151,7 @@ class FloWaveNet(Reversible):
             flow, prior = self.nets(i)
             rate = 2 ** (i + 1)
             of_noise = -(-of_noise // rate) * rate  # whole positions of this block
-            for net in [flow] * self.n_flow + [prior] * (prior is not None):
+            for net in [flow] * self.n_flow + ([prior] if prior else []):
                 of_x, of_its_c = net(2, parent=None).reach
                 of_c = np.maximum(of_c, of_noise + rate * of_its_c)
                 of_noise = of_noise + rate * of_x
