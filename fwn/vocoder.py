@@ -99,8 +99,10 @@ class Vocoder:
             if (kept := self._kept(chunk, mel, chosen, frames)) == 0:
                 audio = self._sample(mel, chosen, temperature, frames)
             else:
-                pieces = self._pieces([mel[:, : max(frames)]], chosen, temperature, kept, frames)
-                audio = np.concatenate(list(pieces), axis=1)
+                audio, done = np.empty((len(mel), max(frames) * self.mel.hop_length), self.dtype), 0
+                for piece in self._pieces([mel[:, : max(frames)]], chosen, temperature, kept, frames):
+                    audio[:, done : done + piece.shape[1]] = piece
+                    done += piece.shape[1]
             for row, (_, mel_i) in zip(audio, group, strict=False):
                 self.sampled_seconds += len(mel_i) * self.mel.hop_length / self.mel.sample_rate
                 yield row[: len(mel_i) * self.mel.hop_length]
