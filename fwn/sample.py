@@ -19,9 +19,10 @@ import numpy as np
 from absl import flags
 
 from fwn import audio, cli
+from fwn.chunked import bucket
 from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, difference, read_contract
-from fwn.vocoder import Vocoder, bucket, load
+from fwn.vocoder import Vocoder, load
 
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
@@ -45,6 +46,13 @@ CONVENTION = flags.DEFINE_string(
 TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Standard deviation of the noise, 0 or more.", lower_bound=0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise; each file gets a key by its rank, by path.", 0, 2**32 - 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
+CHUNK = flags.DEFINE_integer(
+    "chunk",
+    None,
+    "Mel frames to compute at a time, with the frames around them that they depend on, so that memory does not grow "
+    "with the length and no sample changes; 0: all at once. By default up to 1024, as the free memory allows.",
+    lower_bound=0,
+)
 PLOT = flags.DEFINE_bool("plot", False, "Also draw waveform and mel of each result as NAME.png.")
 
 
@@ -97,7 +105,7 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
     keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
     order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
     results = vocoder.synthesise(
-        [mels[i] for i in order], [keys[i] for i in order], TEMPERATURE.value, BATCH_SIZE.value
+        [mels[i] for i in order], [keys[i] for i in order], TEMPERATURE.value, BATCH_SIZE.value, chunk=CHUNK.value
     )
     for i, samples in zip(order, results, strict=True):
         path = output / f"{named[i].stem}.wav"
@@ -133,6 +141,12 @@ def main(args: list[str]) -> None:
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
     )
+    around = sum(vocoder.system.halo)
+    if CHUNK.value and around > CHUNK.value:
+        cli.say(
+            f"--chunk={CHUNK.value}: each is computed with {around} frames around it, "
+            f"{(around + CHUNK.value) / CHUNK.value:.1f} times the work of longer chunks"
+        )
     written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(named)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds

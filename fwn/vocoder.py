@@ -1,7 +1,7 @@
 """A trained model as one object: mels in, speech out."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn import checkpoints
+from fwn import checkpoints, chunked
+from fwn.chunked import Stream, bucket
 from fwn.errors import UserError
 from fwn.mel import MelContract, check_mel
 from fwn.nn.conv import fold_weight_norm
@@ -23,19 +24,13 @@ def load(ckpt: str | Path, step: int | None = None) -> "Vocoder":
     return Vocoder(*checkpoints.read(ckpt, step))
 
 
-def bucket(frames: int) -> int:
-    """The padded length for a mel of so many frames: 64, 96, 128, 192, 256, 384, …: a handful of compilations."""
-    size = 64
-    while size < frames:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    return size
-
-
 class Vocoder:
-    """vocoder(mel) -> audio; vocoder.log_likelihood(audio, mel) -> nats per sample.
+    """vocoder(mel) -> audio; vocoder.stream(mels) -> audio, bit by bit; vocoder.log_likelihood(audio, mel) -> nats.
 
     Mels are float [F, M] (or [M, F]) by the model's own mel contract, `vocoder.mel`; audio is float [F · hop] in ±1, as
     `fwn.mel.align` gives it. All is padded to a few lengths and compiled once for each; padding changes no sample.
+    chunk: compute so many frames of mel at a time (fwn.chunked), which changes no sample either; 0: all at once. By
+    default all up to 1024 frames, or less where half of the free memory is not enough for it.
     """
 
     def __init__(self, config: Any, mel: MelContract, params: Any, step: int):
@@ -45,19 +40,54 @@ class Vocoder:
         self.params = jax.tree.map(jnp.asarray, fold_weight_norm(params))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
         self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
-        self._compiled: dict[Any, Callable[..., Array]] = {}
+        self._compiled: dict[Any, Any] = {}
 
-    def __call__(self, mel: Any, temperature: float = 0.8, key: Array | None = None) -> np.ndarray:
+    def __call__(
+        self, mel: Any, temperature: float = 0.8, key: Array | None = None, chunk: int | None = None
+    ) -> np.ndarray:
         """Speech [F · hop], or [B, F · hop] for [B, F, M]. key: of the noise, jax.random.key(0) if not given."""
-        key = jax.random.key(0) if key is None else key
-        if not isinstance(key, Array):
-            raise UserError(f"key is {key!r}; give jax.random.key({key!r})")
+        key = _key(key)
         if np.ndim(mel) == 3:
-            return np.stack([self(one, temperature, jax.random.fold_in(key, i)) for i, one in enumerate(mel)])
-        return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature))
+            return np.stack([self(one, temperature, jax.random.fold_in(key, i), chunk) for i, one in enumerate(mel)])
+        return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature, chunk=chunk))
+
+    def stream(
+        self, mel_frames: Iterable[Any], temperature: float = 0.8, key: Array | None = None, chunk: int | None = None
+    ) -> Stream:
+        """Speech while its mel is being made: an iterator over audio [n · hop], together what vocoder(mel) gives.
+
+        mel_frames: single frames [M] or any number of them, [n, M], as they come. chunk: frames of audio at a time.
+        Less is heard sooner (Stream.latency) and costs more: every chunk is computed with the frames around it that it
+        is of (`vocoder.system.halo`). By default as many as these: twice the work of one pass.
+        """
+        halo, key = self.system.halo, _key(key)
+        chunk = max(16, sum(halo)) if chunk is None else _chunk(chunk, 1)
+
+        def lumps() -> Iterator[np.ndarray]:
+            fed = 0
+            for lump in mel_frames:
+                frames = np.asarray(lump)[None] if np.ndim(lump) == 1 else lump
+                mel = check_mel(frames, self.mel, f"mel_frames, from frame {fed} on", bands_last=True)
+                fed += len(mel)
+                yield mel[None].astype(self.dtype)
+            if not fed:
+                raise UserError("mel_frames: no frame has come; a stream has one or more")
+
+        def audio() -> Iterator[np.ndarray]:
+            for piece in self._pieces(lumps(), key[None], temperature, chunk):
+                self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
+                yield piece[0]
+
+        return Stream(audio(), chunk + halo[1] - 1, self.mel.sample_rate / self.mel.hop_length)
 
     def synthesise(
-        self, mels: Sequence[Any], keys: Sequence[Array], temperature: float, batch_size: int = 1, least: int = 1
+        self,
+        mels: Sequence[Any],
+        keys: Sequence[Array],
+        temperature: float,
+        batch_size: int = 1,
+        least: int = 1,
+        chunk: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Speech for each mel [F, M], in order; neighbours of one padded length go in one batch.
 
@@ -66,7 +96,13 @@ class Vocoder:
         for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
             mel, frames = self._stack([mels_i for _, mels_i in group], batch_size, least)
             chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
-            audio = self._run("sample", mel, chosen, np.asarray(temperature, self.dtype), frames)
+            if (kept := self._kept(chunk, mel, chosen, frames)) == 0:
+                audio = self._sample(mel, chosen, temperature, frames)
+            else:
+                audio, done = np.empty((len(mel), max(frames) * self.mel.hop_length), self.dtype), 0
+                for piece in self._pieces([mel[:, : max(frames)]], chosen, temperature, kept, frames):
+                    audio[:, done : done + piece.shape[1]] = piece
+                    done += piece.shape[1]
             for row, (_, mel_i) in zip(audio, group, strict=False):
                 self.sampled_seconds += len(mel_i) * self.mel.hop_length / self.mel.sample_rate
                 yield row[: len(mel_i) * self.mel.hop_length]
@@ -75,7 +111,7 @@ class Vocoder:
         """log p(audio | mel) in nats per sample: a scalar, or [B] for [B, F · hop] and [B, F, M]."""
         if np.ndim(mel) == 3:
             return np.stack([self.log_likelihood(a, m) for a, m in zip(audio, mel, strict=True)])
-        return self._run("log_likelihood", *self._pair(audio, mel))[0]
+        return np.asarray(self._run("log_likelihood", *self._pair(audio, mel)))[0]
 
     def log_likelihoods(
         self, audios: Sequence[Any], mels: Sequence[Any], batch_size: int = 1, least: int = 1
@@ -87,13 +123,13 @@ class Vocoder:
             audio = [pairs[i][0] for i, _ in group] + [pairs[group[0][0]][0]] * (batch_size - len(group))
             length = mel.shape[1] * self.mel.hop_length
             padded = np.stack([np.pad(a, (0, length - len(a))) for a in audio])
-            yield from map(float, self._run("log_likelihood", padded, mel, frames)[: len(group)])
+            yield from map(float, np.asarray(self._run("log_likelihood", padded, mel, frames))[: len(group)])
 
     def roundtrip(self, audio: Any, mel: Any) -> np.ndarray:
         """inverse(forward(audio)) [F · hop]: what is lost by rounding alone. Only of a system that is a flow."""
         if self.system.roundtrip is None:
             raise UserError(f"{self.config.system} is no flow: there is no inverse to go through and back")
-        return self._run("roundtrip", *self._pair(audio, mel))[0][: len(audio)]
+        return np.asarray(self._run("roundtrip", *self._pair(audio, mel)))[0][: len(audio)]
 
     def _checked(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray]:
         """audio [F · hop] and its mel [F, M]; UserError where they are no such pair."""
@@ -133,14 +169,75 @@ class Vocoder:
         size = bucket(max(least, *map(len, mels)))
         return np.stack([np.pad(m, ((0, size - len(m)), (0, 0))) for m in mels]), np.array([len(m) for m in mels])
 
-    def _run(self, name: str, *args: Any) -> np.ndarray:
+    def _pieces(
+        self,
+        lumps: Iterable[np.ndarray],
+        keys: Array,
+        temperature: float,
+        chunk: int,
+        lengths: np.ndarray | None = None,
+    ) -> Iterator[np.ndarray]:
+        """chunked.pieces of this system."""
+        recurrence, hop = self.system.recurrence, self.mel.hop_length
+        state = recurrence.start(len(keys), self.dtype) if recurrence else None
+
+        def step(mel: np.ndarray, frames: np.ndarray, first: np.int32, skip: np.int32) -> np.ndarray:
+            nonlocal state
+            if recurrence is None:
+                return self._sample(mel, keys, temperature, frames, first)[:, skip * hop : (skip + chunk) * hop]
+            scale = np.asarray(temperature, self.dtype)
+            audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
+            return np.asarray(audio)
+
+        return chunked.pieces(lumps, chunk, self.system.halo, step, lengths)
+
+    def _sample(
+        self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
+    ) -> np.ndarray:
+        return np.asarray(self._run("sample", mel, keys, np.asarray(temperature, self.dtype), frames, np.int32(first)))
+
+    def _kept(self, chunk: int | None, mel: np.ndarray, keys: Array, frames: np.ndarray) -> int:
+        """Frames to keep of each window; 0: these mels [B, F, M] are computed at once."""
+
+        def needs(size: int) -> int:
+            """Bytes, as the compiled program says."""
+            args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, np.zeros((), self.dtype), frames
+            return self._program("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
+
+        halo = self.system.halo
+        if chunk is None:
+            chunk = chunked.window(mel.shape[1], halo, needs) - sum(halo)
+        return 0 if _chunk(chunk) == 0 or mel.shape[1] <= chunk + sum(halo) else chunk
+
+    def _program(self, name: str, *args: Any) -> Any:
         """system.name(params, *args), compiled ahead, so that compiling and running can be told apart."""
-        key = name, *(np.shape(a) for a in args)
+        key = name, *jax.tree.map(np.shape, args)
         if key not in self._compiled:
+            function = getattr(self.system if hasattr(self.system, name) else self.system.recurrence, name)
             start = time.perf_counter()
-            self._compiled[key] = jax.jit(getattr(self.system, name)).lower(self.params, *args).compile()
+            self._compiled[key] = jax.jit(function).lower(self.params, *args).compile()
             self.compile_seconds += time.perf_counter() - start
+        return self._compiled[key]
+
+    def _run(self, name: str, *args: Any) -> Any:
+        program = self._program(name, *args)
         start = time.perf_counter()
-        result = np.asarray(self._compiled[key](self.params, *args))
+        result = jax.block_until_ready(program(self.params, *args))
         self.run_seconds += time.perf_counter() - start
         return result
+
+
+def _key(key: Any) -> Array:
+    """The key, or jax.random.key(0) for None. Raises UserError on anything else."""
+    key = jax.random.key(0) if key is None else key
+    if not isinstance(key, Array):
+        raise UserError(f"key is {key!r}; give jax.random.key({key!r})")
+    return key
+
+
+def _chunk(chunk: Any, least: int = 0) -> int:
+    """Raises UserError on what is no number of frames."""
+    if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < least:
+        all_at_once = "" if least else ", 0 for all at once"
+        raise UserError(f"chunk is {chunk!r}; it must be a whole number of mel frames, at least {least}{all_at_once}")
+    return int(chunk)

@@ -191,6 +191,15 @@ def test_sampling_does_not_depend_on_batches_and_says_what_saturated(run, mels, 
         assert abs(one - three).max() <= 1
 
 
+def test_sampling_does_not_depend_on_chunks(run, mels, tmp_path):
+    for name, chunk in (("whole", 0), ("chunks", 1)):
+        result = sample(run, f"--mel={mels}/a.npy", f"--output={tmp_path / name}", f"--chunk={chunk}")
+        assert result.code == 0, result
+        assert ("--chunk=1: each is computed with 2 frames around it, 3.0 times the work" in result.out) == chunk
+    whole, chunks = (soundfile.read(tmp_path / n / "a.wav", dtype="int16")[0].astype(int) for n in ("whole", "chunks"))
+    assert abs(whole - chunks).max() <= 1
+
+
 def test_copy_synthesis_of_recordings(run, tmp_path):
     soundfile.write(tmp_path / "a.flac", np.stack([small.speech(3, 20000)] * 2, 1), 48000)
     result = sample(run, f"--wav={tmp_path / 'a.flac'}", f"--output={tmp_path / 'out'}")

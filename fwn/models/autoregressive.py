@@ -11,11 +11,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
+from jax import lax
 
 from fwn.densities import DISTRIBUTIONS, Distribution
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
-from fwn.nn.upsample import Upsample
+from fwn.nn.upsample import Upsample, halo
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
@@ -45,6 +47,11 @@ class Autoregressive(nn.Module):
     def hop(self) -> int:
         """Audio samples a mel frame."""
         return math.prod(self.upsample_strides)
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """Mel frames (before, after) its own that the conditioning of a frame is of."""
+        return halo(self.upsample_strides, np.zeros(2, int), np.zeros(2, int))
 
     @property
     def wavenet(self) -> WaveNet:
@@ -90,8 +97,27 @@ def sample(
     draw: (θ [B, features], noise [B, N]) -> x [B]. mask: as the model's. block: as in nn/incremental.py, a divisor of
     the hop; the result does not depend on it.
     """
+    return proceed(model, params, mel, noise, draw, mask, 0, None, block)[1]
+
+
+def proceed(
+    model: Autoregressive,
+    params: Any,
+    mel: Array,
+    noise: Array,
+    draw: Callable[[Array, Array], Array],
+    mask: Array | None,
+    skip: Any,
+    state: incremental.State | None,
+    block: int | None = None,
+) -> tuple[incremental.State, Array]:
+    """Continues `state` by audio [B, T] of the T / hop frames of mel from `skip` on; state None: begins.
+
+    T is that of the noise. Other frames of mel are heard by the upsampling alone. The other arguments as of `sample`.
+    """
     model, params = model.clone(weight_norm=False), fold_weight_norm(params)
     c: Any = model.apply({"params": params}, mel, mask, method="condition")
+    c = lax.dynamic_slice_in_dim(c, skip * model.hop, noise.shape[1], axis=1)
     weights = incremental.pack(model.wavenet, params["net"])
-    state = incremental.start(model.wavenet, len(mel), c.dtype)
-    return incremental.generate(model.wavenet, weights, state, c, noise, draw, block or math.gcd(BLOCK, model.hop))[1]
+    state = incremental.start(model.wavenet, len(mel), c.dtype) if state is None else state
+    return incremental.generate(model.wavenet, weights, state, c, noise, draw, block or math.gcd(BLOCK, model.hop))

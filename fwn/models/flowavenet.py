@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fwn.bijectors import (
     Bijector,
@@ -30,7 +31,7 @@ from fwn.bijectors import (
     squeeze,
     unsqueeze,
 )
-from fwn.nn.upsample import Upsample
+from fwn.nn.upsample import Upsample, halo
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array
@@ -157,6 +158,30 @@ class FloWaveNet(Reversible):
         """Audio samples a mel frame."""
         return math.prod(self.upsample_strides)
 
+    def nets(self, block: int) -> tuple[Callable[..., WaveNet], Callable[..., WaveNet] | None]:
+        """Of the flows of a block, and of its prior where it has one."""
+        shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
+        splits = (block + 1) % self.block_per_split == 0 and block < self.n_block - 1
+        prior = partial(WaveNet, channels=self.prior_channels, n_layer=self.prior_layer, **shared)
+        return partial(WaveNet, channels=self.channels, n_layer=self.n_layer, **shared), prior if splits else None
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        """Mel frames (before, after) its own that a frame of audio is of, by way of the noise or of the mel.
+
+        Every coupling adds the reach of its net, at the rate of its block: twelve thousand samples in the paper's.
+        """
+        of_noise = of_c = np.zeros(2, int)
+        for i in range(self.n_block):
+            flow, prior = self.nets(i)
+            rate = 2 ** (i + 1)
+            of_noise = -(-of_noise // rate) * rate  # whole positions of this block
+            for net in [flow] * self.n_flow + ([prior] if prior else []):
+                of_x, of_its_c = net(2, parent=None).reach
+                of_c = np.maximum(of_c, of_noise + rate * of_its_c)
+                of_noise = of_noise + rate * of_x
+        return halo(self.upsample_strides, of_noise, of_c)
+
     @nn.compact
     def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
@@ -166,20 +191,14 @@ class FloWaveNet(Reversible):
         of c swapped; they are swapped back after the rest, so that c' = c (the official `reverse` does not, and is
         then no inverse of its `forward`).
         """
-
-        def net(channels: int, n_layer: int) -> Callable[..., WaveNet]:
-            shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
-            return partial(WaveNet, channels=channels, n_layer=n_layer, **shared)
-
-        flow_net, prior_net = net(self.channels, self.n_layer), net(self.prior_channels, self.prior_layer)
         frames = mask
         mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
         swapped_back = [Layer(lambda *_: [change_order_of_c])] * (self.n_flow % 2)
         layers: list[Layer] = []
         for i in reversed(range(self.n_block)):
-            splits = (i + 1) % self.block_per_split == 0 and i < self.n_block - 1
-            block = Block(self.n_flow, flow_net, prior_net if splits else None, self.s_max, name=f"block_{i}")
-            rest = [on_first_halves(layer) for layer in layers] if splits else layers
+            flow_net, prior_net = self.nets(i)
+            block = Block(self.n_flow, flow_net, prior_net, self.s_max, name=f"block_{i}")
+            rest = [on_first_halves(layer) for layer in layers] if prior_net else layers
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
             layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE]
         flow = chain(*layers) if self.gradient == "plain" else recomputed(layers, invert=self.gradient == "invert")

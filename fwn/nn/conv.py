@@ -26,6 +26,12 @@ def uniform(bound: float) -> Any:
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
+def reach(kernel_size: int, dilation: int = 1, causal: bool = False) -> tuple[int, int]:
+    """How many positions before and after its own a convolution's result is of: its padding on each side."""
+    both = dilation * (kernel_size - 1)
+    return (both, 0) if causal else (both // 2, both - both // 2)
+
+
 class Conv(nn.Module):
     """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, padded with zeros to the length of x; causal: past only.
 
@@ -49,8 +55,7 @@ class Conv(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if self.kernel_size == 1:
             return x @ kernel[0] + bias
-        reach = self.dilation * (self.kernel_size - 1)
-        padding = (reach, 0) if self.causal else (reach // 2, reach - reach // 2)
+        padding = reach(self.kernel_size, self.dilation, self.causal)
         dims = ("NHC", "HIO", "NHC")
         return lax.conv_general_dilated(x, kernel, (1,), [padding], (1,), (self.dilation,), dims) + bias
 

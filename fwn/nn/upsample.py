@@ -6,11 +6,24 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fwn.nn.conv import norm, uniform
 
 Array = jax.Array
+
+
+def halo(strides: tuple[int, ...], of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
+    """Frames (before, after) its own that a frame of audio is of, by the samples that it is of in noise and in c.
+
+    A position of a stage's result is of the inputs from (its place - stride / 2) to (its place + stride / 2).
+    """
+    hop = math.prod(strides)
+    rates = [math.prod(strides[i + 1 :]) for i in range(len(strides))]
+    of_mel = of_c + np.sum([((s - s // 2) * r, s // 2 * r) for s, r in zip(strides, rates, strict=True)], axis=0)
+    before, after = -(-np.maximum(of_noise, of_mel) // hop)
+    return int(before), int(after)
 
 
 def interpolation(key: Array, shape: tuple[int, ...]) -> Array:

@@ -6,8 +6,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fwn.nn.conv import Conv, ZeroConv
+from fwn.nn.conv import Conv, ZeroConv, reach
 
 Array = jax.Array
 RESIDUAL_SCALE = math.sqrt(0.5)
@@ -39,6 +40,13 @@ class WaveNet(nn.Module):
     def dilations(self) -> tuple[int, ...]:
         """Of all layers, from the first to the last."""
         return tuple(2**n for n in range(self.n_layer)) * self.n_stack
+
+    @property
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many positions (before, after) its own a result is of: of x, and of c, which enters after the front."""
+        layers = [reach(self.kernel_size, dilation, self.causal) for dilation in self.dilations]
+        front = reach(self.front_kernel, 1, self.causal)
+        return np.sum([front, *layers], axis=0), np.sum([(0, 0), *layers[1:]], axis=0)
 
     @nn.compact
     def __call__(self, x: Array, c: Array, mask: Array | None = None) -> Array:

@@ -20,21 +20,39 @@ Array = jax.Array
 DTYPES = None, "bfloat16", "float16", "float32"  # of a network's products
 
 
+class Recurrence(NamedTuple):
+    """Sampling that is continued: windows must follow one another.
+
+    start: (batch size, dtype) -> state before the first sample.
+    proceed: (params, mel [B, F, M], keys, temperature, frames, first, skip, state) -> (audio, state) of the frames of
+        the window from `skip` on, as many as F without the halo; the other arguments as of System.sample.
+    """
+
+    start: Callable[..., Any]
+    proceed: Callable[..., Any]
+
+
 class System(NamedTuple):
     """
     init: (key, batch, drawn, frozen) -> params. drawn: weights already drawn (nn.conv.draw), or {}; the batch is real;
         frozen: a teacher's plain params, or ().
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
-    sample: (params, mel [B, F, M], keys [B], temperature, frames) -> audio [B, T], with one random key an example.
+    sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T], with one random key an
+        example. first: the mel's first frame is this one of its utterance: frames of noise are drawn by their index.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
+    halo: how many mel frames before and after its own a frame of audio is of. In a window cut out of an utterance
+        `sample` is right but for so many frames at the cut ends; it may be cut anywhere between two frames.
     roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow.
+    recurrence: of a system whose audio is of all audio before it; None: of noise and mel within the halo alone.
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
     sample: Callable[..., Any]
     log_likelihood: Callable[..., Any]
+    halo: tuple[int, int]
     roundtrip: Callable[..., Any] | None = None
+    recurrence: Recurrence | None = None
 
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
@@ -53,16 +71,16 @@ def dequantise(audio: Array, key: Array, index: Array) -> Array:
     return audio + LSB * noise
 
 
-def by_frame(key: Array, frames: int, draw: Callable[[Array], Array]) -> Array:
-    """draw(key) [hop, …] by frame -> [frames · hop, …]: a longer draw begins with the numbers of a shorter one."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(frames))
+def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first: Any = 0) -> Array:
+    """draw(key) [hop, …] of the frames from `first` on -> [frames · hop, …]: each frame's numbers are its own."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(frames))
     drawn = jax.vmap(draw)(keys)
     return drawn.reshape(-1, *drawn.shape[2:])
 
 
-def noise(key: Array, frames: int, hop: int) -> Array:
+def noise(key: Array, frames: int, hop: int, first: Any = 0) -> Array:
     """Standard normal noise [frames · hop], drawn by frame."""
-    return by_frame(key, frames, lambda k: jax.random.normal(k, (hop,)))
+    return by_frame(key, frames, lambda k: jax.random.normal(k, (hop,)), first)
 
 
 def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:

@@ -60,11 +60,13 @@ def build(config: Any) -> System:
         nats = jnp.mean(log_likelihood(params, trained_on(batch, key), batch["mel"]))
         return -nats, {"nats_per_sample": nats}
 
-    def sample(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None) -> Array:
-        z = jax.vmap(lambda key: noise(key, mel.shape[1], model.hop))(keys).astype(mel.dtype)
+    def sample(
+        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
+    ) -> Array:
+        z = jax.vmap(lambda key: noise(key, mel.shape[1], model.hop, first))(keys).astype(mel.dtype)
         return inverse(params, temperature * z[..., None], mel, frames)
 
     def roundtrip(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         return inverse(params, forward(params, audio, mel, frames)[0], mel, frames)
 
-    return System(init, loss, sample, log_likelihood, roundtrip)
+    return System(init, loss, sample, log_likelihood, model.halo, roundtrip)

@@ -111,8 +111,8 @@ def student(
         out: Any = plain.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
         return out
 
-    def noise(keys: Array, mel: Array) -> Array:
-        each = partial(by_frame, frames=mel.shape[1], draw=lambda key: base.draw(key, (model.hop,)))
+    def noise(keys: Array, mel: Array, first: Any = 0) -> Array:
+        each = partial(by_frame, frames=mel.shape[1], draw=lambda key: base.draw(key, (model.hop,)), first=first)
         return jax.vmap(each)(keys).astype(mel.dtype)
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
@@ -127,9 +127,11 @@ def student(
         total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
         return total, values | signs(stop_gradient(lesson.audio), batch["audio"])
 
-    def sample(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None) -> Array:
+    def sample(
+        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
+    ) -> Array:
         params = fold_weight_norm(params)
-        return make(params, temperature * noise(keys, mel), condition(params, mel, frames))[0]
+        return make(params, temperature * noise(keys, mel, first), condition(params, mel, frames))[0]
 
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         params = fold_weight_norm(params)
@@ -138,4 +140,4 @@ def student(
         exact: Any = plain.clone(dtype=None).apply({"params": params}, z[..., None], c)  # as to_noise is
         return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
-    return System(init, loss, sample, log_likelihood)
+    return System(init, loss, sample, log_likelihood, model.halo)

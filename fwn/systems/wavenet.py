@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from fwn.densities import DISTRIBUTIONS
 from fwn.errors import UserError, nearest
-from fwn.models.autoregressive import Autoregressive, from_fields, sample
+from fwn.models.autoregressive import Autoregressive, from_fields, proceed, sample
+from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import System, by_frame, checked, dequantise, frame_mask, mean_over_audio
+from fwn.systems.base import Recurrence, System, by_frame, checked, dequantise, frame_mask, mean_over_audio
 
 Array = jax.Array
 
@@ -52,10 +53,25 @@ def build(config: Any) -> System:
         nats = jnp.mean(log_likelihood(params, audio, batch["mel"]))
         return -nats, {"nats_per_sample": nats}
 
-    def draw_audio(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None) -> Array:
-        each = partial(by_frame, frames=mel.shape[1], draw=lambda key: distribution.noise(key, (model.hop,)))
-        noise = jax.vmap(each)(keys).astype(mel.dtype)
-        draw = partial(distribution.sample, temperature=temperature)
-        return sample(model, params, mel, noise, draw, frame_mask(mel, frames))
+    def noise(keys: Array, mel: Array, frames: int, first: Any) -> Array:
+        draw = partial(by_frame, frames=frames, draw=lambda key: distribution.noise(key, (model.hop,)), first=first)
+        return jax.vmap(draw)(keys).astype(mel.dtype)
 
-    return System(init, loss, draw_audio, log_likelihood)
+    def draw_audio(
+        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
+    ) -> Array:
+        draw = partial(distribution.sample, temperature=temperature)
+        return sample(model, params, mel, noise(keys, mel, mel.shape[1], first), draw, frame_mask(mel, frames))
+
+    def start(batch: int, dtype: Any) -> Any:
+        return incremental.start(model.wavenet, batch, dtype)
+
+    def draw_more(
+        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
+    ) -> tuple[Array, Any]:
+        draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(model.halo)
+        mask, drawn = frame_mask(mel, frames), noise(keys, mel, kept, first + skip)
+        state, audio = proceed(model, params, mel, drawn, draw, mask, skip, state)
+        return audio, state
+
+    return System(init, loss, draw_audio, log_likelihood, model.halo, recurrence=Recurrence(start, draw_more))

@@ -1,0 +1,241 @@
+"""Speech in chunks and from streams is that of one pass over all, at every boundary and for every system."""
+
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fwn import chunked
+from fwn.errors import UserError
+from fwn.mel import PRESETS
+from fwn.systems import build
+from fwn.systems.base import noise
+from fwn.vocoder import Vocoder
+
+MELS = 4
+NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False}
+LITE = NARROW | {"n_block": 4, "n_flow": 3, "upsample_strides": (4, 4)}
+WAVENET = {"channels": 4, "gate_channels": 4, "skip_channels": 4, "weight_norm": False}
+# experiment, what is changed in its model: the paper's depth at small width, and small ones
+DEEP = {
+    "base": ("base", NARROW),
+    "base without split": ("flowavenet_no_split", NARROW),
+    "causal base": ("flowavenet_causal", NARROW),
+    "clarinet": ("clarinet", WAVENET),
+}
+SHALLOW = {
+    "lite": ("base", LITE | {"block_per_split": 2}),
+    "lite, odd": ("base", LITE | {"block_per_split": 1, "n_layer": 3, "prior_layer": 1, "upsample_strides": (3, 16)}),
+    "lite without split": ("base", LITE | {"block_per_split": 4}),
+    "causal lite": ("base", LITE | {"causal": True, "block_per_split": 2}),
+    "clarinet": ("clarinet", WAVENET | {"n_layer": 4, "upsample_strides": (4, 4)}),
+    "parallel_wavenet": ("parallel_wavenet", WAVENET | {"n_layer": 2, "stacks": (1, 2), "upsample_strides": (4, 4)}),
+    "wavenet": ("wavenet_gaussian", WAVENET | {"n_layer": 3, "upsample_strides": (4, 4)}),
+    "wavenet_mol": ("wavenet_mol", WAVENET | {"n_layer": 3, "upsample_strides": (4, 2)}),
+}
+
+
+def vocoder(experiment: str, fields: dict[str, Any]) -> Vocoder:
+    """A model with weights away from every special value, whose audio neither dies out nor grows."""
+    config = importlib.import_module(f"experiments.{experiment}").get_config().unlock()
+    config.model.update(fields)
+    hop = int(np.prod(config.model.upsample_strides))
+    batch = {"audio": np.zeros((1, hop)), "mel": np.zeros((1, 1, MELS)), "index": np.zeros(1, np.int32)}
+    batch = jax.tree.map(lambda a: a.astype(np.float32) if a.dtype == float else a, batch)
+    shapes = jax.eval_shape(build(config).init, jax.random.key(0), batch, {})
+    rng = np.random.default_rng(0)
+
+    def weight(path: Any, leaf: Any) -> np.ndarray:
+        drawn = rng.normal(size=leaf.shape).astype(np.float32)
+        name = path[-1].key
+        if name == "kernel":
+            return drawn / np.sqrt(np.prod(leaf.shape[:-1])) * (0.3 if path[-2].key == "out" else 1)
+        return 1 + 0.05 * drawn if name == "scale" else 0.1 * drawn
+
+    mel = dataclasses.replace(PRESETS["flowavenet"], hop_length=hop, n_mels=MELS)
+    return Vocoder(config, mel, jax.tree_util.tree_map_with_path(weight, shapes), 0)
+
+
+def mel_of(frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0, 1, (frames, MELS)).astype(np.float32)
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    """To 1e-5 of the largest sample, or of full scale: sums of another shape are rounded in another order."""
+    assert a.shape == b.shape
+    assert 0.05 < b.std() < 20
+    return bool(abs(a - b).max() <= 1e-5 * max(1, abs(b).max()))
+
+
+@pytest.fixture(scope="module")
+def lite() -> Vocoder:
+    return vocoder(*SHALLOW["lite"])
+
+
+@pytest.mark.parametrize("name", [*DEEP, *(name for name in SHALLOW if "wavenet" not in name)])
+def test_halo_is_all_that_is_heard_and_no_more(name: str) -> None:
+    """NaN in a frame of noise reaches whatever is computed of it, however faint. Another frame of mel is heard.
+
+    (NaN in the mel would reach further, through the weights that the upsampling's filters are padded with.)
+    """
+    v = vocoder(*(DEEP | SHALLOW)[name])
+    before, after = v.system.halo
+    at, frames, hop = after + 1, before + after + 3, v.mel.hop_length
+    mel, temperature = np.stack([mel_of(frames)] * 3), np.ones((3, frames * hop), np.float32)
+    mel[1, at], temperature[2, at * hop : (at + 1) * hop] = 100 * mel[1, at], np.nan
+    if v.config.system == "flowavenet":
+        temperature = temperature[..., None]
+    audio = jax.jit(v.system.sample)(v.params, mel, jnp.stack([jax.random.key(0)] * 3), temperature, None)
+    reached = np.flatnonzero((audio != audio[0]).reshape(3, frames, hop).any((0, 2)))
+    assert (at - reached[0], reached[-1] - at) == (after, before)
+
+
+@pytest.mark.parametrize("name", ["base", "base without split"])
+def test_chunks_of_the_papers_depth(name: str) -> None:
+    """One frame at a time: both edges of every frame are boundaries."""
+    v = vocoder(*DEEP[name])
+    mel = mel_of(sum(v.system.halo) + 6)
+    assert close(v(mel, chunk=1), v(mel, chunk=0))
+
+
+@pytest.mark.parametrize("name", SHALLOW)
+def test_chunks(name: str) -> None:
+    v, mel = vocoder(*SHALLOW[name]), mel_of(70)
+    whole = v(mel, chunk=0)
+    assert close(v(mel, chunk=1), whole)
+    np.testing.assert_array_equal(v(mel, chunk=96), whole)  # nothing is cut that need not be
+
+
+@pytest.mark.parametrize("name", ["lite", "clarinet", "wavenet"])
+def test_chunks_of_a_batch(name: str) -> None:
+    """Examples end in different chunks."""
+    v = vocoder(*SHALLOW[name])
+    mels, keys = [mel_of(n, n) for n in (95, 66, 80)], list(jax.random.split(jax.random.key(1), 3))
+    together = list(v.synthesise(mels, keys, 0.8, batch_size=3, chunk=13))
+    for mel, key, audio in zip(mels, keys, together, strict=True):
+        assert close(audio, v(mel, 0.8, key, chunk=0))
+
+
+LUMPS = {"frame by frame": [1] * 70, "all at once": [70], "in lumps": [3, 1, 40, 2, 24]}
+
+
+@pytest.mark.parametrize("lumps", LUMPS.values(), ids=LUMPS)
+@pytest.mark.parametrize("name", ["lite", "causal lite", "parallel_wavenet", "wavenet"])
+def test_stream(name: str, lumps: list[int]) -> None:
+    """It is the speech of the whole mel, in chunks, each as early as the latency says, whatever the lumps."""
+    v = vocoder(*SHALLOW[name])
+    mel, given, pieces, arrived = mel_of(70), [0], [], []
+
+    def come() -> Iterator[np.ndarray]:
+        for n in lumps:
+            given[0] += n
+            lump = mel[given[0] - n : given[0]]
+            yield lump[0] if n == 1 else lump
+
+    stream = v.stream(come(), 0.7, jax.random.key(3), chunk=13)
+    for audio in stream:
+        pieces.append(audio)
+        arrived.append(given[0])
+    assert [len(audio) for audio in pieces] == [13 * v.mel.hop_length] * 5 + [5 * v.mel.hop_length]
+    np.testing.assert_array_equal(np.concatenate(pieces), v(mel, 0.7, jax.random.key(3), chunk=13))
+    assert close(np.concatenate(pieces), v(mel, 0.7, jax.random.key(3), chunk=0))
+    assert stream.latency == pytest.approx(stream.latency_frames * v.mel.hop_length / v.mel.sample_rate)
+    assert stream.latency_frames == 13 + v.system.halo[1] - 1
+    if lumps[0] == 1:  # the first frame of each chunk waits longest, and no chunk waits for longer than it must
+        assert arrived == [min(13 * i + 1 + stream.latency_frames, 70) for i in range(6)]
+
+
+@pytest.mark.parametrize("frames", [1, 5, 16])
+def test_stream_of_a_few_frames(lite: Vocoder, frames: int) -> None:
+    mel = mel_of(frames)
+    stream = lite.stream(mel)
+    assert close(np.concatenate(list(stream)), lite(mel))
+    assert stream.latency_frames == sum(lite.system.halo) + lite.system.halo[1] - 1
+
+
+def bad(value: float) -> np.ndarray:
+    return np.full((2, MELS), value, np.float32)
+
+
+STREAMS = [
+    ([], "mel_frames: no frame has come; a stream has one or more"),
+    ([mel_of(40), mel_of(0)], "mel_frames, from frame 40 on: the mel is empty, its shape is [0, 4]"),
+    ([mel_of(40)[:, :3]], "mel_frames, from frame 0 on: the mel has the shape [40, 3], but {} has 4 bands"),
+    ([mel_of(40), mel_of(9).T], "mel_frames, from frame 40 on: the mel has 9 bands, but {} has 4"),
+    ([np.zeros(5, np.float32)], "mel_frames, from frame 0 on: the mel has the shape [1, 5], but {} has 4 bands"),
+    (
+        [*mel_of(7), bad(np.nan)],
+        "mel_frames, from frame 7 on: 8 of 8 values are NaN or infinite, the first in frame 0, band 0",
+    ),
+    ([1.0], "mel_frames, from frame 0 on: a mel has the shape [frames, 4] or [4, frames], this has []"),
+]
+
+
+@pytest.mark.parametrize(("lumps", "message"), STREAMS)
+def test_mistakes_in_a_stream(lite: Vocoder, lumps: list[Any], message: str) -> None:
+    """What was good before is heard."""
+    heard = []
+    with pytest.raises(UserError) as error:
+        heard.extend(lite.stream(iter(lumps), chunk=13))
+    assert str(error.value) == message.format(lite.mel.title)
+    good = 40 if len(lumps) == 2 else 0
+    assert len(heard) == (good - lite.system.halo[1]) // 13 if good else not heard
+
+
+@pytest.mark.parametrize("chunk", [0, -1, 2.5, True])
+def test_chunk_is_a_number_of_frames(lite: Vocoder, chunk: Any) -> None:
+    message = f"chunk is {chunk!r}; it must be a whole number of mel frames, at least "
+    with pytest.raises(UserError) as error:
+        lite.stream([], chunk=chunk)
+    assert str(error.value) == message + "1"
+    if chunk != 0:
+        with pytest.raises(UserError) as error:
+            lite(mel_of(20), chunk=chunk)
+        assert str(error.value) == message + "0, 0 for all at once"
+
+
+def test_noise_is_of_the_frame() -> None:
+    key = jax.random.key(2)
+    np.testing.assert_array_equal(noise(key, 9, 16, np.int32(5)), noise(key, 14, 16)[5 * 16 :])
+
+
+MIB = 2**20
+WINDOWS = [  # padded length, halo, MiB a frame, MiB free, frames at a time
+    (64, (0, 0), 1, 1000, 64),
+    (64, (49, 49), 1, 1000, 256),  # all of it fits, and never a window of halo alone
+    (1024, (49, 49), 1, 2048, 1024),
+    (1536, (49, 49), 1, 1e6, 1024),
+    (98304, (3, 3), 1, 2047, 768),
+    (98304, (3, 3), 1, 1000, 384),
+    (512, (49, 49), 1, 1, 256),
+]
+
+
+@pytest.mark.parametrize(("size", "halo", "needs", "free", "expected"), WINDOWS)
+def test_window_is_what_fits_half_of_the_free_memory(
+    size: int, halo: tuple[int, int], needs: float, free: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "free_memory", lambda: free * MIB)
+    assert chunked.window(size, halo, lambda frames: int(frames * needs * MIB)) == expected
+
+
+@pytest.mark.parametrize(("limit", "free"), [("LONGEST", None), ("free_memory", 100_000)])
+def test_chunks_are_chosen(lite: Vocoder, limit: str, free: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    mel = mel_of(300)
+    whole = lite(mel)
+    np.testing.assert_array_equal(whole, lite(mel, chunk=0))
+    windows = []
+    run = lite._sample
+    monkeypatch.setattr(lite, "_sample", lambda mel, *rest: windows.append(mel.shape[1]) or run(mel, *rest))
+    monkeypatch.setattr(chunked, limit, 96 if free is None else lambda: free)
+    assert close(lite(mel), whole)
+    assert windows == [96] * 7  # twice the halo of 48, so 48 are kept of each
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    assert 0 < chunked.free_memory() < 2**50
