@@ -261,9 +261,10 @@ def cell(estimate: Estimate | None, digits: int) -> str:
     """mean ± interval, with how many utterances had a value where some had none; "-" without any."""
     if estimate is None or estimate.mean is None:
         return "-"
-    interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:.{digits}f}"
+    form = f".{digits}f" if abs(estimate.mean) < 1e5 else ".3g"
+    interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:{form}}"
     some = "" if estimate.n == estimate.total else f" ({estimate.n} of {estimate.total})"
-    return f"{estimate.mean:.{digits}f}{interval}{some}"
+    return f"{estimate.mean:{form}}{interval}{some}"
 
 
 def _check(ref: Audio, est: Audio) -> None:

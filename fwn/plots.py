@@ -12,6 +12,7 @@ from fwn.errors import UserError
 WIDTH = 10.0  # inches, at 120 dots per inch
 DPI = 120
 MARKERS = "os^vDP*Xhp<>"
+FAR = 10.0
 
 
 def mel_pair(
@@ -91,7 +92,7 @@ def panels(
 ) -> None:
     """By ylabel, one above the other, series (x, y) by label: a colour and a marker each, the same in every panel.
 
-    None leaves a gap.
+    None leaves a gap. Values far below zero, as a collapsed student's likelihood, are drawn by their magnitudes.
     """
     figure, axes = _figure(len(values), height=0.8 + 2.6 * len(values))
     labels = list(dict.fromkeys(label for series in values.values() for label in series))
@@ -104,6 +105,8 @@ def panels(
         axis.spines[["top", "right"]].set_visible(False)
         if logarithmic:
             axis.set_xscale("log")
+        if any(value is not None and value < -FAR for _, y in series.values() for value in y):
+            axis.set_yscale("symlog", linthresh=FAR)
     axes[-1].set_xlabel(xlabel)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
