@@ -75,7 +75,7 @@ def peak(dtype: str) -> float:
 def compiled(f: Any, *args: Any) -> tuple[Any, dict[str, float]]:
     """The program of jitted f, with the seconds that tracing and compiling took, at first and out of the cache."""
     found: dict[str, float] = {}
-    held = jax.config.jax_compilation_cache_dir
+    held = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -160,9 +160,9 @@ def training(config: Any, state: Any, batch: Any, parallel: Parallel, mel: Any, 
     return [record]
 
 
-def reading(config: Any) -> list[dict[str, Any]]:
-    """Batches of --data, as a training run reads them."""
-    corpus = Corpus(DATA.value)
+def reading(config: Any, folder: str) -> list[dict[str, Any]]:
+    """Batches of a data set, as a training run reads them."""
+    corpus = Corpus(folder)
     stream = data.batches(corpus, "train", frames=config.frames, batch_size=config.batch_size, seed=config.seed)
     batches, n = data.iterate(stream, 0), 50
     next(batches)
@@ -210,7 +210,7 @@ def main(args: list[str]) -> None:
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
     parts = ONLY.value or ["sampling", "training"]
-    if "data" in parts and not DATA.value:
+    if "data" in parts and DATA.value is None:
         raise UserError("--only=data measures a data set; name it: --data=DIR")
     system, parallel = build(config), Parallel(config.parallel, config.batch_size)
     batch = synthetic(config, mel)
@@ -230,8 +230,8 @@ def main(args: list[str]) -> None:
         cli.say(f"training step: not measured, {config.system} learns from a teacher")
     elif "training" in parts:
         records += training(config, state, batch, parallel, mel, top)
-    if "data" in parts:
-        records += reading(config)
+    if "data" in parts and DATA.value is not None:
+        records += reading(config, DATA.value)
     if OUTPUT.value:
         result = {
             "machine": machine(),
