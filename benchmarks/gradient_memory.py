@@ -19,7 +19,6 @@ from absl import flags
 
 from experiments import base
 from fwn import cli
-from fwn.errors import UserError
 from fwn.systems import build
 
 GRADIENTS = ("plain", "remat", "invert")
@@ -93,8 +92,7 @@ def compare(n_flow: int, batch: dict[str, np.ndarray]) -> None:
 
 
 def main(args: list[str]) -> None:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    cli.flags_alone(args)
     rng = np.random.default_rng(0)
     audio = rng.normal(0, 0.3, (BATCH.value, 256 * FRAMES.value)).astype("float32")
     mel = rng.uniform(size=(BATCH.value, FRAMES.value, 80)).astype("float32")

@@ -23,7 +23,6 @@ from jax import lax
 from experiments import wavenet_gaussian
 from fwn import cli
 from fwn.densities import gaussian
-from fwn.errors import UserError
 from fwn.models.autoregressive import Autoregressive, sample
 
 BATCH = flags.DEFINE_multi_integer("batch", [1], "Utterances at a time; may be repeated.")
@@ -52,8 +51,8 @@ def naive(model: Autoregressive, params: Any, c: jax.Array, noise: jax.Array, dr
 
     def step(recent: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
         seen = lax.dynamic_slice_in_dim(c, t, window, axis=1)
-        theta = net.apply({"params": params["net"]}, recent[..., None], seen)
-        x = draw(theta[:, -1], noise[:, t])  # type: ignore[index]
+        theta: Any = net.apply({"params": params["net"]}, recent[..., None], seen)
+        x = draw(theta[:, -1], noise[:, t])
         return jnp.concatenate([recent[:, 1:], x[:, None]], axis=1), x
 
     return lax.scan(step, jnp.zeros((len(c), window)), jnp.arange(noise.shape[1]))[1].T
@@ -97,8 +96,7 @@ def compare(model: Autoregressive, params: Any, mel: np.ndarray) -> None:
 
 
 def main(args: list[str]) -> None:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    cli.flags_alone(args)
     fields = wavenet_gaussian.get_config().model.to_dict()
     del fields["distribution"]
     model = Autoregressive(gaussian().features, **fields)

@@ -31,13 +31,13 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import config_flags
 
-from fwn import __version__, cli, data, flops
+from fwn import __version__, cli, data, flops, measure
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
 from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
-from fwn.systems import build
+from fwn.systems import System, build
 from fwn.training import initial, train_step
 
 PARTS = ("sampling", "training", "data")
@@ -75,7 +75,7 @@ def peak(dtype: str) -> float:
 def compiled(f: Any, *args: Any) -> tuple[Any, dict[str, float]]:
     """The program of jitted f, with the seconds that tracing and compiling took, at first and out of the cache."""
     found: dict[str, float] = {}
-    held = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    held = jax.config.values["jax_compilation_cache_dir"]
     with tempfile.TemporaryDirectory() as folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -108,16 +108,16 @@ def measured(what: str, batch: int, samples: int, rate: int, work: float, second
     }
 
 
-def sampling(config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
+def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
     """One inverse pass (of an autoregressive system: its loop) for each length and batch."""
     records = []
     strides, params = tuple(config.model.upsample_strides), jax.tree.map(jnp.asarray, fold_weight_norm(params))
     for seconds in SECONDS.value:
-        frames = _frames(seconds, config, mel)
+        frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
         for batch in BATCH_SIZE.value:
             mels = np.random.default_rng(0).uniform(size=(batch, frames, mel.n_mels)).astype("float32")
             args = params, mels, jax.random.split(jax.random.key(0), batch), np.float32(0.8)
-            program, found = compiled(jax.jit(build(config).sample), *args)
+            program, found = compiled(jax.jit(system.sample), *args)
             samples = frames * mel.hop_length
             work = flops.per_sample(params, strides) * batch * samples
             took = median(partial(program, *args), REPEATS.value)
@@ -126,26 +126,12 @@ def sampling(config: Any, mel: Any, params: Any, top: float) -> list[dict[str, A
     return records
 
 
-def synthetic(config: Any, mel: Any) -> dict[str, np.ndarray]:
-    """A training batch of noise."""
-    rng, shape = np.random.default_rng(0), (config.batch_size, config.frames)
-    audio = 0.1 * rng.normal(size=(shape[0], shape[1] * mel.hop_length)).astype("float32")
-    mels = rng.uniform(size=(*shape, mel.n_mels)).astype("float32")
-    return {"audio": audio, "mel": mels, "index": np.arange(shape[0], dtype="int32")}
-
-
-def _frames(seconds: float, config: Any, mel: Any) -> int:
-    """Mel frames of so many seconds or a little more: whole frames, and positions that every block can halve."""
-    frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
-    need = 2**config.model.n_block if "n_block" in config.model else 1
-    step = need // math.gcd(need, mel.hop_length)
-    return math.ceil(frames / step) * step
-
-
-def training(config: Any, state: Any, batch: Any, parallel: Parallel, mel: Any, top: float) -> list[dict[str, Any]]:
+def training(
+    system: System, config: Any, state: Any, batch: Any, parallel: Parallel, mel: Any, top: float
+) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
     work = 3 * flops.per_sample(state.params, tuple(config.model.upsample_strides)) * batch["audio"].size
-    step = parallel.everywhere(train_step(build(config), config), donate=True)
+    step = parallel.everywhere(train_step(system, config), donate=True)
     local = parallel.batch(batch)
     program, found = compiled(step, state, (), local)
 
@@ -204,8 +190,7 @@ def machine() -> dict[str, Any]:
 
 
 def main(args: list[str]) -> None:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    cli.flags_alone(args)
     config = CONFIG.value.copy_and_resolve_references()
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
@@ -213,23 +198,24 @@ def main(args: list[str]) -> None:
     if "data" in parts and DATA.value is None:
         raise UserError("--only=data measures a data set; name it: --data=DIR")
     system, parallel = build(config), Parallel(config.parallel, config.batch_size)
-    batch = synthetic(config, mel)
-    state = initial(system, config, parallel, batch)
-    params = jax.tree.map(np.asarray, state.params)
+    batch = measure.synthetic(config.batch_size, config.frames, mel, seed=0)
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batch, {})
     dtype = str(config.model.dtype or "float32") if "dtype" in config.model else "float32"
     top = peak(dtype)
     cli.say(
-        f"{config.system}, {sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, "
-        f"{flops.per_sample(params, tuple(config.model.upsample_strides)) / 1e6:.2f} MFLOP per audio sample; on "
+        f"{config.system}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)):,} parameters, "
+        f"{flops.per_sample(shapes, tuple(config.model.upsample_strides)) / 1e6:.2f} MFLOP per audio sample; on "
         f"{jax.device_count()} × {jax.devices()[0].device_kind}, matrix products in {dtype} at {top / 1e9:,.0f} GFLOP/s"
     )
     records: list[dict[str, Any]] = []
-    if "sampling" in parts:
-        records += sampling(config, mel, params, top)
-    if "training" in parts and config.loss:
-        cli.say(f"training step: not measured, {config.system} learns from a teacher")
-    elif "training" in parts:
-        records += training(config, state, batch, parallel, mel, top)
+    if {"sampling", "training"} & set(parts):
+        state = initial(system, config, parallel, batch)
+        if "sampling" in parts:
+            records += sampling(system, config, mel, jax.tree.map(np.asarray, state.params), top)
+        if "training" in parts and config.loss:
+            cli.say(f"training step: not measured, {config.system} learns from a teacher")
+        elif "training" in parts:
+            records += training(system, config, state, batch, parallel, mel, top)
     if "data" in parts and DATA.value is not None:
         records += reading(config, DATA.value)
     if OUTPUT.value:

@@ -20,7 +20,7 @@ from absl import app, flags, logging
 from fwn.errors import UserError
 from fwn.terminal import progress, say
 
-__all__ = ["progress", "run", "say"]
+__all__ = ["flags_alone", "progress", "run", "say"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -30,6 +30,12 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
+
+
+def flags_alone(args: list[str]) -> None:
+    """Of a program that takes no arguments: raises UserError on one."""
+    if args:
+        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
 
 
 def _parse(argv: list[str], program: str) -> list[str]:

@@ -121,12 +121,7 @@ def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
 def untrained(name: str, config: Any) -> Figures:
     """Size and speed of a config's model on synthetic mels, which take no less time than real ones."""
     mel = configs.mel_of(config)
-    rng = np.random.default_rng(SEED.value)
-    batch = {
-        "audio": rng.normal(0, 0.1, (1, 8 * mel.hop_length)).astype(np.float32),
-        "mel": rng.uniform(0, 1, (1, 8, mel.n_mels)).astype(np.float32),
-        "index": np.zeros(1, np.int32),
-    }
+    batch = measure.synthetic(1, 8, mel, SEED.value)
     vocoder = measure.untrained(config, batch, SEED.value)
     return Figures(config, vocoder.n_params, 0, None, None, *speeds(name, vocoder, batch["mel"][0]), copies={})
 
@@ -205,8 +200,7 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
 
 
 def main(args: list[str]) -> None:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    cli.flags_alone(args)
     for temperature in TEMPERATURE.value:
         if not 0 <= temperature < math.inf:
             raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")

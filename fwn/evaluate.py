@@ -109,8 +109,7 @@ def loss_curve(workdir: Path, path: Path) -> None:
 
 
 def main(args: list[str]) -> None:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    cli.flags_alone(args)
     for temperature in TEMPERATURE.value:
         if not 0 <= temperature < math.inf:
             raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")

@@ -4,6 +4,7 @@ A kernel [K, C_in, C_out] is applied once at every position of its level: 2 K C_
 work is not counted.
 """
 
+import math
 import re
 from typing import Any
 
@@ -25,19 +26,16 @@ def per_sample(params: Any, strides: tuple[int, ...]) -> float:
         if kind != "kernel" or _is_last_residual(parent, names):
             continue
         if match := re.search(r"upsample/stage_(\d+)$", parent):
-            after = 1.0
-            for stride in strides[int(match[1]) + 1 :]:
-                after /= stride
-            total += 2 * 9 * bands * after
-            continue
-        block = re.search(r"block_(\d+)/", parent)
-        total += 2 * leaf.size * (0.5 ** (int(block[1]) + 1) if block else 1.0)
+            total += 2 * 9 * bands / math.prod(strides[int(match[1]) + 1 :])
+        else:
+            block = re.search(r"block_(\d+)/", parent)
+            total += 2 * leaf.size * (0.5 ** (int(block[1]) + 1) if block else 1.0)
     return total
 
 
 def _is_last_residual(parent: str, names: Any) -> bool:
     match = re.search(r"^(.*)residual_(\d+)$", parent)
-    return bool(match) and f"{match[1]}residual_{int(match[2]) + 1}/kernel" not in names  # type: ignore[index]
+    return match is not None and f"{match[1]}residual_{int(match[2]) + 1}/kernel" not in names
 
 
 def _bands(names: Any) -> int:

@@ -98,6 +98,16 @@ def training(workdir: Path, config: Any, mel: MelContract) -> Training | None:
     return Training(steps, seconds, steps / seconds) if seconds else None
 
 
+def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int) -> dict[str, np.ndarray]:
+    """A batch of noise, as systems.base has batches: it takes no less time than a real one."""
+    rng = np.random.default_rng(seed)
+    return {
+        "audio": rng.normal(0, 0.1, (batch_size, frames * mel.hop_length)).astype(np.float32),
+        "mel": rng.uniform(0, 1, (batch_size, frames, mel.n_mels)).astype(np.float32),
+        "index": np.arange(batch_size, dtype=np.int32),
+    }
+
+
 def untrained(config: Any, batch: dict[str, np.ndarray], seed: int) -> Vocoder:
     """The model of a config before its first training step, ActNorm of `batch` (systems.base). For sizes and speeds."""
     system, key = build(config), jax.random.key(seed)

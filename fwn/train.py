@@ -134,9 +134,9 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     watch(*last, config, workdir, stream, journal)
                     last = None
                     # Also when leaving: the run that continues after this step does not come back to it.
-                    score = examiner(i, state, journal) if examining else None
+                    held_out_score = examiner(i, state, journal) if examining else None
                     weights, rest = parallel.shared(state).split()
-                    checkpoints.save(i, weights, rest, score)
+                    checkpoints.save(i, weights, rest, held_out_score)
                 if i == config.num_steps:
                     checkpoints.wait()
                     tell(f"trained to step {i}: {workdir}")
@@ -217,8 +217,7 @@ class Examiner:
 
 
 def main(args: list[str]) -> int:
-    if args:
-        raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+    cli.flags_alone(args)
     join_processes()
     return train(CONFIG.value.copy_and_resolve_references(), Path(WORKDIR.value), Stop())
 

@@ -200,8 +200,13 @@ def test_chunk_is_a_number_of_frames(lite: Vocoder, chunk: Any) -> None:
 
 
 def test_noise_is_of_the_frame() -> None:
-    key = jax.random.key(2)
-    np.testing.assert_array_equal(noise(key, 9, 16, np.int32(5)), noise(key, 14, 16)[5 * 16 :])
+    keys = jax.random.key(2)[None]
+
+    def normal(key: jax.Array) -> jax.Array:
+        return jax.random.normal(key, (16,))
+
+    later, whole = noise(keys, 9, normal, "float32", np.int32(5)), noise(keys, 14, normal, "float32")
+    np.testing.assert_array_equal(later, whole[:, 5 * 16 :])
 
 
 MIB = 2**20

@@ -21,7 +21,6 @@ from fwn.nn.upsample import Upsample, halo
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
-BLOCK = 16
 
 
 class Autoregressive(nn.Module):
@@ -120,4 +119,6 @@ def proceed(
     c = lax.dynamic_slice_in_dim(c, skip * model.hop, noise.shape[1], axis=1)
     weights = incremental.pack(model.wavenet, params["net"])
     state = incremental.start(model.wavenet, len(mel), c.dtype) if state is None else state
-    return incremental.generate(model.wavenet, weights, state, c, noise, draw, block or math.gcd(BLOCK, model.hop))
+    return incremental.generate(
+        model.wavenet, weights, state, c, noise, draw, block or math.gcd(incremental.BLOCK, model.hop)
+    )

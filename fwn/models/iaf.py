@@ -19,7 +19,6 @@ from fwn.nn.upsample import Upsample, halo
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
-BLOCK = 16
 
 
 class IAF(nn.Module):
@@ -93,5 +92,7 @@ def to_noise(model: IAF, params: Any, x: Array, c: Array, block: int | None = No
 
     for i, net in reversed(list(enumerate(model.clone(weight_norm=False).wavenets))):
         weights, state = incremental.pack(net, params[f"flows_{i}"]), incremental.start(net, len(x), c.dtype)
-        x = incremental.generate(net, weights, state, c, x[..., None], undo, block or math.gcd(BLOCK, model.hop))[1]
+        x = incremental.generate(
+            net, weights, state, c, x[..., None], undo, block or math.gcd(incremental.BLOCK, model.hop)
+        )[1]
     return x

@@ -16,6 +16,7 @@ from jax import lax
 from fwn.nn.wavenet import RESIDUAL_SCALE, WaveNet, gated
 
 Array = jax.Array
+BLOCK = 16  # samples a block, where the hop is a multiple of it
 
 
 class Linear(NamedTuple):
@@ -97,7 +98,7 @@ def generate(
     c: Array,
     noise: Array,
     draw: Callable[[Array, Array], Array],
-    block: int = 16,
+    block: int = BLOCK,
 ) -> tuple[State, Array]:
     """Continues `state` by T samples: c [B, T, C_c], noise [B, T, N] -> (state after them, x [B, T]).
 

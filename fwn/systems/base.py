@@ -42,7 +42,8 @@ class System(NamedTuple):
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
     halo: how many mel frames before and after its own a frame of audio is of. In a window cut out of an utterance
         `sample` is right but for so many frames at the cut ends; it may be cut anywhere between two frames.
-    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow.
+    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow, or one whose
+        forward goes sample by sample.
     recurrence: of a system whose audio is of all audio before it; None: of noise and mel within the halo alone.
     """
 
@@ -78,9 +79,9 @@ def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first: Any
     return drawn.reshape(-1, *drawn.shape[2:])
 
 
-def noise(key: Array, frames: int, hop: int, first: Any = 0) -> Array:
-    """Standard normal noise [frames · hop], drawn by frame."""
-    return by_frame(key, frames, lambda k: jax.random.normal(k, (hop,)), first)
+def noise(keys: Array, frames: int, draw: Callable[[Array], Array], dtype: Any, first: Any = 0) -> Array:
+    """What is sampled from, drawn by frame for each of the keys [B] -> [B, frames · hop, …]; draw as in `by_frame`."""
+    return jax.vmap(lambda key: by_frame(key, frames, draw, first))(keys).astype(dtype)
 
 
 def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:

@@ -63,7 +63,7 @@ def build(config: Any) -> System:
     def sample(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
-        z = jax.vmap(lambda key: noise(key, mel.shape[1], model.hop, first))(keys).astype(mel.dtype)
+        z = noise(keys, mel.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
         return inverse(params, temperature * z[..., None], mel, frames)
 
     def roundtrip(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:

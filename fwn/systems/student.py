@@ -18,7 +18,7 @@ from fwn.losses import signs
 from fwn.models.autoregressive import Autoregressive, from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import System, by_frame, checked, frame_mask, mean_over_audio, per_example
+from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example
 
 Array = jax.Array
 
@@ -111,9 +111,8 @@ def student(
         out: Any = plain.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
         return out
 
-    def noise(keys: Array, mel: Array, first: Any = 0) -> Array:
-        each = partial(by_frame, frames=mel.shape[1], draw=lambda key: base.draw(key, (model.hop,)), first=first)
-        return jax.vmap(each)(keys).astype(mel.dtype)
+    def drawn_for(mel: Array, keys: Array, first: Any = 0) -> Array:
+        return noise(keys, mel.shape[1], lambda key: base.draw(key, (model.hop,)), mel.dtype, first)
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         if teacher is None:
@@ -121,7 +120,7 @@ def student(
         params = fold_weight_norm(params)
         keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
         c = condition(params, batch["mel"], None)
-        made = make(params, noise(keys, batch["mel"]), c)
+        made = make(params, drawn_for(batch["mel"], keys), c)
         lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, more)
         values = {name: term(lesson) for name, term in taught.items() if config.loss[name]}
         total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
@@ -131,7 +130,7 @@ def student(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
         params = fold_weight_norm(params)
-        return make(params, temperature * noise(keys, mel, first), condition(params, mel, frames))[0]
+        return make(params, temperature * drawn_for(mel, keys, first), condition(params, mel, frames))[0]
 
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         params = fold_weight_norm(params)

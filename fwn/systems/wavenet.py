@@ -18,7 +18,7 @@ from fwn.errors import UserError, nearest
 from fwn.models.autoregressive import Autoregressive, from_fields, proceed, sample
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import Recurrence, System, by_frame, checked, dequantise, frame_mask, mean_over_audio
+from fwn.systems.base import Recurrence, System, checked, dequantise, frame_mask, mean_over_audio, noise
 
 Array = jax.Array
 
@@ -53,15 +53,15 @@ def build(config: Any) -> System:
         nats = jnp.mean(log_likelihood(params, audio, batch["mel"]))
         return -nats, {"nats_per_sample": nats}
 
-    def noise(keys: Array, mel: Array, frames: int, first: Any) -> Array:
-        draw = partial(by_frame, frames=frames, draw=lambda key: distribution.noise(key, (model.hop,)), first=first)
-        return jax.vmap(draw)(keys).astype(mel.dtype)
+    def by_hop(key: Array) -> Array:
+        return distribution.noise(key, (model.hop,))
 
     def draw_audio(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
         draw = partial(distribution.sample, temperature=temperature)
-        return sample(model, params, mel, noise(keys, mel, mel.shape[1], first), draw, frame_mask(mel, frames))
+        drawn = noise(keys, mel.shape[1], by_hop, mel.dtype, first)
+        return sample(model, params, mel, drawn, draw, frame_mask(mel, frames))
 
     def start(batch: int, dtype: Any) -> Any:
         return incremental.start(model.wavenet, batch, dtype)
@@ -70,7 +70,7 @@ def build(config: Any) -> System:
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
         draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(model.halo)
-        mask, drawn = frame_mask(mel, frames), noise(keys, mel, kept, first + skip)
+        mask, drawn = frame_mask(mel, frames), noise(keys, kept, by_hop, mel.dtype, first + skip)
         state, audio = proceed(model, params, mel, drawn, draw, mask, skip, state)
         return audio, state
 
