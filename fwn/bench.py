@@ -35,6 +35,7 @@ from fwn import __version__, cli, data, flops, measure
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
+from fwn.models.flowavenet import listed
 from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import System, build
@@ -111,7 +112,7 @@ def measured(what: str, batch: int, samples: int, rate: int, work: float, second
 def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
     """One inverse pass (of an autoregressive system: its loop) for each length and batch."""
     records = []
-    strides, params = tuple(config.model.upsample_strides), jax.tree.map(jnp.asarray, fold_weight_norm(params))
+    strides, params = tuple(config.model.upsample_strides), jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
     for seconds in SECONDS.value:
         frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
         for batch in BATCH_SIZE.value:

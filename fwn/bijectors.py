@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Array = jax.Array
 
@@ -69,18 +70,93 @@ def chain(*bijectors: Any) -> Bijector:
 class Layer(NamedTuple):
     """The bijectors `of(weights, mask, x)`, in order, as one; of x, which is z in the inverse, only the shape counts.
 
-    What they depend on is explicit, because a gradient that computes them a second time must be handed it.
+    What they depend on is explicit, because a gradient that computes them a second time must be handed it. times: so
+    often, the weights' arrays having an axis in front for it (or being a list, whose items are then compiled one by
+    one). halved: it is on the first 2^-halved of the channels; the others stay as they are (multi-scale factor-out).
     """
 
     of: Callable[[Any, Array | None, Array], Sequence[Any]]
     weights: Any = ()
     mask: Array | None = None
+    times: int | None = None
+    halved: int = 0
+
+    def once(self, weights: Any, x: Array) -> Bijector:
+        """With the weights of one of the times."""
+        return chain(*self.of(weights, self.mask, x))
+
+    def each(self, step: Callable[[Any, Any], Any], state: Any, inputs: Any, reverse: bool = False) -> tuple[Any, Any]:
+        """(state, outputs) of step(state, input) -> (state, output) for every time: of inputs like the weights."""
+        if self.times is None:
+            return step(state, inputs)
+        if not isinstance(inputs, list):
+            return lax.scan(step, state, inputs, reverse=reverse)
+        for one in reversed(inputs) if reverse else inputs:
+            state, _ = step(state, one)
+        return state, None
 
     def forward(self, x: Array, c: Array) -> tuple[Array, Array, Array]:
-        return chain(*self.of(self.weights, self.mask, x)).forward(x, c)
+        return self.through(x, c)[0]
+
+    def through(self, x: Array, c: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+        """What `forward` returns, and the (x, c) that each time began with."""
+
+        def step(state: Any, weights: Any) -> tuple[Any, Any]:
+            x, c, logdet = state
+            z, c_z, change = self.once(weights, x).forward(x, c)
+            return (z, after(z, c_z), logdet + change), (x, c)
+
+        x, rest = part(x, self.halved)
+        none = jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+        (x, c, logdet), begun = self.each(step, (x, c, none), self.weights)
+        return (whole(x, rest), c, logdet), begun
 
     def inverse(self, z: Array, c: Array) -> tuple[Array, Array]:
-        return chain(*self.of(self.weights, self.mask, z)).inverse(z, c)
+        def step(state: Any, weights: Any) -> tuple[Any, None]:
+            return self.once(weights, state[0]).inverse(*state), None
+
+        z, rest = part(z, self.halved)
+        (x, c), _ = self.each(step, (z, c), self.weights, reverse=True)
+        return whole(x, rest), c
+
+    def backward(self, z: Array, c: Array, begun: Any, dz: Array, dc: Array, dlogdet: Array) -> Any:
+        """(x, c, dx, dc, dweights) from what it returned, (z, c), and gradients with respect to that.
+
+        begun: the inputs by `through`; None: they are got from (z, c) by inverting bijector by bijector, so that a
+        coupling's net sees the same x_a in both directions, and XLA computes it once.
+        """
+
+        def step(state: Any, inputs: Any) -> tuple[Any, Any]:
+            x, c, dx, dc = state
+            weights, begun = inputs
+            x, c = after(dx, x), after(dx, c)
+            if begun is not None:
+                x, c = begun
+                _, pull = jax.vjp(lambda w, x, c: self.once(w, x).forward(x, c), weights, x, c)
+                change, dx, dc = pull((dx, dc, dlogdet))
+                return (x, c, dx, dc), change
+            changes = []
+            for j in reversed(range(len(self.of(weights, self.mask, x)))):
+                x, c = self.of(weights, self.mask, x)[j].inverse(x, c)
+                _, pull = jax.vjp(lambda w, x, c, j=j: self.of(w, self.mask, x)[j].forward(x, c), weights, x, c)
+                change, dx, dc = pull((dx, dc, dlogdet))
+                changes.append(change)
+            return (x, c, dx, dc), jax.tree.map(lambda *all: sum(all), *changes)
+
+        (z, rest), (dz, drest) = part(z, self.halved), part(dz, self.halved)
+        (x, c, dx, dc), dweights = self.each(step, (z, c, dz, dc), (self.weights, begun), reverse=True)
+        return whole(x, rest), c, whole(dx, drest), dc, dweights
+
+
+def part(x: Array, halved: int) -> tuple[Array, Array]:
+    """The first 2^-halved of the channels, and the others."""
+    n = x.shape[-1] >> halved
+    return x[..., :n], x[..., n:]
+
+
+def whole(x: Array, rest: Array) -> Array:
+    """The inverse of `part`."""
+    return join(x, rest) if rest.shape[-1] else x
 
 
 def recomputed(layers: Sequence[Layer], *, invert: bool) -> Bijector:
@@ -91,41 +167,25 @@ def recomputed(layers: Sequence[Layer], *, invert: bool) -> Bijector:
     the number of layers then, and gradients carry the inverses' rounding.
     """
 
+    def given(weights: Any, masks: Any) -> list[Layer]:
+        each = zip(layers, weights, masks, strict=True)
+        return [layer._replace(weights=w, mask=mask) for layer, w, mask in each]
+
     def keep(weights: Any, masks: Any, x: Array, c: Array) -> tuple[Any, Any]:
         inputs, logdet = [], jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
-        for layer, w, mask in zip(layers, weights, masks, strict=True):
-            inputs.append((x, c))
-            x, c, change = Layer(layer.of, w, mask).forward(x, c)
-            c, logdet = after(x, c), logdet + change
-        return (x, c, logdet), (weights, masks, [(x, c)] if invert else inputs)
-
-    def part(i: int, j: int, mask: Array | None, w: Any, x: Array) -> Any:
-        """What one step back goes through: bijector j of layer i, or the layer where nothing is inverted.
-
-        A bijector at a time, a coupling's net sees the same x_a in both directions, and XLA computes it once.
-        """
-        return layers[i].of(w, mask, x)[j] if invert else Layer(layers[i].of, w, mask)
-
-    def through(i: int, j: int, mask: Array | None, w: Any, x: Array, c: Array) -> tuple[Array, Array, Array]:
-        return part(i, j, mask, w, x).forward(x, c)
+        for layer in given(weights, masks):
+            (x, c, change), begun = layer.through(x, c)
+            logdet = logdet + change
+            inputs.append(None if invert else begun)
+        return (x, c, logdet), (weights, masks, x, c, inputs)
 
     def backward(kept: Any, gradients: Any) -> tuple[Any, None, Array, Array]:
-        weights, masks, states = kept
+        weights, masks, x, c, inputs = kept
         dx, dc, dlogdet = gradients
         dweights = []
-        for i in reversed(range(len(layers))):
-            w, mask = weights[i], masks[i]
-            x, c = (after(dx, state) for state in states.pop())
-            changes = []
-            for j in reversed(range(len(layers[i].of(w, mask, x)) if invert else 1)):
-                if invert:
-                    x, c = part(i, j, mask, w, x).inverse(x, c)
-                _, pull = jax.vjp(partial(through, i, j, mask), w, x, c)
-                change, dx, dc = pull((dx, dc, dlogdet))
-                changes.append(change)
-            if invert:
-                states.append((x, c))
-            dweights.append(jax.tree.map(lambda *all: sum(all), *changes))
+        for layer, begun in zip(reversed(given(weights, masks)), reversed(inputs), strict=True):
+            x, c, dx, dc, change = layer.backward(x, c, begun, dx, dc, dlogdet)
+            dweights.append(change)
         return dweights[::-1], None, dx, dc
 
     run = jax.custom_vjp(lambda *args: keep(*args)[0])
@@ -206,21 +266,5 @@ def coupling(net: Callable[[Array, Array], tuple[Array, Array]], mask: Array | N
         z_a, z_b = halves(z)
         log_s, t = net(z_a, c)
         return join(z_a, z_b * jnp.exp(log_s) + t), c
-
-    return Bijector(forward, inverse)
-
-
-def on_first_half(b: Any) -> Bijector:
-    """b on the first half of the channels; the second stays as it is (multi-scale factor-out)."""
-
-    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
-        x_a, x_b = halves(x)
-        z_a, c, logdet = b.forward(x_a, c)
-        return join(z_a, x_b), c, logdet
-
-    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
-        z_a, z_b = halves(z)
-        x_a, c = b.inverse(z_a, c)
-        return join(x_a, z_b), c
 
     return Bijector(forward, inverse)

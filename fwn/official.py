@@ -273,7 +273,16 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
             net_leaves = wavenet(net, fields["n_layer"], zero_conv(f"{net}final_conv.3"))
             block[f"flow_{j}"] = {"actnorm": norm, "net": net_leaves}
     shapes = parameter_shapes(FloWaveNet(**fields), n_mels)
-    return Official("flowavenet", fields, assemble(tensors, leaves, shapes, source), n_mels)
+    names = [f"flow_{j}" for j in range(fields["n_flow"])]
+    for i in range(n_block):
+        flows = shapes[f"block_{i}"].pop("flows")
+        one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), flows)
+        shapes[f"block_{i}"] |= dict.fromkeys(names, one)
+    params = assemble(tensors, leaves, shapes, source)
+    for i in range(n_block):
+        block = params[f"block_{i}"]
+        block["flows"] = jax.tree.map(lambda *each: np.stack(each), *[block.pop(name) for name in names])
+    return Official("flowavenet", fields, params, n_mels)
 
 
 def parameter_shapes(model: FloWaveNet, n_mels: int) -> dict[str, Any]:

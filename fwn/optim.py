@@ -20,8 +20,13 @@ def schedule(config: Any) -> optax.Schedule:
 
 
 def optimiser(config: Any) -> optax.GradientTransformation:
-    """Gradients clipped to a global norm of `clip`, then Adam."""
-    return optax.chain(optax.clip_by_global_norm(config.clip), optax.adam(schedule(config)))
+    """Adam, on gradients that have been clipped."""
+    return optax.adam(schedule(config))
+
+
+def clip_factor(norm: Array, config: Any) -> Array:
+    """What gradients of this global norm are multiplied with to have one of `clip` at the most."""
+    return jnp.minimum(1.0, config.clip / norm)
 
 
 def select(ok: Array, new: Any, old: Any) -> Any:

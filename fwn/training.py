@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from fwn.nn.conv import draw
-from fwn.optim import optimiser, schedule, select
+from fwn.optim import clip_factor, optimiser, schedule, select
+from fwn.outline import computed
 from fwn.parallel import Parallel
 from fwn.systems.base import System
 
@@ -72,8 +73,8 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient(state.params, frozen, batch, key))
         norm = optax.tree.norm(grads)
-        ok = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updates, opt = tx.update(grads, state.opt, state.params)
+        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(norm), clip_factor(norm, config.optimiser))
+        updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation

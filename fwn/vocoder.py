@@ -13,6 +13,7 @@ from fwn import checkpoints, chunked
 from fwn.chunked import Stream, bucket
 from fwn.errors import UserError
 from fwn.mel import MelContract, check_mel
+from fwn.models.flowavenet import listed
 from fwn.nn.conv import fold_weight_norm
 from fwn.systems import build
 
@@ -37,7 +38,7 @@ class Vocoder:
         self.config, self.mel, self.step = config, mel, step
         self.system = build(config)
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
-        self.params = jax.tree.map(jnp.asarray, fold_weight_norm(params))
+        self.params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
         self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
         self._compiled: dict[Any, Any] = {}

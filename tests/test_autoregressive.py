@@ -108,7 +108,7 @@ def test_causality(x64):
     reach = (net.kernel_size - 1) * sum(net.dilations) + net.front_kernel
     x, c = normal(0, 1, 24, 1), normal(1, 1, 24, 3)
     for argument, first in ((0, 1), (1, 0)):
-        predict = jax.jacfwd(lambda *args: model.apply({"params": params}, *args, method="predict")[0], argument)
+        predict = jax.jacrev(lambda *args: model.apply({"params": params}, *args, method="predict")[0], argument)
         depends = np.abs(jit(predict)(x, c)).sum((1, 2, 4)) > 0  # [time out, time in]
         assert np.all(np.diag(depends, -first))
         assert not np.any(np.triu(depends, 1 - first))

@@ -1,5 +1,6 @@
 """One harness for every bijector, from a one-line actnorm to the whole model: two directions, one Jacobian."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,12 +13,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.bijectors import (
     Bijector,
+    Layer,
     actnorm,
     chain,
     change_order,
     change_order_of_c,
     coupling,
-    on_first_half,
     squeeze,
     unsqueeze,
 )
@@ -58,6 +59,13 @@ def bounded_net(x_a, c):
 
 NORM = {"loc": normal(1, 4), "scale": np.array([-2.0, 0.5, 1.5, -0.3])}
 HALF_NORM = {name: value[:2] for name, value in NORM.items()}
+THREE_NORMS = {name: np.stack([value, 2 * value, -value]) for name, value in NORM.items()}
+THREE_LISTED = [{name: value[i] for name, value in THREE_NORMS.items()} for i in range(3)]
+
+
+def layer(weights, mask, x):
+    """Of `Layer`: its bijectors."""
+    return [actnorm(**weights), coupling(net), change_order]
 
 
 class Case(NamedTuple):
@@ -84,7 +92,11 @@ CASES = {
     "change order of c": Case(change_order_of_c),
     "squeeze": Case(squeeze),
     "unsqueeze": Case(unsqueeze),
-    "on first half": Case(lambda p: on_first_half(chain(actnorm(**p), change_order)), HALF_NORM),
+    "layer on the first half": Case(
+        lambda p: Layer(lambda w, mask, x: [actnorm(**w), change_order], p, halved=1), HALF_NORM
+    ),
+    "layer three times": Case(lambda p: Layer(layer, p, times=3), THREE_NORMS),
+    "layer three times, listed": Case(lambda p: Layer(layer, p, times=3), THREE_LISTED),
     "chain": Case(lambda p: chain(squeeze, change_order, unsqueeze, actnorm(**p), coupling(net), change_order), NORM),
     "Flow": Case(Flow(NET)),
     "Flow, bounded scale": Case(Flow(NET, s_max=0.5)),
@@ -104,7 +116,7 @@ def random_params(module: Any, x: Any, c: Any, seed: int = 0) -> Any:
     for path, leaf in flatten_dict(shapes).items():
         value = rng.normal(size=leaf.shape)
         if path[-1] == "kernel":
-            value /= np.sqrt(np.prod(leaf.shape[:-1]))
+            value /= np.sqrt(np.prod(leaf.shape[-3:-1]))
         elif path[-1] == "scale":  # of an actnorm, or a weight norm's gain
             value = np.sign(value) * np.exp(0.3 * value)
         if path[-2] == "out" or path[-1] in ("bias", "loc"):
@@ -140,7 +152,7 @@ def test_bijector(case, dtype, close):
                 z, *rest = pair(case.bijector, params, case.mask).forward(x, c)
                 return z.reshape(2, -1)[:, : case.real], (z, *rest)
 
-            jacobian, outputs = jax.jacfwd(flat, has_aux=True)(x)
+            jacobian, outputs = jax.jacrev(flat, has_aux=True)(x)
             return *outputs, jnp.stack([jacobian[i, :, i].reshape(-1, x[i].size)[:, : case.real] for i in range(2)])
 
         inverse = jit(lambda params, z, c: pair(case.bijector, params, case.mask).inverse(z, c))
@@ -173,7 +185,7 @@ def test_actnorm_is_initialised_from_data():
     first = partial(model.apply, method="forward", mutable=["params", "intermediates"], **record)
     params = draw(shapes, np.random.default_rng(0))
     _, state = jit(first)({"params": params}, x, c, rngs={"params": jax.random.key(0)})
-    outputs = [value[0][0] for value in flatten_dict(state["intermediates"]).values()]
+    outputs = [z for value in flatten_dict(state["intermediates"]).values() for z in value[0][0]]  # of every flow
     assert len(outputs) == model.n_block * model.n_flow
     for z in outputs:
         np.testing.assert_allclose(np.mean(z, (0, 1)), 0, atol=1e-5)
@@ -218,7 +230,7 @@ def test_causality(x64, causal):
     shapes = jax.eval_shape(lambda: wavenet.init(jax.random.key(0), x, c))["params"]
     params = jax.tree.map(lambda leaf: normal(2, *leaf.shape), shapes)
     for argument in (0, 1):
-        jacobian = jit(jax.jacfwd(lambda *args: wavenet.apply({"params": params}, *args)[0], argument))(x, c)
+        jacobian = jit(jax.jacrev(lambda *args: wavenet.apply({"params": params}, *args)[0], argument))(x, c)
         reach = np.abs(jacobian).sum((1, 2, 4))  # [time out, time in]
         assert np.all(np.diag(reach) > 0)
         assert np.all(np.triu(reach, 1) == 0) if causal else np.any(np.triu(reach, 1) > 0)
@@ -226,7 +238,7 @@ def test_causality(x64, causal):
     model = TINY(block_per_split=1, causal=causal)
     x, mel = normal(0, 1, 32, 1), normal(1, 1, 4, 6)
     params = random_params(model, x, mel)
-    jacobian = jit(jax.jacfwd(lambda x: pair(model, params).forward(x, mel)[0][0, :, 0]))(x)[:, 0, :, 0]
+    jacobian = jit(jax.jacrev(lambda x: pair(model, params).forward(x, mel)[0][0, :, 0]))(x)[:, 0, :, 0]
     reach = np.abs(jacobian).reshape(8, 4, 8, 4).sum((1, 3))
     assert np.all(np.triu(reach, 1) == 0) if causal else np.any(np.triu(reach, 1) > 0)
 
@@ -258,9 +270,9 @@ def test_draw():
             value, kernel = params[path], np.asarray(params[(*path[:-1], "kernel")])
             assert (value.shape, value.dtype) == (initial[path].shape, "float32")
             if path[-1] == "scale":
-                np.testing.assert_allclose(value, np.sqrt((kernel**2).sum(tuple(range(kernel.ndim - 1)))), rtol=1e-6)
+                np.testing.assert_allclose(value, np.sqrt((kernel**2).sum((-3, -2))), rtol=1e-6)
             else:
-                spread.append(np.ravel(value) * np.sqrt(kernel[..., 0].size))
+                spread.append(np.ravel(value) * np.sqrt(math.prod(kernel.shape[-3:-1])))
         spread = np.concatenate(spread)
         assert np.abs(spread).max() <= 1 + 1e-6
         np.testing.assert_allclose([spread.mean(), spread.std()], [0, 1 / np.sqrt(3)], atol=0.02)

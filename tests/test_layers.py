@@ -24,7 +24,7 @@ MACHINERY = (  # may import each other
     "torch_file official measure paper studies report stimuli listening_test ballots opinion"
 )
 LAYERS = (  # from the lowest to the highest
-    Layer("words", "errors terminal"),
+    Layer("words", "errors terminal outline"),
     Layer("maths", "bijectors densities spectral shapes"),
     Layer("networks", "nn", within="nn"),
     Layer("models", "models"),

@@ -97,7 +97,7 @@ def test_jacobian(x64):
         return tuple(a[0, :, 0] for a in model.apply({"params": params}, z[None, :, None], c))
 
     x, mu, log_s = jit(run)(z)
-    dx, dmu, dlog_s = jit(jax.jacfwd(run))(z)
+    dx, dmu, dlog_s = jit(jax.jacrev(run))(z)
     assert np.all(np.triu(dx, 1) == 0)
     np.testing.assert_allclose(np.diag(dx), np.exp(log_s), rtol=1e-12)
     for d in (dmu, dlog_s):
@@ -128,7 +128,7 @@ def test_likelihood_is_the_change_of_variables(x64, name):
     def expected(audio, mel):
         c = model.apply({"params": params}, mel, method="condition")
         z = to_noise(model, params, audio, c)
-        jacobian = jax.jacfwd(lambda z: model.apply({"params": params}, z[None, :, None], c)[0][0, :, 0])(z[0])
+        jacobian = jax.jacrev(lambda z: model.apply({"params": params}, z[None, :, None], c)[0][0, :, 0])(z[0])
         return (base.log_prob(z).sum() - jnp.linalg.slogdet(jacobian)[1]) / audio.size
 
     for b, frames in enumerate((3, 2)):

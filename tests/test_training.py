@@ -120,9 +120,9 @@ def test_initialisation_is_of_the_whole_batch(system, config, batches):
     expected = jax.jit(system.init)(key, batches[0], drawn)
     assert_close(state.params, expected, 1e-10)
     squeezed = np.asarray(dequantise(batches[0]["audio"], key, batches[0]["index"])).reshape(-1, 2)
-    normal = expected["block_0"]["flow_0"]["actnorm"]
-    np.testing.assert_allclose(np.ravel(normal["loc"]), -squeezed.mean(0), atol=1e-12)
-    np.testing.assert_allclose(np.ravel(normal["scale"]), 1 / squeezed.std(0, ddof=1), rtol=1e-4)  # σ + 1e-6
+    normal = expected["block_0"]["flows"]["actnorm"]
+    np.testing.assert_allclose(np.ravel(normal["loc"][0]), -squeezed.mean(0), atol=1e-12)
+    np.testing.assert_allclose(np.ravel(normal["scale"][0]), 1 / squeezed.std(0, ddof=1), rtol=1e-4)  # σ + 1e-6
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])

@@ -5,6 +5,7 @@ it trains from is PyTorch's default, uniform in ±1/√fan_in for kernel and bia
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -17,8 +18,8 @@ Array = jax.Array
 
 
 def norm(kernel: Any) -> Any:
-    """‖v‖ of each output channel, of a JAX or NumPy array: [K, C_in, C_out] -> [C_out]."""
-    return (kernel**2).sum(axis=tuple(range(kernel.ndim - 1))) ** 0.5
+    """‖v‖ of each output channel, of a JAX or NumPy array: [..., K, C_in, C_out] -> [..., C_out]."""
+    return (kernel**2).sum(axis=(-3, -2)) ** 0.5
 
 
 def uniform(bound: float) -> Any:
@@ -30,6 +31,35 @@ def reach(kernel_size: int, dilation: int = 1, causal: bool = False) -> tuple[in
     """How many positions before and after its own a convolution's result is of: its padding on each side."""
     both = dilation * (kernel_size - 1)
     return (both, 0) if causal else (both // 2, both - both // 2)
+
+
+def _product(x: Array, kernel: Array, padding: tuple[int, int], stride: int = 1, dilation: int = 1) -> Array:
+    return lax.conv_general_dilated(x, kernel, (stride,), [padding], (1,), (dilation,), ("NHC", "HIO", "NHC"))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Array:
+    """Σ_k kernel[k] x_{t + k·dilation - padding[0]} of [B, T, C_in] and [K, C_in, C_out], as long as x: [B, T, C_out].
+
+    Its gradients are written as convolutions in the layout of the forward one. XLA's own are transposed, and on a CPU
+    XLA brings only those of a program's main function into the layout for which it has a fast kernel: in a scan they
+    take forty times as long, and the kernel's gradient in a batch of 4 twice as long anywhere.
+    """
+    return _product(x, kernel, padding, dilation=dilation)
+
+
+def _convolve_forward(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Any:
+    return _product(x, kernel, padding, dilation=dilation), (x, kernel)
+
+
+def _convolve_backward(dilation: int, padding: tuple[int, int], kept: Any, dy: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    dx = _product(dy, kernel[::-1].swapaxes(1, 2), padding[::-1], dilation=dilation)
+    dkernel = _product(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), padding, stride=dilation)  # sums over [T, B]
+    return dx, dkernel.swapaxes(0, 1)
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 class Conv(nn.Module):
@@ -55,9 +85,7 @@ class Conv(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if self.kernel_size == 1:
             return x @ kernel[0] + bias
-        padding = reach(self.kernel_size, self.dilation, self.causal)
-        dims = ("NHC", "HIO", "NHC")
-        return lax.conv_general_dilated(x, kernel, (1,), [padding], (1,), (self.dilation,), dims) + bias
+        return convolve(x, kernel, self.dilation, reach(self.kernel_size, self.dilation, self.causal)) + bias
 
 
 class ZeroConv(nn.Module):
@@ -88,7 +116,7 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
             continue
         if "kernel" in node and "log_scale" not in node:
             shape = node["kernel"].shape
-            bound = 1 / math.sqrt(math.prod(shape[:-1]))
+            bound = 1 / math.sqrt(math.prod(shape[-3:-1]))  # before these, there may be an axis of flows
             new = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in ("kernel", "bias")}
             if "scale" in node:
                 new["scale"] = norm(new["kernel"])
@@ -100,9 +128,11 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
 
 def fold_weight_norm(params: Any) -> Any:
     """The same weights for modules built with `weight_norm=False`: v, scale -> W, once, before sampling."""
+    if isinstance(params, list):
+        return [fold_weight_norm(node) for node in params]
     if not isinstance(params, dict):
         return params
     if {"kernel", "scale"} <= params.keys():
         kernel = params["kernel"]
-        return {"kernel": kernel * (params["scale"] / norm(kernel)), "bias": params["bias"]}
+        return {"kernel": kernel * (params["scale"] / norm(kernel))[..., None, None, :], "bias": params["bias"]}
     return {name: fold_weight_norm(node) for name, node in params.items()}
