@@ -2,8 +2,9 @@
 
 Contracts, here once for the whole project:
 - `forward` is audio -> noise (likelihood), `inverse` is noise -> audio (sampling).
-- Arrays are `[B, T, C]`; `x, z` carry the data, `c` the conditioning at the same rate. A layer may permute `c`
-  (official code: model.py, change_order and Block), so `c` goes through the pair as well.
+- Arrays are `[B, T, C]`; `x, z` carry the data, `c` the conditioning, at the same rate or at that of mel frames.
+  A layer may permute `c` of the same rate (official code: model.py, change_order and Block), so `c` goes through the
+  pair as well.
 - `logdet` is log|det dz/dx| in nats, `[B]`, *summed* over time and channels, at least float32.
 - `mask`, where a function takes one, is boolean `[B, T, 1]`, true where the sequence is real and false in its
   padding; None means real everywhere. Padding takes no part in `logdet`.
@@ -143,12 +144,17 @@ def after(first: Array, then: Array) -> Array:
     return then + 0 * first[:, :1, :1].astype(then.dtype)
 
 
-def permutation(there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True) -> Bijector:
-    """Moves elements of c, and of x unless `x=False`: volume-preserving, logdet 0."""
-    apply = (lambda f, a: f(a)) if x else (lambda f, a: a)
+def permutation(
+    there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True, c: bool = True
+) -> Bijector:
+    """Moves elements of x and of c alike, unless `x=False` or `c=False`: volume-preserving, logdet 0."""
+
+    def move(f: Callable[[Array], Array], a: Array, b: Array) -> tuple[Array, Array]:
+        return f(a) if x else a, f(b) if c else b
+
     return Bijector(
-        lambda x, c: (apply(there, x), there(c), jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))),
-        lambda z, c: (apply(back, z), back(c)),
+        lambda x, c: (*move(there, x, c), jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))),
+        lambda z, c: move(back, z, c),
     )
 
 
@@ -173,6 +179,10 @@ squeeze = permutation(fold_time, unfold_time)
 unsqueeze = permutation(unfold_time, fold_time)
 change_order = permutation(swap, swap)
 change_order_of_c = permutation(swap, swap, x=False)
+# With c at the frame rate, which has no order in common with x:
+squeeze_of_x = permutation(fold_time, unfold_time, c=False)
+unsqueeze_of_x = permutation(unfold_time, fold_time, c=False)
+change_order_of_x = permutation(swap, swap, c=False)
 
 
 def actnorm(loc: Array, scale: Array, mask: Array | None = None) -> Bijector:

@@ -15,7 +15,14 @@ from fwn.systems import build
 
 @pytest.mark.parametrize(
     ("experiment", "mega"),
-    [("base", 16.81), ("tiny", None), ("wavenet_gaussian", 9.48), ("clarinet", None), ("parallel_wavenet", None)],
+    [
+        ("base", 16.81),
+        ("tiny", None),
+        ("lite", None),
+        ("wavenet_gaussian", 9.48),
+        ("clarinet", None),
+        ("parallel_wavenet", None),
+    ],
 )
 def test_operations_counted_from_weights(experiment, mega):
     """The paper's model takes 16.8 million a sample; XLA, which counts elementwise work too, finds up to 3% more.

@@ -24,14 +24,17 @@ from fwn.bijectors import (
     chain,
     change_order,
     change_order_of_c,
+    change_order_of_x,
     coupling,
     halves,
     on_first_half,
     recomputed,
     squeeze,
+    squeeze_of_x,
     unsqueeze,
+    unsqueeze_of_x,
 )
-from fwn.nn.upsample import Upsample, halo
+from fwn.nn import encoder, upsample
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array
@@ -42,12 +45,18 @@ def bound(log_s: Array, s_max: float | None) -> Array:
     return log_s if s_max is None else s_max * jnp.tanh(log_s / s_max)
 
 
-SQUEEZE, UNSQUEEZE = Layer(lambda *_: [squeeze]), Layer(lambda *_: [unsqueeze])
+def fixed(b: Bijector) -> Layer:
+    """A bijector without weights, as a layer."""
+    return Layer(lambda *_: [b])
+
+
+# By whether c is at the frame rate.
+SQUEEZE, UNSQUEEZE = (fixed(squeeze), fixed(squeeze_of_x)), (fixed(unsqueeze), fixed(unsqueeze_of_x))
 
 
 def on_first_halves(layer: Layer) -> Layer:
     """on_first_half of each of a layer's bijectors; a squeeze may take both halves, as they stay apart in it."""
-    if layer in (SQUEEZE, UNSQUEEZE):
+    if layer in SQUEEZE + UNSQUEEZE:
         return layer
 
     def of(weights: Any, mask: Array | None, x: Array) -> Sequence[Bijector]:
@@ -75,10 +84,14 @@ class Reversible(nn.Module):
 
 
 class Flow(Reversible):
-    """ActNorm -> affine coupling -> change order. The net sees the first halves of x and of c."""
+    """ActNorm -> affine coupling -> change order. The net sees the first halves of x and of c.
+
+    frames: c is at the frame rate. The net hears all of it, and its order stays.
+    """
 
     net: Callable[..., WaveNet]
     s_max: float | None = None
+    frames: bool = False
 
     @nn.compact
     def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
@@ -86,10 +99,11 @@ class Flow(Reversible):
         net = self.net(features=x.shape[-1], name="net")
 
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
-            log_s, t = halves(net(x_a, halves(c)[0], mask))
+            log_s, t = halves(net(x_a, c if self.frames else halves(c)[0], mask))
             return bound(log_s, self.s_max), t
 
-        return actnorm(normal["loc"], normal["scale"], mask), coupling(shift_and_scale, mask), change_order
+        order = change_order_of_x if self.frames else change_order
+        return actnorm(normal["loc"], normal["scale"], mask), coupling(shift_and_scale, mask), order
 
 
 class Prior(Reversible):
@@ -116,13 +130,15 @@ class Block(Reversible):
     net: Callable[..., WaveNet]
     prior: Callable[..., WaveNet] | None = None
     s_max: float | None = None
+    frames: bool = False
 
     @nn.compact
     def layers(self, mask: Array | None) -> list[Layer]:
-        modules: list[Reversible] = [Flow(self.net, self.s_max, name=f"flow_{i}") for i in range(self.n_flow)]
+        flow = partial(Flow, self.net, self.s_max, self.frames)
+        modules: list[Reversible] = [flow(name=f"flow_{i}") for i in range(self.n_flow)]
         if self.prior is not None:
             modules += [Prior(self.prior, self.s_max, name="prior")]
-        return [SQUEEZE, *[module.layer(mask) for module in modules]]
+        return [SQUEEZE[self.frames], *[module.layer(mask) for module in modules]]
 
     def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
         return self.layers(mask)
@@ -132,19 +148,23 @@ class FloWaveNet(Reversible):
     """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
     T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
-    leave after every `block_per_split` blocks, never after the last. s_max bounds |log s| smoothly; None is the
-    paper's unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type.
-    gradient: how the backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert"
-    compute it again (bijectors.recomputed).
+    leave after every `block_per_split` blocks, never after the last. channels, prior_channels: of all blocks, or of
+    each. conditioner: "squeezed", the paper's, is the mel at the audio rate, squeezed as x is; "frames" is made of the
+    mel at its own rate, conditioner_channels wide (nn/encoder.py). s_max bounds |log s| smoothly; None is the paper's
+    unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type. gradient: how the
+    backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert" compute it again
+    (bijectors.recomputed).
     """
 
     n_block: int = 8
     n_flow: int = 6
     n_layer: int = 2
-    channels: int = 256
+    channels: int | tuple[int, ...] = 256
     block_per_split: int = 4
     prior_layer: int = 2
-    prior_channels: int = 256
+    prior_channels: int | tuple[int, ...] = 256
+    conditioner: str = "squeezed"
+    conditioner_channels: int = 64
     upsample_strides: tuple[int, ...] = (16, 16)
     upsample_init: str = "random"
     causal: bool = False
@@ -158,12 +178,18 @@ class FloWaveNet(Reversible):
         """Audio samples a mel frame."""
         return math.prod(self.upsample_strides)
 
+    @property
+    def frames(self) -> bool:
+        """Whether the networks are conditioned at the frame rate."""
+        return self.conditioner == "frames"
+
     def nets(self, block: int) -> tuple[Callable[..., WaveNet], Callable[..., WaveNet] | None]:
         """Of the flows of a block, and of its prior where it has one."""
         shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
         splits = (block + 1) % self.block_per_split == 0 and block < self.n_block - 1
-        prior = partial(WaveNet, channels=self.prior_channels, n_layer=self.prior_layer, **shared)
-        return partial(WaveNet, channels=self.channels, n_layer=self.n_layer, **shared), prior if splits else None
+        own, priors = (c if isinstance(c, int) else c[block] for c in (self.channels, self.prior_channels))
+        prior = partial(WaveNet, channels=priors, n_layer=self.prior_layer, **shared)
+        return partial(WaveNet, channels=own, n_layer=self.n_layer, **shared), prior if splits else None
 
     @property
     def halo(self) -> tuple[int, int]:
@@ -178,9 +204,12 @@ class FloWaveNet(Reversible):
             of_noise = -(-of_noise // rate) * rate  # whole positions of this block
             for net in [flow] * self.n_flow + ([prior] if prior else []):
                 of_x, of_its_c = net(2, parent=None).reach
-                of_c = np.maximum(of_c, of_noise + rate * of_its_c)
+                of_its_c = rate * of_its_c + (encoder.between(self.hop, rate) if self.frames else 0)
+                of_c = np.maximum(of_c, of_noise + of_its_c)
                 of_noise = of_noise + rate * of_x
-        return halo(self.upsample_strides, of_noise, of_c)
+        if self.frames:
+            return encoder.halo(self.hop, of_noise, of_c)
+        return upsample.halo(self.upsample_strides, of_noise, of_c)
 
     @nn.compact
     def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
@@ -193,23 +222,28 @@ class FloWaveNet(Reversible):
         """
         frames = mask
         mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
-        swapped_back = [Layer(lambda *_: [change_order_of_c])] * (self.n_flow % 2)
+        swapped_back = [] if self.frames else [fixed(change_order_of_c)] * (self.n_flow % 2)
         layers: list[Layer] = []
         for i in reversed(range(self.n_block)):
             flow_net, prior_net = self.nets(i)
-            block = Block(self.n_flow, flow_net, prior_net, self.s_max, name=f"block_{i}")
+            block = Block(self.n_flow, flow_net, prior_net, self.s_max, self.frames, name=f"block_{i}")
             rest = [on_first_halves(layer) for layer in layers] if prior_net else layers
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
-            layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE]
+            layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE[self.frames]]
         flow = chain(*layers) if self.gradient == "plain" else recomputed(layers, invert=self.gradient == "invert")
-        linear = self.upsample_init == "linear"
-        upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm, linear=linear, name="upsample")
+        conditioner: nn.Module
+        if self.frames:
+            conditioner = encoder.Encoder(self.conditioner_channels, self.weight_norm, name="encoder")
+        else:
+            linear = self.upsample_init == "linear"
+            stretch = partial(upsample.Upsample, weight_norm=self.weight_norm, linear=linear)
+            conditioner = stretch(self.upsample_strides, name="upsample")
 
         def forward(x: Array, mel: Array) -> tuple[Array, Array, Array]:
-            z, _, logdet = flow.forward(x, upsample(mel, frames))
+            z, _, logdet = flow.forward(x, conditioner(mel, frames))
             return z, mel, logdet
 
         def inverse(z: Array, mel: Array) -> tuple[Array, Array]:
-            return flow.inverse(z, upsample(mel, frames))[0], mel
+            return flow.inverse(z, conditioner(mel, frames))[0], mel
 
         return [Bijector(forward, inverse)]
