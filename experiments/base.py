@@ -17,12 +17,16 @@ def get_config() -> ConfigDict:
                 "n_block": 8,
                 "n_flow": 6,
                 "n_layer": 2,  # gated layers in a coupling's WaveNet
-                "channels": 256,
+                "channels": 256,  # or one number for each block, as in experiments/lite.py; prior_channels too
                 "block_per_split": 4,  # half of the channels leave after every so many blocks
                 "prior_layer": 2,
                 "prior_channels": 256,
+                # how the networks hear the mel: "squeezed", at the audio rate and squeezed as the audio is; "frames",
+                # as conditioner_channels at the rate of its frames, interpolated
+                "conditioner": "squeezed",
+                "conditioner_channels": 64,
                 "upsample_strides": (16, 16),  # their product is the mel's hop
-                "upsample_init": "random",  # or "linear": begin with the interpolated mel
+                "upsample_init": "random",  # of "squeezed"; or "linear": begin with the interpolated mel
                 "causal": False,  # the couplings' WaveNets
                 "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32

@@ -35,7 +35,7 @@ from fwn import __version__, cli, data, flops, measure
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
-from fwn.models.flowavenet import listed
+from fwn.models.blocks import listed
 from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import System, build

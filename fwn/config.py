@@ -37,6 +37,8 @@ FIELDS = {
     "save_every": True,
     "max_skipped": True,
 }
+# Fields of the model that came to be after runs were begun, which have none: what those computed.
+LATER = {"conditioner": "squeezed", "conditioner_channels": 64}
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
 OPTIMISER = ("rate", "warmup", "halve_every", "clip")
 
@@ -143,11 +145,11 @@ def plain(config: Any) -> Any:
 
 
 def _given(values: Any) -> Any:
-    """Without the fields of the model that are None, as those are which came to be after the run was begun.
+    """With the fields of the model that came to be after the run was begun, and without those that are None.
 
     Nor model.gradient, which decides on memory and time, and not what is computed.
     """
-    model = values["model"].items()
+    model = (LATER | values["model"]).items()
     return values | {"model": {name: value for name, value in model if value is not None and name != "gradient"}}
 
 

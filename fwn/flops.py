@@ -15,17 +15,20 @@ def per_sample(params: Any, strides: tuple[int, ...]) -> float:
     """Operations per audio sample of one pass of any model here, from its parameters (arrays or their shapes).
 
     A FloWaveNet's block_i works at 2^-(i + 1) of the audio rate; stage_i of an upsampling at the rate it makes, with
-    three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. The last residual
-    product of a WaveNet is not computed, as nothing uses it.
+    three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. Where there is an
+    encoder, it and the products with what it makes (condition_n) are at the rate of frames. The last residual product
+    of a WaveNet is not computed, as nothing uses it.
     """
     total, leaves = 0.0, jax.tree_util.tree_leaves_with_path(params)
     names = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    bands = _bands(names)
+    bands, by_frame = _bands(names), r"encoder/|/condition_\d+$" if "encoder/first/kernel" in names else r"(?!)"
     for name, leaf in names.items():
         parent, _, kind = name.rpartition("/")
         if kind != "kernel" or _is_last_residual(parent, names):
             continue
-        if match := re.search(r"upsample/stage_(\d+)$", parent):
+        if re.search(by_frame, parent):
+            total += 2 * leaf.size / math.prod(strides)
+        elif match := re.search(r"upsample/stage_(\d+)$", parent):
             total += 2 * 9 * bands / math.prod(strides[int(match[1]) + 1 :])
         else:
             block = re.search(r"block_(\d+)/", parent)

@@ -13,7 +13,7 @@ from fwn import checkpoints, chunked
 from fwn.chunked import Stream, bucket
 from fwn.errors import UserError
 from fwn.mel import MelContract, check_mel
-from fwn.models.flowavenet import listed
+from fwn.models.blocks import listed
 from fwn.nn.conv import fold_weight_norm
 from fwn.systems import build
 

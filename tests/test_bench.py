@@ -10,23 +10,36 @@ import pytest
 import small
 
 from fwn import flops
+from fwn.models.flowavenet import FloWaveNet
 from fwn.systems import build
+
+
+def of(experiment):
+    """(config, system, batch, the parameters' shapes)."""
+    config = importlib.import_module(f"experiments.{experiment}").get_config()
+    system, frames = build(config), 16
+    batch = {"audio": np.zeros((1, 256 * frames), "float32"), "mel": np.zeros((1, frames, 80), "float32")}
+    batch |= {"index": np.zeros(1, "int32")}
+    return config, system, batch, jax.eval_shape(partial(system.init, drawn={}), jax.random.key(0), batch)
 
 
 @pytest.mark.parametrize(
     ("experiment", "mega"),
-    [("base", 16.81), ("tiny", None), ("wavenet_gaussian", 9.48), ("clarinet", None), ("parallel_wavenet", None)],
+    [
+        ("base", 16.81),
+        ("tiny", None),
+        ("lite", None),
+        ("wavenet_gaussian", 9.48),
+        ("clarinet", None),
+        ("parallel_wavenet", None),
+    ],
 )
 def test_operations_counted_from_weights(experiment, mega):
     """The paper's model takes 16.8 million a sample; XLA, which counts elementwise work too, finds up to 3% more.
 
     Of a loop XLA counts one turn, so that an autoregressive model has its parallel pass compared.
     """
-    config = importlib.import_module(f"experiments.{experiment}").get_config()
-    system, frames = build(config), 16
-    batch = {"audio": np.zeros((1, 256 * frames), "float32"), "mel": np.zeros((1, frames, 80), "float32")}
-    batch |= {"index": np.zeros(1, "int32")}
-    shapes = jax.eval_shape(partial(system.init, drawn={}), jax.random.key(0), batch)
+    config, system, batch, shapes = of(experiment)
     counted = flops.per_sample(shapes, tuple(config.model.upsample_strides))
     if mega is not None:
         assert counted / 1e6 == pytest.approx(mega, abs=0.01)
@@ -36,6 +49,29 @@ def test_operations_counted_from_weights(experiment, mega):
         lowered = jax.jit(system.sample).lower(shapes, batch["mel"], jax.random.split(jax.random.key(0), 1), 0.8)
     by_xla = lowered.cost_analysis()["flops"] / batch["audio"].size
     assert 0.98 < by_xla / counted < 1.04
+
+
+def test_lite_is_small():
+    """What it was made for: at most 10 million parameters and 2.5 MFLOP a sample."""
+    config, _, _, shapes = of("lite")
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 8_862_192 <= 10e6
+    assert flops.per_sample(shapes, tuple(config.model.upsample_strides)) == pytest.approx(1.3155e6, rel=1e-4)
+
+
+def test_products_with_frames_are_counted_at_their_rate():
+    """By hand: two blocks of one flow, with a prior between them, of 10 mel bands with a hop of 8."""
+    sizes = {"channels": (5, 7), "prior_channels": 3, "n_layer": 1, "prior_layer": 1, "block_per_split": 1}
+    model = FloWaveNet(2, 1, **sizes, conditioner="frames", conditioner_channels=4, upsample_strides=(2, 4))
+    x, mel = np.zeros((1, 32, 1), "float32"), np.zeros((1, 4, 10), "float32")
+    shapes = jax.eval_shape(partial(model.init, method="forward"), jax.random.key(0), x, mel)["params"]
+
+    def net(width, heard, made):
+        """Products at a position: front, filter and gate, skip, final, out."""
+        return 3 * heard * width + 3 * width * 2 * width + width * width + width * width + width * made
+
+    by_position = net(5, 1, 2) / 2 + net(3, 1, 2) / 2 + net(7, 1, 2) / 4
+    by_frame = 3 * 10 * 4 + 3 * 4 * 4 + 4 * 2 * 5 + 4 * 2 * 3 + 4 * 2 * 7
+    assert flops.per_sample(shapes, (2, 4)) == pytest.approx(2 * (by_position + by_frame / 8))
 
 
 def test_program(corpus, tmp_path):

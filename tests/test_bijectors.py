@@ -13,17 +13,22 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.bijectors import (
     Bijector,
-    Layer,
     actnorm,
     chain,
     change_order,
     change_order_of_c,
+    change_order_of_x,
     coupling,
     squeeze,
+    squeeze_of_x,
     unsqueeze,
+    unsqueeze_of_x,
 )
-from fwn.models.flowavenet import Block, Flow, FloWaveNet, Prior, bound
+from fwn.layers import Layer
+from fwn.models.blocks import Block, Flow, Prior, bound
+from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import draw, fold_weight_norm
+from fwn.nn.encoder import interpolate
 from fwn.nn.upsample import Upsample
 from fwn.nn.wavenet import WaveNet
 
@@ -31,12 +36,15 @@ NET = partial(WaveNet, channels=5, n_layer=1)
 TINY = partial(
     FloWaveNet, n_block=2, n_flow=2, n_layer=1, channels=5, prior_layer=1, prior_channels=4, upsample_strides=(2, 4)
 )
+FRAMES = partial(TINY, conditioner="frames", conditioner_channels=3, channels=(5, 3), n_flow=3, s_max=0.5)
 MODELS = {
     "split after 2 of 3": TINY(block_per_split=2, n_block=3, n_flow=1),
     "split after every block": TINY(block_per_split=1, prior_layer=2),
     "no split": TINY(block_per_split=8),
     "odd number of flows": TINY(block_per_split=1, n_flow=3, s_max=0.5),
     "causal": TINY(block_per_split=1, causal=True),
+    "conditioned by frames": FRAMES(block_per_split=1),
+    "conditioned by frames, three blocks": FRAMES(block_per_split=2, n_block=3, n_flow=1, channels=(5, 4, 3)),
 }
 
 # The tests' programs run once: half the time to compile them is worth more than their speed.
@@ -97,14 +105,19 @@ CASES = {
     ),
     "layer three times": Case(lambda p: Layer(layer, p, times=3), THREE_NORMS),
     "layer three times, listed": Case(lambda p: Layer(layer, p, times=3), THREE_LISTED),
+    "change order of x": Case(change_order_of_x, c=(2, 3)),
+    "squeeze of x": Case(squeeze_of_x, c=(2, 3)),
+    "unsqueeze of x": Case(unsqueeze_of_x, c=(2, 3)),
     "chain": Case(lambda p: chain(squeeze, change_order, unsqueeze, actnorm(**p), coupling(net), change_order), NORM),
     "Flow": Case(Flow(NET)),
     "Flow, bounded scale": Case(Flow(NET, s_max=0.5)),
+    "Flow, conditioned by frames": Case(Flow(NET, frames=True), c=(2, 3)),
     "Prior": Case(Prior(NET)),
     "Block": Case(Block(2, NET), x=(8, 2)),
     "Block with prior": Case(Block(1, NET, prior=partial(NET, n_layer=2)), x=(8, 2)),
     **{f"FloWaveNet, {name}": Case(model, **WHOLE) for name, model in MODELS.items()},
     "FloWaveNet, masked": Case(MODELS["split after every block"], **WHOLE, mask=MASK, real=24),
+    "FloWaveNet, conditioned by frames, masked": Case(MODELS["conditioned by frames"], **WHOLE, mask=MASK, real=24),
 }
 
 
@@ -198,6 +211,8 @@ def test_actnorm_is_initialised_from_data():
         ("split after every block", "float64", 1e-11),
         ("odd number of flows", "float32", 1e-5),
         ("causal", "float32", 1e-5),
+        ("conditioned by frames", "float64", 1e-11),
+        ("conditioned by frames, three blocks", "float32", 1e-5),
     ],
 )
 def test_padding_changes_nothing(name, dtype, close):
@@ -283,6 +298,17 @@ def test_the_papers_size():
     x, c = np.zeros((1, 512, 1), "float32"), np.zeros((1, 2, 80), "float32")
     shapes = jax.eval_shape(lambda: FloWaveNet().init(jax.random.key(0), x, c, method="forward"))["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 182_644_788
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+def test_interpolation_between_frames(x64, factor):
+    a = normal(0, 2, 5, 3)
+    found = interpolate(jnp.asarray(a), factor)
+    assert found.shape == (2, 5 * factor, 3)
+    for example, channel in np.ndindex(2, 3):
+        expected = np.interp((np.arange(5 * factor) + 0.5) / factor - 0.5, np.arange(5), a[example, :, channel])
+        np.testing.assert_allclose(found[example, :, channel], expected, atol=1e-12)
+    assert interpolate(jnp.asarray(a, jnp.bfloat16), factor).dtype == jnp.bfloat16
 
 
 def test_upsampling_can_begin_as_linear_interpolation(x64):

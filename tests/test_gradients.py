@@ -17,12 +17,18 @@ from fwn.systems import build
 
 GRADIENTS = ("plain", "remat", "invert")
 SPLITS, ODD = MODELS["split after every block"], MODELS["odd number of flows"]
+FRAMES = MODELS["conditioned by frames"]
 
 
 @pytest.mark.parametrize(
     ("model", "mask", "dtype", "close"),
-    [(SPLITS, MASK, "float64", 1e-9), (SPLITS, None, "float32", 1e-5), (ODD, MASK, "float32", 1e-5)],
-    ids=["float64, masked", "float32", "odd number of flows, masked, float32"],
+    [
+        (SPLITS, MASK, "float64", 1e-9),
+        (SPLITS, None, "float32", 1e-5),
+        (ODD, MASK, "float32", 1e-5),
+        (FRAMES, MASK, "float64", 1e-9),
+    ],
+    ids=["float64, masked", "float32", "odd number of flows, masked, float32", "by frames, masked, float64"],
 )
 def test_all_gradients_are_one(model, mask, dtype, close):
     """Values, and gradients with respect to the weights, the audio and the mel, of random weights."""

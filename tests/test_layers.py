@@ -25,9 +25,9 @@ MACHINERY = (  # may import each other
 )
 LAYERS = (  # from the lowest to the highest
     Layer("words", "errors terminal outline"),
-    Layer("maths", "bijectors densities spectral shapes"),
+    Layer("maths", "bijectors densities spectral shapes layers", within="bijectors"),
     Layer("networks", "nn", within="nn"),
-    Layer("models", "models"),
+    Layer("models", "models", within="models.blocks"),
     Layer("systems", "losses systems", within="losses systems.base systems.student"),
     Layer("machinery", MACHINERY, within=MACHINERY),
     Layer("api", "__init__"),

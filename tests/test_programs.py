@@ -91,6 +91,22 @@ TRAIN = [
         "of upsample_strides); lower n_block",
     ),
     (
+        ["--config=experiments/tiny.py", "--config.model.conditioner=frame"],
+        1,
+        "config.model: conditioner is 'frame'; it is 'squeezed' or 'frames'",
+    ),
+    (
+        ["--config=experiments/lite.py", "--config.model.channels=(64,96)"],
+        1,
+        "config.model: channels is (64, 96); it must be one number, or one for each of the 8 blocks",
+    ),
+    (
+        ["--config=experiments/lite.py", "--config.model.channels=(64,0)"],
+        1,
+        "config.model: channels is (64, 0); it must be a whole number, at least 1, or one such number for each block, "
+        "as in (64,96)",
+    ),
+    (
         ["--config=experiments/tiny.py", "--config.data=nowhere"],
         1,
         "nowhere: no such folder; give one made by data_prep.prepare",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.nn.conv import Conv, ZeroConv, reach
+from fwn.nn.encoder import interpolate
 
 Array = jax.Array
 RESIDUAL_SCALE = math.sqrt(0.5)
@@ -17,6 +18,7 @@ RESIDUAL_SCALE = math.sqrt(0.5)
 class WaveNet(nn.Module):
     """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: n_stack × n_layer gated residual layers, dilation 2^n.
 
+    c may be at a lower rate, [B, F, C_c] with F a divisor of T: its products are made there, and interpolated.
     mask [B, T, 1]: positions outside the sequence are zero to every convolution, as its own padding is, so that the
     result inside does not depend on how far the arrays are padded. dtype: of all products; the result is in x's type.
     gate_channels, skip_channels: None is `channels`. zero_init: the result is zero at first, as couplings want it; else
@@ -62,7 +64,8 @@ class WaveNet(nn.Module):
         for n, dilation in enumerate(self.dilations):
             # Filter and gate are one product. The last layer's residual is not used (nor, under jit, computed).
             gates = conv(f"dilated_{n}", 2 * gate_channels, self.kernel_size, dilation)(inside(h))
-            out = gated(gates + conv(f"condition_{n}", 2 * gate_channels)(c))
+            condition = conv(f"condition_{n}", 2 * gate_channels)(c)
+            out = gated(gates + interpolate(condition, x.shape[1] // c.shape[1]))
             h = (h + conv(f"residual_{n}", self.channels)(out)) * RESIDUAL_SCALE
             skips = skips + conv(f"skip_{n}", skip_channels)(out)
         h = nn.relu(conv("final", skip_channels)(nn.relu(skips)))

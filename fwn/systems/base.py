@@ -104,7 +104,12 @@ def checked(fields: Any, module: type[nn.Module], also: frozenset[str] = frozens
         kind = types.get(name)
         if kind is int and not whole(value):
             raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
-        if kind == tuple[int, ...] and not (isinstance(value, tuple) and value and all(map(whole, value))):
+        if kind == int | tuple[int, ...] and not (whole(value) or wholes(value)):
+            raise UserError(
+                f"config.model: {name} is {value!r}; it must be a whole number, at least 1, or one such number "
+                "for each block, as in (64,96)"
+            )
+        if kind == tuple[int, ...] and not wholes(value):
             raise UserError(
                 f"config.model: {name} is {value!r}; it must be whole numbers, each at least 1, as in (1,1)"
             )
@@ -118,3 +123,8 @@ def checked(fields: Any, module: type[nn.Module], also: frozenset[str] = frozens
 def whole(value: Any) -> bool:
     """Whether it is a whole number, at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def wholes(value: Any) -> bool:
+    """Whether it is a tuple of them, and not empty."""
+    return isinstance(value, tuple) and len(value) > 0 and all(map(whole, value))

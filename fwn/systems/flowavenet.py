@@ -13,6 +13,11 @@ from fwn.nn.conv import fold_weight_norm
 from fwn.systems.base import System, checked, dequantise, frame_mask, mean_over_audio, noise
 
 Array = jax.Array
+CHOICES = {
+    "conditioner": ("squeezed", "frames"),
+    "upsample_init": ("random", "linear"),
+    "gradient": ("plain", "remat", "invert"),
+}
 
 
 def build(config: Any) -> System:
@@ -22,10 +27,17 @@ def build(config: Any) -> System:
     """
     fields = checked(config.model, FloWaveNet)
     model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
-    for name, choices in {"upsample_init": ("random", "linear"), "gradient": ("plain", "remat", "invert")}.items():
+    for name, choices in CHOICES.items():
         value = getattr(model, name)
         if value not in choices:
             raise UserError(f"config.model: {name} is {value!r}; it is {' or '.join(map(repr, choices))}")
+    for name in ("channels", "prior_channels"):
+        value = getattr(model, name)
+        if isinstance(value, tuple) and len(value) != model.n_block:
+            raise UserError(
+                f"config.model: {name} is {value!r}; it must be one number, or one for each of the {model.n_block} "
+                "blocks"
+            )
     if model.hop % 2**model.n_block:
         raise UserError(
             f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
