@@ -47,11 +47,13 @@ flags.DEFINE_string("clarinet", None, "Folder of a checkout of ksw0306/ClariNet.
 OURS = config_flags.DEFINE_config_file(
     "ours", None, "Experiment beside FloWaveNet and WaveGlow. By default the paper's, experiments/base.py."
 )
-BATCH_SIZE = flags.DEFINE_multi_integer("batch_size", [1], "Crops in a step and utterances at a time; may be repeated.")
+BATCH_SIZE = flags.DEFINE_multi_integer(
+    "batch_size", [1], "Crops in a step and utterances at a time; may be repeated.", lower_bound=1
+)
 FRAMES = flags.DEFINE_integer("frames", 62, "Mel frames of each: 256 samples a frame.", 1)
 SAMPLES = flags.DEFINE_integer("samples", 64, "Samples by ClariNet's teacher, which is slow.", 1)
 DTYPE = flags.DEFINE_multi_enum(
-    "dtype", ["float32"], ("float32", "bfloat16"), "Type of the networks' products; may be repeated."
+    "dtype", ["float32"], ("float32", "bfloat16"), "Type of the networks' products, ours too; may be repeated."
 )
 REPEATS = flags.DEFINE_integer("repeats", 5, "Runs of each, of which the median is taken.", 1)
 ONLY = flags.DEFINE_multi_enum("only", [], PARTS, "Only this part. By default both.")
@@ -150,7 +152,12 @@ def described(case: Case) -> str:
 
 def cases() -> list[Case]:
     """All that the flags ask for. Raises UserError where that is nothing, or a folder is no such checkout."""
-    ours = base.get_config() if OURS.value is None else OURS.value.copy_and_resolve_references()
+    ours = base.get_config()
+    if OURS.present:
+        file = config_flags.get_config_filename(flags.FLAGS["ours"])
+        if not Path(file).is_file():
+            raise UserError(f"--ours={file}: no such file; give an experiment, as experiments/base.py")
+        ours = OURS.value.copy_and_resolve_references()
     mel = configs.mel_of(ours)
     configs.check(ours, mel, "--ours")
     if (mel.hop_length, mel.n_mels) != (256, 80):
@@ -161,7 +168,8 @@ def cases() -> list[Case]:
             continue
         for file in peer.files:
             if not (Path(folder) / file).is_file():
-                raise UserError(f"--{peer.flag}={folder}: no checkout of {peer.source} (it has no {file})")
+                what = f"no checkout of {peer.source} (it has no {file})" if Path(folder).is_dir() else "no such folder"
+                raise UserError(f"--{peer.flag}={folder}: {what}; git clone https://github.com/{peer.source}")
         alone = name == "ClariNet's teacher"  # its generate is of one utterance
         samples = SAMPLES.value if alone else 256 * FRAMES.value
         beside = importlib.import_module(f"experiments.{peer.experiment}").get_config() if peer.experiment else ours
@@ -173,12 +181,9 @@ def cases() -> list[Case]:
                 config.batch_size, config.model.dtype = batch, dtype
                 chosen.append(Case(name, folder, config, part, batch, FRAMES.value, dtype, samples))
     if not chosen:
-        named = any(flags.FLAGS[peer.flag].value for peer in PEERS.values())
-        raise UserError(
-            "ClariNet's training is not compared; leave out --only=training"
-            if named
-            else "nothing to compare with; name a checkout: --flowavenet=DIR, --waveglow=DIR or --clarinet=DIR"
-        )
+        if any(flags.FLAGS[peer.flag].value for peer in PEERS.values()):
+            raise UserError("of ClariNet only the sampling is compared; leave out --only=training")
+        raise UserError("nothing to compare with; name a checkout: --flowavenet=DIR, --waveglow=DIR or --clarinet=DIR")
     return chosen
 
 
