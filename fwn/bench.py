@@ -12,11 +12,7 @@ XLA says it needs. --output keeps all of it as JSON, with machine, versions and 
 
 import json
 import math
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,7 +27,7 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import config_flags
 
-from fwn import __version__, cli, data, flops, measure
+from fwn import cli, data, flops, measure
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
@@ -173,23 +169,6 @@ def line(record: dict[str, Any]) -> str:
     )
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
-    return {
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "fwn": __version__,
-        "commit": git.stdout.strip() or None,
-        "command": " ".join(sys.argv[1:]),
-    }
-
-
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
     config = CONFIG.value.copy_and_resolve_references()
@@ -221,7 +200,7 @@ def main(args: list[str]) -> None:
         records += reading(config, DATA.value)
     if OUTPUT.value:
         result = {
-            "machine": machine(),
+            "machine": measure.machine(),
             "peak_flops_per_second": top,
             "config": configs.plain(config),
             "records": records,

@@ -1,5 +1,9 @@
-"""What can be measured of one vocoder: likelihood, copies against recordings, sampling speed, what training took."""
+"""What can be measured of a vocoder: likelihood, copies, speeds of sampling and training, and on what machine."""
 
+import os
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fwn import __version__, journal, metrics
 from fwn import config as configs
-from fwn import journal, metrics
 from fwn.corpus import Corpus
 from fwn.densities import LSB
 from fwn.errors import UserError
@@ -55,6 +59,23 @@ def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) 
     except UserError as error:
         say(f"{name}: not measured: {error}")
         return dict.fromkeys(metrics.CONTRACT)
+
+
+def machine() -> dict[str, Any]:
+    """What figures are measured on, and by what command."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return {
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "fwn": __version__,
+        "commit": git.stdout.strip() or None,
+        "command": " ".join(sys.argv[1:]),
+    }
 
 
 class Speed(NamedTuple):

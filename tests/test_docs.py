@@ -92,7 +92,7 @@ def flags(program: str) -> tuple[set[str], set[str]]:
     names, required = set(), set()
     for call in (node for node in ast.walk(tree(found[0])) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)
-        if re.search(r"\bflags\.(DEFINE_|mark_flag_as_required)", function):
+        if re.search(r"\b(config_)?flags\.(DEFINE_|mark_flag_as_required)", function):
             name = ast.literal_eval(call.args[0])
             if any(k.arg == "required" for k in call.keywords) or function.endswith("as_required"):
                 required.add(name)

@@ -1,0 +1,47 @@
+"""Our side of benchmarks/peer.py. No PyTorch in this file, so that a process of it alone has JAX's memory."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from fwn import config as configs
+from fwn import measure
+from fwn.errors import UserError
+from fwn.parallel import Parallel
+from fwn.systems import build
+from fwn.training import initial, train_step
+
+DEVICE = jax.default_backend()
+
+
+def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
+    """What the experiment does in one run, whose end is waited for: a training step, or sampling of a batch."""
+    if jax.device_count() > 1:
+        raise UserError(f"JAX has {jax.device_count()} devices and PyTorch uses one; set CUDA_VISIBLE_DEVICES=0")
+    batch = config.batch_size
+    example = measure.synthetic(batch, frames, configs.mel_of(config), seed=0)
+    if part == "sampling":
+        vocoder = measure.untrained(config, example, seed=0)
+        keys = jax.random.split(jax.random.key(0), batch)
+        sample = partial(jax.jit(vocoder.system.sample), vocoder.params, example["mel"], keys, np.float32(1.0))
+        return lambda: sample().block_until_ready()
+    system, parallel = build(config), Parallel("jit", batch)
+    state = initial(system, config, parallel, example)
+    step = parallel.everywhere(train_step(system, config), donate=True)
+    local = parallel.batch(example)
+
+    def training() -> None:
+        nonlocal state
+        state, metrics = step(state, (), local)
+        jax.block_until_ready(metrics)
+
+    return training
+
+
+def peak() -> int:
+    """Bytes that were in use on the GPU at most; 0 on a CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] if stats else 0
