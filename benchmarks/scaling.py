@@ -5,7 +5,8 @@
 
 The batch is the config's, of all devices together. Each row has processes of its own, started here, and as many cores
 as devices while there are enough: "efficiency" is the speed of a device against the first row's, one device on one
-core, and falls where the cores run out. Step time is the median of --repeats steps after two that are thrown away.
+core, and falls where the cores run out. Step time is the median of --repeats steps after two that are thrown away; CPU time,
+of all devices together, says more where the machine does other work as well.
 Memory is what XLA says that the compiled step needs on each device: its arguments, of which the state is nearly all,
 and its temporary arrays, gradients and activations; --memory compiles the steps and runs none.
 """
@@ -39,7 +40,7 @@ PROCESSES = flags.DEFINE_multi_integer("processes", [2], "Processes of one devic
 REPEATS = flags.DEFINE_integer("repeats", 20, "Timed steps of each row.", 1)
 MEMORY = flags.DEFINE_bool("memory", False, "Memory alone: no step is run, and nothing is measured with --processes.")
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows. By default they are printed only.")
-COLUMNS = ("parallel", "devices", "processes", "cores", "ms a step", "samples/s", "efficiency")
+COLUMNS = ("parallel", "devices", "processes", "cores", "ms a step", "CPU ms a step", "samples/s", "efficiency")
 MEMORY_COLUMNS = ("arguments MB", "of these moments and average MB", "temporary MB")
 
 
@@ -70,14 +71,16 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
     found |= dict(zip(MEMORY_COLUMNS, (round(size / 1e6, 1) for size in sizes), strict=True))
     if not repeats:
         return found
-    state, took = jax.tree.map(noise, state), []
+    state, took, worked = jax.tree.map(noise, state), [], []
     for _ in range(repeats + 2):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         state, _ = jax.block_until_ready(program(state, (), local))
         took.append(time.perf_counter() - start)
+        worked.append(processes * (time.process_time() - cpu))
     seconds = statistics.median(took[2:])
     samples = config.batch_size * config.frames * mel.hop_length
-    return found | {"ms a step": round(1e3 * seconds, 1), "samples/s": round(samples / seconds)}
+    found |= {"ms a step": round(1e3 * seconds, 1), "CPU ms a step": round(1e3 * statistics.median(worked[2:]), 1)}
+    return found | {"samples/s": round(samples / seconds)}
 
 
 def measured(config: Any, devices: int, processes: int) -> dict[str, Any]:
