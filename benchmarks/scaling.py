@@ -5,10 +5,10 @@
 
 The batch is the config's, of all devices together. Each row has processes of its own, started here, and as many cores
 as devices while there are enough: "efficiency" is the speed of a device against the first row's, one device on one
-core, and falls where the cores run out. Step time is the median of --repeats steps after two that are thrown away; CPU time,
-of all devices together, says more where the machine does other work as well.
-Memory is what XLA says that the compiled step needs on each device: its arguments, of which the state is nearly all,
-and its temporary arrays, gradients and activations; --memory compiles the steps and runs none.
+core, and falls where the cores run out. Times are the medians of --repeats steps after two that are thrown away; CPU
+time, of all devices together, says more where the machine does other work as well. Memory is what XLA says that the
+compiled step needs on each device: its arguments, of which the state is nearly all, and its temporary arrays, gradients
+and activations; --memory compiles the steps and runs none.
 """
 
 import json
