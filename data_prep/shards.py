@@ -107,8 +107,8 @@ def build(
             yield
         record: Record = {"kind": kind_of(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
         if start:
-            _write_array(output / f"audio-{key}.npy", np.concatenate(audio))
-            _write_array(output / f"mel-{key}.npy", np.concatenate(mel))
+            _write_array(output / f"audio-{key}.npy", audio)
+            _write_array(output / f"mel-{key}.npy", mel)
         record |= {"bytes": _sizes(output, record), "entries": entries}
         with atomic(output / PARTS / f"{key}.json") as file:
             file.write(json.dumps(record).encode())
@@ -122,10 +122,14 @@ def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
     )
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
+def _write_array(path: Path, parts: list[np.ndarray]) -> None:
+    """As np.save of the parts joined, which are not: a shard is in memory once."""
+    header = np.lib.format.header_data_from_array_1_0(parts[0])
+    header |= {"shape": (sum(map(len, parts)), *parts[0].shape[1:]), "fortran_order": False}
     with atomic(path) as file:  # not np.save, which reports a full disk without saying so
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(array.tobytes())
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.tobytes())
 
 
 def sweep(output: Path, keys: set[str]) -> None:

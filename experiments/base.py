@@ -50,7 +50,9 @@ def get_config() -> ConfigDict:
                 "clip": 1.0,  # global norm of the gradients
             },
             "ema_decay": 0.0,  # of the weights that are sampled from; 0: no averaging
-            "parallel": "jit",  # how a step reaches all devices: "jit" with shardings, or "pmap"
+            # How a step reaches all devices: "jit" with shardings; "zero": jit, with the optimiser's moments and the
+            # average of the weights parted among the devices, which saves memory; or "pmap"
+            "parallel": "jit",
             "log_every": 100,
             "eval_every": 5_000,  # held-out nats/sample, a sample for TensorBoard, a checkpoint
             "eval_batches": 16,

@@ -1,8 +1,9 @@
 """One step on every device of every process: the only file that knows of meshes and pmap.
 
-State is replicated and has no device axis in either mode, so checkpoints and sampling see ordinary arrays. A function
-given to `everywhere` is written for one device's share of the batch and a `mean` over devices, which is the identity
-under jit with shardings, where XLA sees the whole batch, and `pmean` under pmap.
+State has no device axis in any mode, so checkpoints and sampling see ordinary arrays. It is replicated, but for what
+is `dealt` to the devices in mode "zero" (ZeRO stage 1, Rajbhandari et al. 2020). A function given to `everywhere` is
+written for one device's share of the batch and a `mean` over devices, which is the identity under jit with shardings,
+where XLA sees the whole batch, and `pmean` under pmap.
 """
 
 from collections.abc import Callable
@@ -17,11 +18,15 @@ from fwn.errors import UserError
 
 
 class Parallel:
-    """mode: "jit" (one program, XLA inserts the collectives) or "pmap" (one program a device, averaged by name)."""
+    """How the devices share a step, by `mode`.
+
+    "jit": one program, XLA inserts the collectives; "zero": the same, and each device keeps its part of what is dealt;
+    "pmap": one program a device, averaged by name.
+    """
 
     def __init__(self, mode: str, batch_size: int):
-        if mode not in ("jit", "pmap"):
-            raise UserError(f"config.parallel is {mode!r}; it is 'jit' or 'pmap'")
+        if mode not in ("jit", "zero", "pmap"):
+            raise UserError(f"config.parallel is {mode!r}; it is 'jit', 'zero' or 'pmap'")
         devices = jax.device_count()
         if batch_size % devices:
             raise UserError(
@@ -32,6 +37,7 @@ class Parallel:
         mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.split = NamedSharding(mesh, PartitionSpec("data"))
+        self._gather = jax.jit(lambda tree: tree, out_shardings=self.replicated)
 
     def batch(self, local: Any) -> Any:
         """This process's part of a batch -> what compiled functions take."""
@@ -44,6 +50,25 @@ class Parallel:
         """This process's part of a batch -> global arrays, sharded over all devices."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.split, np.asarray(a)), local)
 
+    def dealt(self, tree: Any) -> Any:
+        """Places of arrays that need not be on every device: mode "zero" parts them among the devices.
+
+        Each along its first axis that the number of devices divides; one without stays whole on all of them.
+        """
+
+        def place(a: Any) -> NamedSharding:
+            mesh = self.split.mesh
+            axes = [i for i, n in enumerate(a.shape) if n and n % mesh.size == 0]
+            if self.mode != "zero" or not axes:
+                return self.replicated
+            return NamedSharding(mesh, PartitionSpec(*[None] * axes[0], "data"))
+
+        return jax.tree.map(place, tree)
+
+    def gathered(self, tree: Any) -> Any:
+        """The same arrays, whole on every device."""
+        return self._gather(tree) if self.mode == "zero" else tree
+
     def whole(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """jit of f(replicated, batch), which sees the global batch in either mode; for initialisation from data."""
         return jax.jit(f, in_shardings=(self.replicated, self.split), out_shardings=self.replicated)
@@ -53,7 +78,7 @@ class Parallel:
 
         pmap gives each process replicated arrays of its own, which orbax refuses where there are several.
         """
-        if self.mode == "jit" or jax.process_count() == 1:
+        if self.mode != "pmap" or jax.process_count() == 1:
             return tree
         return self.everyone(tree)
 
@@ -63,14 +88,23 @@ class Parallel:
             lambda a: jax.make_array_from_process_local_data(self.replicated, np.asarray(a), np.shape(a)), local
         )
 
-    def everywhere(self, f: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
-        """Compiles f(state, frozen, batch, mean) -> replicated results. donate: the state's memory is reused."""
+    def everywhere(self, f: Callable[..., Any], *, donate: bool = False, carried: Any = None) -> Callable[..., Any]:
+        """Compiles f(state, frozen, batch, mean) -> replicated results.
+
+        donate: the state's memory is reused. carried: a state as f takes it, where f returns (state, replicated
+        results): it stays where it is; without, it is taken replicated.
+        """
         donated: Any = {"donate_argnums": 0} if donate else {}
         if self.mode == "pmap":
             mean = partial(jax.lax.pmean, axis_name="data")
             return jax.pmap(partial(f, mean=mean), "data", in_axes=(None, None, 0), out_axes=None, **donated)
+        places = self.replicated if carried is None else jax.tree.map(lambda a: a.sharding, carried)
         shardings: Any = {
-            "in_shardings": (self.replicated, self.replicated, self.split),
-            "out_shardings": self.replicated,
+            "in_shardings": (places, self.replicated, self.split),
+            "out_shardings": self.replicated if carried is None else (places, self.replicated),
         }
-        return jax.jit(partial(f, mean=lambda tree: tree), **shardings, **donated)
+        return jax.jit(partial(f, mean=self._mean), **shardings, **donated)
+
+    def _mean(self, tree: Any) -> Any:
+        """Under jit it is of the whole batch. Said to be whole, or XLA parts the networks' work as the moments are."""
+        return tree if self.mode == "jit" else jax.lax.with_sharding_constraint(tree, self.replicated)

@@ -119,7 +119,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             )
             return 0
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
-        step = parallel.everywhere(train_step(system, config), donate=True)
+        step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
             last: tuple[int, Any] | None = None
@@ -208,7 +208,7 @@ class Examiner:
         self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
 
     def __call__(self, step: int, state: State, journal: Journal) -> float:
-        weights, _ = state.split()
+        weights = self.parallel.gathered(state.split()[0])
         results = [self.evaluate(weights, self.frozen, self.parallel.batch(batch)) for batch in self.batches]
         mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
         audio = np.asarray(self.sample(weights, self.mel[None], self.key, TEMPERATURE))[0]

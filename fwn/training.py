@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax
@@ -48,11 +49,18 @@ def complete(config: Any, params: Any) -> State:
     return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
 
 
+def places(state: State, parallel: Parallel) -> State:
+    """Where its arrays are: the weights on every device; moments and average, which no gradient needs, may be dealt."""
+    replicated = jax.tree.map(lambda _: parallel.replicated, state)
+    return dataclasses.replace(replicated, ema=parallel.dealt(state.ema), opt=parallel.dealt(state.opt))
+
+
 def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
     """Shapes, types and places of a state, to read a checkpoint into."""
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda *args: complete(config, system.init(key, args[0], {}, args[1])), batch, frozen)
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=parallel.replicated), shapes)
+    place = places(shapes, parallel)
+    return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
 
 
 def initial(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
@@ -61,7 +69,8 @@ def initial(system: System, config: Any, parallel: Parallel, batch: Any, frozen:
     batch = parallel.sharded(batch)
     drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(config.seed))
     params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch)
-    return jax.jit(lambda params: complete(config, params), out_shardings=parallel.replicated)(params)
+    place = places(jax.eval_shape(partial(complete, config), params), parallel)
+    return jax.jit(partial(complete, config), out_shardings=place)(params)
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:

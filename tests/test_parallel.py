@@ -1,4 +1,4 @@
-"""Two processes of one run are one process: the same weights, moments and figures, by jit and by pmap."""
+"""Two processes of one run are one process: the same weights, moments and figures, in every mode."""
 
 import json
 
@@ -32,13 +32,17 @@ def assert_the_same(workdir, reference):
     assert [(line["what"], line["step"]) for line in ours] == [(line["what"], line["step"]) for line in theirs]
     for a, b in zip(ours, theirs, strict=True):
         assert abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5  # float32: the sums are of T terms of size 1
+    assert_the_same_arrays(workdir, reference)
+
+
+def assert_the_same_arrays(workdir, reference):
     ours, theirs = small.arrays(workdir, STEPS), small.arrays(reference, STEPS)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", "zero", "pmap"])
 def test_two_processes_are_one(mode, flags, four_devices, compiled, tmp_path):
     workdir = tmp_path / "run"
     processes = small.start_two([*flags, f"--config.parallel={mode}"], workdir, compiled)
@@ -50,3 +54,15 @@ def test_two_processes_are_one(mode, flags, four_devices, compiled, tmp_path):
     # A run of two processes goes on in one, and knows that it is finished.
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
     assert (result.code, "trained to step 3 already" in result.out) == (0, True)
+
+
+def test_what_zero_began_on_two_devices_continues_by_jit_on_four(flags, four_devices, compiled, tmp_path):
+    """And the other way round in tests/test_training.py: a checkpoint does not know how its arrays were placed."""
+    workdir = tmp_path / "run"
+    begun = ["--config.parallel=zero", "--config.num_steps=2", f"--workdir={workdir}"]
+    process = small.start("fwn.train", *flags, *begun, cache=compiled, devices=2)
+    said = process.communicate(timeout=TIMEOUT)[0]
+    assert process.returncode == 0, said
+    result = small.program("fwn.train", *flags, f"--workdir={workdir}")
+    assert (result.code, "continuing from the checkpoint of step 2" in result.out) == (0, True)
+    assert_the_same_arrays(workdir, four_devices)

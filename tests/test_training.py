@@ -1,8 +1,10 @@
-"""The training step: what a bad batch changes, averages and rates against NumPy, one device or four, jit or pmap.
+"""The training step: what a bad batch changes, averages and rates against NumPy, one device or four, in every mode.
 
 All in float64, where equal means 1e-10: in float32 rounding alone makes losses differ by 1e-5.
 """
 
+import math
+import re
 from functools import partial
 
 import jax
@@ -70,16 +72,22 @@ def one_device(system, config):
 
 
 @pytest.fixture(scope="module")
-def four_devices(system, config):
+def four_devices(system, config, start):
     """{mode: (Parallel, its step, which donates the state)}"""
-    parallels = {mode: Parallel(mode, config.batch_size) for mode in ("jit", "pmap")}
-    step = training.train_step(system, config)
-    return {mode: (parallel, parallel.everywhere(step, donate=True)) for mode, parallel in parallels.items()}
+    step, steps = training.train_step(system, config), {}
+    for mode in ("jit", "zero", "pmap"):
+        parallel = Parallel(mode, config.batch_size)
+        steps[mode] = parallel, parallel.everywhere(step, donate=True, carried=placed(start, parallel))
+    return steps
+
+
+def placed(state, parallel):
+    return jax.device_put(state, training.places(state, parallel))
 
 
 def runner(parallel, step):
     def run(state, *batches):
-        state = jax.device_put(state, parallel.replicated)
+        state = placed(state, parallel)
         for batch in batches:
             state, metrics = step(state, (), parallel.batch(batch))
         return state, metrics
@@ -95,7 +103,7 @@ def assert_close(a, b, tolerance):
         assert abs(x - y).max() <= tolerance * max(1e-2, abs(y).max()), jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", "zero", "pmap"])
 def test_four_devices_are_one(mode, four_devices, batches, start, one_device):
     """Loss, gradients (Adam's first moments after a step) and the weights after three steps."""
     assert jax.device_count() == 4
@@ -109,6 +117,56 @@ def test_four_devices_are_one(mode, four_devices, batches, start, one_device):
         expected, figures = one_device(expected, batch)
     assert_close(metrics, figures, 1e-10)
     assert_close(state.params, expected.params, 1e-10)
+    assert_close(state.ema, expected.ema, 1e-10)
+
+
+def bytes_a_device(tree):
+    return sum(np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+
+def test_zero_parts_moments_and_average_among_the_devices(four_devices, batches, start):
+    """After a step as before it, and no device has the whole; what the devices cannot part is a small rest."""
+    parallel, step = four_devices["zero"]
+    state, _ = runner(parallel, step)(start, batches[0])
+    before = placed(start, parallel)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
+    for name in ("opt", "ema"):
+        whole = sum(a.nbytes for a in jax.tree.leaves(getattr(start, name)))
+        assert whole / 4 <= bytes_a_device(getattr(state, name)) < 0.3 * whole
+    assert bytes_a_device(state.params) == sum(a.nbytes for a in jax.tree.leaves(start.params))
+    for leaf in jax.tree.leaves(state.opt):
+        parted = next((i for i, n in enumerate(leaf.shape) if n % 4 == 0), None)
+        expected = [n // 4 if i == parted else n for i, n in enumerate(leaf.shape)]
+        assert list(leaf.sharding.shard_shape(leaf.shape)) == expected
+
+
+def carried(program, collective):
+    """(type, elements) of each array that the collectives of a kind return, from compiled HLO."""
+    results = re.findall(rf"= (\S+|\(.*?\)) {collective}(?:-start)?\(", program)
+    arrays = [found for result in results for found in re.findall(r"(\w+)\[([\d,]*)\]", result)]
+    return [(kind, math.prod(int(n) for n in shape.split(",") if n)) for kind, shape in arrays]
+
+
+@pytest.mark.parametrize("mode", ["jit", "zero"])
+def test_gradients_are_added_up_once(mode, four_devices, batches, start):
+    """Devices exchange no more numbers than there are weights, and a few metrics; in "zero" they return as weights."""
+    parallel, step = four_devices[mode]
+    program = step.lower(placed(start, parallel), (), parallel.batch(batches[0])).compile().as_text()
+    summed, returned = carried(program, "all-reduce"), carried(program, "all-gather")
+    weights = sum(a.size for a in jax.tree.leaves(start.params))
+    assert {kind for kind, _ in summed + returned} == {"f64"}
+    assert 0.9 * weights < sum(n for _, n in summed) < weights + 20
+    assert (0.9 * weights if mode == "zero" else -1) < sum(n for _, n in returned) <= weights
+    for other in ("all-to-all", "reduce-scatter", "collective-permute"):
+        assert not carried(program, other)
+
+
+def test_networks_of_half_precision_have_weights_of_full(config, batches):
+    half = config.copy_and_resolve_references()
+    half.model.dtype = "bfloat16"
+    state = training.abstract(build(half), half, Parallel("jit", 4), batches[0])
+    assert {a.dtype.itemsize for a in jax.tree.leaves((state.params, state.ema, state.opt))} <= {4, 8}
 
 
 def test_initialisation_is_of_the_whole_batch(system, config, batches):
@@ -185,6 +243,21 @@ def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
     checkpoints.close()
 
 
+@pytest.mark.parametrize(("written", "read"), [("jit", "zero"), ("zero", "jit")])
+def test_a_checkpoint_of_one_mode_is_read_in_another(written, read, config, start, tmp_path):
+    """The same numbers, and each where the mode that reads has it."""
+    checkpoints = Checkpoints(tmp_path, config, configs.mel_of(config))
+    state = jax.tree.map(single, start)
+    checkpoints.save(1, *placed(state, Parallel(written, 4)).split())
+    checkpoints.wait()
+    like = placed(jax.tree.map(np.zeros_like, state), Parallel(read, 4))
+    found = training.State.merge(*checkpoints.load(1, *like.split()))
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, found, state)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
+
+
 def test_a_batch_is_shared_equally_or_refused():
     with pytest.raises(UserError) as error:
         Parallel("jit", 6)
@@ -192,7 +265,7 @@ def test_a_batch_is_shared_equally_or_refused():
         "config.batch_size=6 is the batch of all devices together and cannot be shared equally by 4 of them; "
         "make it a multiple of 4"
     )
-    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit' or 'pmap'"):
+    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit', 'zero' or 'pmap'"):
         Parallel("pjit", 4)
 
 

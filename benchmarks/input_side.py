@@ -1,0 +1,118 @@
+"""How fast recordings become a data set, and a data set becomes batches: per core, and against the corpus' size.
+
+    python benchmarks/input_side.py --input=LJSpeech-1.1 --output=build/input --times=1 --times=4
+
+--input has LJSpeech's layout. It is prepared --times times over (its files are linked under other names) by
+data_prep.prepare with each number of --workers: seconds of audio a second of wall time and a second of CPU time, and
+the memory of all its processes. Then batches of experiments/base.py are read as a run reads them, with each number
+of --threads (0: by the reader itself). Figures are the best of --repeats runs.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import base
+from fwn import cli, data
+from fwn.corpus import Corpus
+
+INPUT = flags.DEFINE_string("input", None, "Folder of a corpus in LJSpeech's layout.", required=True)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for what is made; must not be there yet.", required=True)
+TIMES = flags.DEFINE_multi_integer("times", [1, 4], "The corpus is taken so often; may be repeated.", 1)
+WORKERS = flags.DEFINE_multi_integer("workers", [1, 2], "Processes of data_prep.prepare; may be repeated.", 1)
+THREADS = flags.DEFINE_multi_integer("threads", [0, 1, 2], "Threads that read batches; may be repeated.", 0)
+REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of which the best is taken.", 1)
+JSON = flags.DEFINE_string("json", None, "JSON file for the rows. By default they are printed only.")
+STEPS = 200  # batches that are timed
+
+
+def linked(source: Path, target: Path, times: int) -> Path:
+    """A corpus of `times` as many recordings."""
+    (target / "wavs").mkdir(parents=True)
+    names = [line.split("|")[0] for line in (source / "metadata.csv").read_text(encoding="utf-8").splitlines()]
+    (target / "metadata.csv").write_text("".join(f"{n}-{i}|\n" for i in range(times) for n in names), encoding="utf-8")
+    for file in sorted((source / "wavs").iterdir()):
+        for i in range(times):
+            (target / "wavs" / f"{file.stem}-{i}{file.suffix}").symlink_to(file.resolve())
+    return target
+
+
+def resident(pid: int) -> float:
+    """MB that a process and its children have taken at most so far, each by itself, added up."""
+    total, tasks = 0, [str(pid)]
+    with contextlib.suppress(OSError):  # it ended
+        tasks += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for task in tasks:
+        with contextlib.suppress(OSError):
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{task}/status").read_text())
+            total += int(found[1]) if found else 0
+    return total * 1024 / 1e6
+
+
+def preparing(source: Path, target: Path, workers: int) -> tuple[float, float, float]:
+    """(wall seconds, CPU seconds, MB of memory in all) of data_prep.prepare."""
+    shutil.rmtree(target, ignore_errors=True)
+    command = [sys.executable, "-m", "data_prep.prepare", "--corpus=ljspeech", f"--workers={workers}"]
+    start, memory, ended = time.perf_counter(), 0.0, 0
+    process = subprocess.Popen([*command, f"--input={source}", f"--output={target}"], stdout=subprocess.DEVNULL)
+    while not ended:  # not the memory that wait4 reports: it has that of this process before the other one began in it
+        memory = max(memory, resident(process.pid))
+        time.sleep(0.02)
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+    assert status == 0, f"data_prep.prepare left with {os.waitstatus_to_exitcode(status)}"
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, memory
+
+
+def reading(corpus: Corpus, threads: int) -> float:
+    """Seconds a batch."""
+    config = base.get_config()
+    shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
+    batches = data.iterate(data.batches(corpus, "train", **shape), 0, threads)
+    for _ in range(20):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        next(batches)
+    return (time.perf_counter() - start) / STEPS
+
+
+def main(args: list[str]) -> None:
+    cli.flags_alone(args)
+    output, rows = Path(OUTPUT.value), list[dict[str, Any]]()
+    for times in TIMES.value:
+        source, target = linked(Path(INPUT.value), output / f"corpus-{times}", times), output / f"data-{times}"
+        for workers in WORKERS.value:
+            runs = [preparing(source, target, workers) for _ in range(REPEATS.value)]
+            wall, cpu, memory = map(min, zip(*runs, strict=True))
+            corpus = Corpus(target)
+            audio = sum(u.samples for u in corpus.utterances) / corpus.contract.sample_rate
+            rows.append({"what": "preparing", "recordings": len(corpus), "audio_seconds": audio, "workers": workers})
+            rows[-1] |= {"wall_seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
+            cli.say(
+                f"{len(corpus)} recordings, {audio / 60:.0f} min, {workers} workers: {wall:.1f} s, {audio / wall:.0f} "
+                f"times real time; {audio / cpu:.0f} times for each core; {memory:.0f} MB in all"
+            )
+        for threads in THREADS.value:
+            seconds = min(reading(corpus, threads) for _ in range(REPEATS.value))
+            config = base.get_config()
+            samples = config.batch_size * config.frames * corpus.contract.hop_length
+            rows.append({"what": "reading", "recordings": len(corpus), "threads": threads, "seconds": seconds})
+            cli.say(
+                f"{len(corpus)} recordings, {threads} threads: a batch in {1e3 * seconds:.2f} ms, "
+                f"{config.batch_size / seconds:,.0f} crops/s, {samples / seconds / 1e6:.0f} million samples/s"
+            )
+    if JSON.value:
+        Path(JSON.value).write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    cli.run(main)
