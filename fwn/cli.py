@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error,
 out, 130 interrupted.
 """
 
+import ctypes
 import errno
 import inspect
 import os
@@ -13,12 +14,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 
 from fwn.errors import UserError
 from fwn.terminal import progress, say
+
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
 __all__ = ["flags_alone", "progress", "run", "say"]
 
@@ -29,7 +33,39 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     sys.unraisablehook = _unraisable
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
+    if "jax" in sys.modules:
+        keep_compiled()
+        keep_memory()
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
+
+
+def keep_compiled() -> None:
+    """Has jax keep what it compiles in ~/.cache/fwn: a second start of a program then compiles nothing.
+
+    JAX_COMPILATION_CACHE_DIR names another folder ("" for none); where none can be written, nothing is kept.
+    """
+    config = sys.modules["jax"].config
+    if config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fwn" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        config.update("jax_compilation_cache_dir", str(folder))
+
+
+def keep_memory() -> None:
+    """Has glibc keep freed memory for the next run of a program on the CPU, instead of giving it back in between.
+
+    A training step of the paper's size asks for 3 GB each time: 900,000 pages of fresh memory are a sixth of its time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # macOS, musl
+        return
+    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)):
+        mallopt(parameter, value)
 
 
 def flags_alone(args: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 import re
 
+import jax
 import numpy as np
 import pytest
 import small
 import soundfile
 
+from fwn import cli
 from fwn.corpus import Corpus
 from fwn.mel import PRESETS, difference
 
@@ -329,3 +331,22 @@ def test_a_data_set_of_another_contract_is_refused(run, corpus, tmp_path):
     assert result == small.Result(1, "", f"python -m fwn.train: config.mel has the mel contract {both}")
     result = small.program("fwn.evaluate", f"--ckpt={run}", f"--data={tmp_path / 'data'}")
     assert result == small.Result(1, "", f"python -m fwn.evaluate: {run} has the mel contract {both}")
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+def test_compiled_programs_are_kept(given, tmp_path, monkeypatch):
+    """In the user's cache folder, unless another was named; where there can be no such folder, nowhere."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", given)
+        cli.keep_compiled()
+        folder = str(tmp_path / "fwn" / "compiled")
+        assert jax.config.values["jax_compilation_cache_dir"] == (given or folder)
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        jax.config.update("jax_compilation_cache_dir", given)
+        cli.keep_compiled()
+        assert jax.config.values["jax_compilation_cache_dir"] == given
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
