@@ -30,7 +30,7 @@ def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
         return lambda: sample().block_until_ready()
     system, parallel = build(config), Parallel("jit", batch)
     state = initial(system, config, parallel, example)
-    step = parallel.everywhere(train_step(system, config), donate=True)
+    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(example)
 
     def training() -> None:

@@ -1,6 +1,6 @@
 """Speed of training and memory of a device, on virtual CPU devices of one process and on several processes.
 
-    python benchmarks/scaling.py
+    python benchmarks/scaling.py --config=experiments/tiny.py
     python benchmarks/scaling.py --config=experiments/base.py --config.batch_size=4 --memory
 
 The batch is the config's, of all devices together. Each row has processes of its own, started here, and as many cores
@@ -33,7 +33,7 @@ from fwn.parallel import Parallel
 from fwn.systems import build
 from fwn.training import abstract, train_step
 
-CONFIG = config_flags.DEFINE_config_file("config", "experiments/tiny.py", "Experiment: a file with get_config().")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 DEVICES = flags.DEFINE_multi_integer("devices", [1, 2, 4], "Virtual devices of one process; may be repeated.", 1)
 MODES = flags.DEFINE_multi_enum("parallel", ["jit", "zero"], ["jit", "zero"], "config.parallel; may be repeated.")
 PROCESSES = flags.DEFINE_multi_integer("processes", [2], "Processes of one device each; may be repeated.", 1)
@@ -117,4 +117,5 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
     cli.run(main)

@@ -128,7 +128,7 @@ def training(
 ) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
     work = 3 * flops.per_sample(state.params, tuple(config.model.upsample_strides)) * batch["audio"].size
-    step = parallel.everywhere(train_step(system, config), donate=True)
+    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(batch)
     program, found = compiled(step, state, (), local)
 
