@@ -1,6 +1,6 @@
 """A training state in a few small files, for machines that hand back little: lite's 142 MB of float32 in under 64 MiB.
 
-FOLDER/part-1-of-4.npz …  arrays by their path in the state, each as its bytes compressed, bytes of equal weight together
+FOLDER/part-1-of-4.npz …   arrays by their path in the state: bytes, those of equal weight together, compressed
 
 Kept are 17 significant bits of the weights (a relative error of 2^-17), bfloat16's 8 of Adam's moments and of the
 difference between the weights and their average, and integers as they are. What is left out would be noise: the

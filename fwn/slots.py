@@ -32,7 +32,6 @@ from fwn import cli, parts
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
-from fwn.mel import MelContract
 from fwn.parallel import Parallel
 from fwn.systems import build
 from fwn.training import State, abstract, held_out, initial, train_step
@@ -243,9 +242,8 @@ def main(args: list[str]) -> None:
     cli.flags_alone(args)
     if (OUTPUT.value is None) == (WORKDIR.value is None):
         raise UserError("give --output to train, or --workdir to convert what --state names: one of the two")
-    for folder in [STATE.value] if STATE.value else []:
-        if not Path(folder).is_dir():
-            raise UserError(f"--state={folder}: no such folder; give the one that was handed back, or leave it out")
+    if STATE.value is not None and not Path(STATE.value).is_dir():
+        raise UserError(f"--state={STATE.value}: no such folder; give the one that was handed back, or leave it out")
     found = newest([Path(folder) for folder in (OUTPUT.value, STATE.value) if folder])
     if WORKDIR.value is not None:
         if found is None:
@@ -254,7 +252,11 @@ def main(args: list[str]) -> None:
     config = CONFIG.value.copy_and_resolve_references()
     if found is not None:
         continued(config, found)
-    Slot(config, Path(OUTPUT.value).resolve(), found).train()
+    output = Path(OUTPUT.value).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    if output.stat().st_dev != output.parent.stat().st_dev:
+        raise UserError(f"--output={output}: a disk of its own, on which nothing can be made beside it; give a folder")
+    Slot(config, output, found).train()
 
 
 if __name__ == "__main__":
