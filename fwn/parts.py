@@ -87,7 +87,7 @@ def load(folder: Path, like: State) -> State:
     stored: dict[str, np.ndarray] = {}
     for file in names(folder):
         try:
-            with np.load(file) as part:
+            with file.open("rb") as opened, np.load(opened) as part:  # NumPy leaves a damaged one open
                 stored |= {name: part[name] for name in part.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             what = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"

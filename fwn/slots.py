@@ -31,6 +31,7 @@ from ml_collections import config_flags
 from fwn import cli, parts
 from fwn import config as configs
 from fwn.corpus import Corpus
+from fwn.crops import Crops
 from fwn.errors import UserError
 from fwn.parallel import Parallel
 from fwn.systems import build
@@ -50,39 +51,10 @@ FIT_SECONDS = flags.DEFINE_float("fit_seconds", 60, "Seconds of training after w
 WORKDIR = flags.DEFINE_string("workdir", None, "Instead of training: the workdir that is made of --state.")
 
 PLACE, JOURNAL = "state", "metrics.jsonl"
-QUIET = 1e-4  # mean square of a crop, -40 dB: pauses, of which one in QUIET_KEPT is heard
-QUIET_KEPT = 4
+QUIET_KEPT = 4  # of the starts in silence one in so many
 HALVINGS = 5  # of the rate in a whole run
 OVERHEAD = 0.95  # of the time is training: the rest goes to saving and held-out figures
 LEAVING = 15  # seconds kept for the last state, until one was saved and measured
-
-
-class Crops:
-    """Batches of a split as numbers of (seed, step) alone, from every start of a crop; fwn.data without grain.
-
-    Of starts in silence one in `quiet_kept` is left: recordings have more of it than there is to learn from.
-    """
-
-    def __init__(self, corpus: Corpus, split: str, config: Any, quiet_kept: int = 1):
-        self.corpus, self.frames, self.size, self.seed = corpus, config.frames, config.batch_size, config.seed
-        self.starts = np.array([s for i in corpus.split(split) for s in self._starts(i, quiet_kept)], np.int64)
-        if not len(self.starts):
-            raise UserError(f"{corpus.path}: no {split} utterance has the {config.frames} frames of a crop")
-
-    def _starts(self, i: int, quiet_kept: int) -> list[tuple[int, int]]:
-        """(utterance, first frame) of its crops."""
-        hop = self.corpus.contract.hop_length
-        energy = np.concatenate([[0.0], np.cumsum((self.corpus.audio(i) ** 2).reshape(-1, hop).mean(1, dtype=float))])
-        level = (energy[self.frames :] - energy[: -self.frames]) / self.frames
-        return [(i, s) for s, value in enumerate(level) if value >= QUIET or s % quiet_kept == 0]
-
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng((self.seed, step))
-        chosen = self.starts[rng.integers(len(self.starts), size=self.size)]
-        windows = [self.corpus.window(int(i), int(s), self.frames) for i, s in chosen]
-        audio, mel = (np.stack(arrays) for arrays in zip(*windows, strict=True))
-        index = np.arange(step * self.size, (step + 1) * self.size) % 2**31
-        return {"audio": audio, "mel": mel, "index": index.astype(np.int32)}
 
 
 def scheduled_step(system: Any, config: Any) -> Callable[..., tuple[State, dict[str, Any]]]:
