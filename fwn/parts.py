@@ -8,6 +8,7 @@ moments are averages over 10 and 1,000 steps, and of the weights it is less than
 """
 
 import ctypes
+import dataclasses
 import errno
 import os
 import re
@@ -44,13 +45,14 @@ def pack(state: State) -> State:
     """What is stored of a state of NumPy arrays: rounded, the average as its difference from the stored weights."""
     params = jax.tree.map(lambda a: rounded(a, WEIGHTS), state.params)
     ema = () if state.ema == () else jax.tree.map(lambda e, p: rounded(e - p, REST), state.ema, params)
-    return state.replace(params=params, ema=ema, opt=jax.tree.map(lambda a: rounded(a, REST), state.opt))
+    opt = jax.tree.map(lambda a: rounded(a, REST), state.opt)
+    return dataclasses.replace(state, params=params, ema=ema, opt=opt)
 
 
 def unpack(stored: State) -> State:
     """The state that `pack` was given, as far as it is stored."""
     ema = () if stored.ema == () else jax.tree.map(np.add, stored.params, stored.ema)
-    return stored.replace(ema=ema)
+    return dataclasses.replace(stored, ema=ema)
 
 
 def save(folder: Path, state: State) -> None:

@@ -103,7 +103,8 @@ class Slot:
         """The loop: until the time is over or the run is at its last step."""
         config, first = self.config, int(self.state.step)
         step = self.parallel.everywhere(scheduled_step(self.system, config), donate=True, carried=self.state)
-        cli.say("compiling the training step")
+        cli.say("compiling the held-out figures and the training step: seconds, or a minute or two")
+        self.measure(first)  # before training, so that no save takes as long as compiling does
         i, begun, saved, last = first, math.inf, STARTED, None
         while i < config.num_steps:
             batch = self.parallel.batch(self.crops[i])
@@ -155,12 +156,18 @@ class Slot:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
         self.lines.append(json.dumps({"what": what, "step": step, **finite}))
 
-    def save(self, step: int) -> None:
-        """Measures the held-out figures and puts the state into --output."""
+    def measure(self, step: int) -> None:
+        """Notes the held-out figures."""
         weights = self.parallel.gathered(self.state.split()[0])
         results = [jax.device_get(self.examine(weights, (), batch)) for batch in self.tests]
         mean = {name: float(np.mean([r[name] for r in results])) for name in results[0]}
         self.note("held_out", step, mean)
+        told = ", ".join(f"{name} {value:.4f}" for name, value in mean.items())
+        cli.say(f"step {step}: held-out {told}; {time.monotonic() - STARTED:.0f} s after the start")
+
+    def save(self, step: int) -> None:
+        """Puts the state into --output, with the held-out figures."""
+        self.measure(step)
 
         def fill(folder: Path) -> None:
             parts.save(folder, self.state)
@@ -168,8 +175,6 @@ class Slot:
             (folder / JOURNAL).write_text("".join(f"{line}\n" for line in self.lines), encoding="utf-8")
 
         parts.replace(self.output / PLACE, self.output.parent / f".{self.output.name}.unfinished", fill)
-        told = ", ".join(f"{name} {value:.4f}" for name, value in mean.items())
-        cli.say(f"step {step}: held-out {told}; {time.monotonic() - STARTED:.0f} s after the start, saved")
 
 
 def journal(folder: Path | None) -> list[str]:
@@ -224,6 +229,7 @@ def main(args: list[str]) -> None:
     config = CONFIG.value.copy_and_resolve_references()
     if found is not None:
         continued(config, found)
+    assert OUTPUT.value is not None  # one of the two was
     output = Path(OUTPUT.value).resolve()
     output.mkdir(parents=True, exist_ok=True)
     if output.stat().st_dev != output.parent.stat().st_dev:
