@@ -13,12 +13,11 @@ from experiments import lite
 def get_config() -> ConfigDict:
     config = lite.get_config()
     config.data = "data/lj"
-    # Products in bfloat16 run several times faster on such a card; the flow, its log-determinant and what Adam sees
-    # stay float32.
+    # What such a card's matrix units are built for; the flow, its log-determinant and what Adam sees stay float32.
     config.model.dtype = "bfloat16"
     # 32 crops of 0.37 s: 12 s of audio a step, twice the paper's 8 x 0.72 s. In half an hour steps are what is short,
-    # and a shorter crop costs nothing but its edges; many crops of a few speakers' hours average the gradient better
-    # than few long ones. 32 frames are 1,024 positions of the deepest block's 256 samples in a batch.
+    # and a shorter crop costs nothing but its edges; many short crops differ more than a few long ones, which makes a
+    # better gradient. The deepest block, of 256 samples a position, still has 1,024 positions in a batch.
     config.update({"frames": 32, "batch_size": 32})
     # The paper's rate. A log-scale that is bounded (lite.py) and 500 steps of warm-up let so short a run begin with it.
     config.optimiser.update({"rate": 1e-3, "warmup": 500})
