@@ -21,7 +21,8 @@ class Layer(NamedTuple):
 
 MACHINERY = (  # may import each other
     "config flops mel audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder "
-    "torch_file official measure paper studies report stimuli listening_test ballots opinion"
+    "torch_file official measure paper studies report stimuli listening_test ballots opinion "
+    "crops parts"
 )
 LAYERS = (  # from the lowest to the highest
     Layer("words", "errors terminal outline"),
@@ -31,7 +32,7 @@ LAYERS = (  # from the lowest to the highest
     Layer("systems", "losses systems", within="losses systems.base systems.student"),
     Layer("machinery", MACHINERY, within=MACHINERY),
     Layer("api", "__init__"),
-    Layer("programs", "cli train sample evaluate convert bench export listening compare", within="cli"),
+    Layer("programs", "cli train slots sample evaluate convert bench export listening compare", within="cli"),
 )
 DATA_PREP_MAY_IMPORT = "mel audio corpus cli terminal errors"
 

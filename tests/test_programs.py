@@ -14,7 +14,7 @@ from fwn.mel import PRESETS, difference
 
 MEL = PRESETS["flowavenet"]
 PROGRAMS = [
-    *(f"fwn.{name}" for name in ("train", "sample", "evaluate", "compare", "convert")),
+    *(f"fwn.{name}" for name in ("train", "slots", "sample", "evaluate", "compare", "convert")),
     *("data_prep.prepare", "data_prep.speak"),
 ]
 
