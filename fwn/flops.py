@@ -43,4 +43,4 @@ def _is_last_residual(parent: str, names: Any) -> bool:
 
 def _bands(names: Any) -> int:
     """Mel bands: the inputs of the first conditioning (in the first block, half of twice them)."""
-    return min(leaf.shape[1] for name, leaf in names.items() if re.search(r"condition_0/kernel$", name))
+    return min(leaf.shape[-2] for name, leaf in names.items() if re.search(r"condition_0/kernel$", name))
