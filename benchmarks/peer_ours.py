@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from fwn import cli, measure
 from fwn import config as configs
-from fwn import measure
 from fwn.errors import UserError
 from fwn.parallel import Parallel
 from fwn.systems import build
@@ -19,6 +19,7 @@ DEVICE = jax.default_backend()
 
 def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
     """What the experiment does in one run, whose end is waited for: a training step, or sampling of a batch."""
+    cli.keep_memory()  # which fwn.cli does for programs that have imported jax
     if jax.device_count() > 1:
         raise UserError(f"JAX has {jax.device_count()} devices and PyTorch uses one; set CUDA_VISIBLE_DEVICES=0")
     batch = config.batch_size

@@ -116,9 +116,9 @@ def listed(params: Any) -> Any:
     """
     if not isinstance(params, dict):
         return params
-    flows, others = params.get("flows"), {name: listed(node) for name, node in params.items() if name != "flows"}
-    if flows is None:
-        return others
+    if not isinstance(params.get("flows"), dict):  # none, or a list already
+        return {name: listed(node) for name, node in params.items()}
+    flows, others = params["flows"], {name: node for name, node in params.items() if name != "flows"}
     return others | {"flows": [jax.tree.map(lambda a, i=i: a[i], flows) for i in range(len(jax.tree.leaves(flows)[0]))]}
 
 
