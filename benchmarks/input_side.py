@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 
 from experiments import base
-from fwn import cli, data
+from fwn import cli, measure
 from fwn.corpus import Corpus
 
 INPUT = flags.DEFINE_string("input", None, "Folder of a corpus in LJSpeech's layout.", required=True)
@@ -32,7 +32,6 @@ WORKERS = flags.DEFINE_multi_integer("workers", [1, 2], "Processes of data_prep.
 THREADS = flags.DEFINE_multi_integer("threads", [0, 1, 2], "Threads that read batches; may be repeated.", 0)
 REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of which the best is taken.", 1)
 JSON = flags.DEFINE_string("json", None, "JSON file for the rows. By default they are printed only.")
-STEPS = 200  # batches that are timed
 
 
 def linked(source: Path, target: Path, times: int) -> Path:
@@ -72,19 +71,6 @@ def preparing(source: Path, target: Path, workers: int) -> tuple[float, float, f
     return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, memory
 
 
-def reading(corpus: Corpus, threads: int) -> float:
-    """Seconds a batch."""
-    config = base.get_config()
-    shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
-    batches = data.iterate(data.batches(corpus, "train", **shape), 0, threads)
-    for _ in range(20):
-        next(batches)
-    start = time.perf_counter()
-    for _ in range(STEPS):
-        next(batches)
-    return (time.perf_counter() - start) / STEPS
-
-
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
     output, rows = Path(OUTPUT.value), list[dict[str, Any]]()
@@ -102,8 +88,8 @@ def main(args: list[str]) -> None:
                 f"times real time; {audio / cpu:.0f} times for each core; {memory:.0f} MB in all"
             )
         for threads in THREADS.value:
-            seconds = min(reading(corpus, threads) for _ in range(REPEATS.value))
             config = base.get_config()
+            seconds = min(measure.reading(corpus, config, threads) for _ in range(REPEATS.value))
             samples = config.batch_size * config.frames * corpus.contract.hop_length
             rows.append({"what": "reading", "recordings": len(corpus), "threads": threads, "seconds": seconds})
             cli.say(

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             "kernel_size": 3,
             "front_kernel": 32,
             "upsample_strides": (16, 16),  # the teacher's
-            "dtype": placeholder(str),  # of the network\'s products, "bfloat16"; None: float32
+            "dtype": placeholder(str),  # of the network's products, "bfloat16"; None: float32
         }
         config.loss = {"kl": 1.0, "regularisation": 4.0, "frame": 1.0}  # fwn/systems/clarinet.py says what they are
     config.update({"system": "clarinet", "ema_decay": 0.9999})

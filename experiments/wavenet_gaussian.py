@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             "kernel_size": 2,
             "front_kernel": 32,
             "upsample_strides": (16, 16),  # their product is the mel's hop
-            "dtype": placeholder(str),  # of the network\'s products, "bfloat16"; None: float32
+            "dtype": placeholder(str),  # of the network's products, "bfloat16"; None: float32
         }
     config.update({"system": "wavenet", "ema_decay": 0.9999})
     config.optimiser.clip = 10.0

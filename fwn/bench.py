@@ -27,7 +27,7 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import config_flags
 
-from fwn import cli, data, flops, measure
+from fwn import cli, flops, measure
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.errors import UserError
@@ -146,13 +146,7 @@ def training(
 def reading(config: Any, folder: str) -> list[dict[str, Any]]:
     """Batches of a data set, as a training run reads them."""
     corpus = Corpus(folder)
-    stream = data.batches(corpus, "train", frames=config.frames, batch_size=config.batch_size, seed=config.seed)
-    batches, n = data.iterate(stream, 0), 50
-    next(batches)
-    start = time.perf_counter()
-    for _ in range(n):
-        next(batches)
-    took, rate = (time.perf_counter() - start) / n, corpus.contract.sample_rate
+    took, rate = measure.reading(corpus, config), corpus.contract.sample_rate
     audio = config.batch_size * config.frames * corpus.contract.hop_length / rate
     cli.say(f"data: a batch of {config.batch_size} in {1e3 * took:.2f} ms, {audio / took:,.0f} s of audio a second")
     return [{"what": "data", "batch": config.batch_size, "seconds": took, "audio_seconds_per_second": audio / took}]

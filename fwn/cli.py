@@ -7,6 +7,7 @@ out, 130 interrupted.
 import ctypes
 import errno
 import inspect
+import math
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ from fwn.terminal import progress, say
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
-__all__ = ["flags_alone", "progress", "run", "say"]
+__all__ = ["flags_alone", "progress", "run", "say", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -72,6 +73,13 @@ def flags_alone(args: list[str]) -> None:
     """Of a program that takes no arguments: raises UserError on one."""
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+
+
+def temperatures(*values: float) -> None:
+    """Of programs that sample: raises UserError on a --temperature that no noise can have."""
+    for value in values:
+        if not 0 <= value < math.inf:
+            raise UserError(f"--temperature={value}: must be a finite number, 0 or more")
 
 
 def _parse(argv: list[str], program: str) -> list[str]:

@@ -201,9 +201,7 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
-    for temperature in TEMPERATURE.value:
-        if not 0 <= temperature < math.inf:
-            raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")
+    cli.temperatures(*TEMPERATURE.value)
     if not CKPTS.value and not UNTRAINED.value:
         raise UserError("nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…")
     folders, corpus = named("--ckpts", CKPTS.value), None

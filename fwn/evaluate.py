@@ -8,7 +8,6 @@ of the mels of both, and the loss curve of the run.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from absl import flags
 
 from fwn import audio, cli, journal, metrics, plots
 from fwn.corpus import Corpus
-from fwn.errors import UserError
 from fwn.measure import chosen, copy_metrics, likelihoods
 from fwn.mel import mel_spectrogram
 from fwn.vocoder import Vocoder, load
@@ -110,9 +108,7 @@ def loss_curve(workdir: Path, path: Path) -> None:
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
-    for temperature in TEMPERATURE.value:
-        if not 0 <= temperature < math.inf:
-            raise UserError(f"--temperature={temperature}: must be a finite number, 0 or more")
+    cli.temperatures(*TEMPERATURE.value)
     corpus = Corpus(DATA.value)
     vocoder = load(CKPT.value, STEP.value)
     corpus.check_contract(vocoder.mel, CKPT.value)

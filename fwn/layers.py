@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
-from fwn.bijectors import Bijector, chain, join
+from fwn.bijectors import Bijector, chain, join, unchanged
 
 Array = jax.Array
 
@@ -53,8 +52,7 @@ class Layer(NamedTuple):
             return (z, after(z, c_z), logdet + change), (x, c)
 
         x, rest = part(x, self.halved)
-        none = jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
-        (x, c, logdet), begun = self.each(step, (x, c, none), self.weights)
+        (x, c, logdet), begun = self.each(step, (x, c, unchanged(x)), self.weights)
         return (whole(x, rest), c, logdet), begun
 
     def inverse(self, z: Array, c: Array) -> tuple[Array, Array]:
@@ -118,7 +116,7 @@ def recomputed(layers: Sequence[Layer], *, invert: bool) -> Bijector:
         return [layer._replace(weights=w, mask=mask) for layer, w, mask in each]
 
     def keep(weights: Any, masks: Any, x: Array, c: Array) -> tuple[Any, Any]:
-        inputs, logdet = [], jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+        inputs, logdet = [], unchanged(x)
         for layer in given(weights, masks):
             (x, c, change), begun = layer.through(x, c)
             logdet = logdet + change

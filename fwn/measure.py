@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fwn import __version__, journal, metrics
+from fwn import __version__, data, journal, metrics
 from fwn import config as configs
 from fwn.corpus import Corpus
 from fwn.densities import LSB
@@ -117,6 +117,18 @@ def training(workdir: Path, config: Any, mel: MelContract) -> Training | None:
     steps = max((r["step"] for r in records if r["what"] == "train"), default=0)
     seconds = journal.training_seconds(records, config.batch_size * config.frames * mel.hop_length / mel.sample_rate)
     return Training(steps, seconds, steps / seconds) if seconds else None
+
+
+def reading(corpus: Corpus, config: Any, threads: int = 2) -> float:
+    """Seconds that a batch of the config takes to be read as a training run reads it: the mean of 200, after 20."""
+    shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
+    batches = data.iterate(data.batches(corpus, "train", **shape), 0, threads)
+    for _ in range(20):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(200):
+        next(batches)
+    return (time.perf_counter() - start) / 200
 
 
 def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int) -> dict[str, np.ndarray]:

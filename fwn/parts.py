@@ -60,7 +60,7 @@ def save(folder: Path, state: State) -> None:
     leaves, _ = jax.tree_util.tree_flatten_with_path(pack(jax.device_get(state)))
     with ThreadPoolExecutor() as threads:
         arrays = list(threads.map(lambda leaf: _compressed(np.asarray(leaf[1])), leaves))
-    parts: list[dict[str, np.ndarray]] = [{}]
+    parts: list[dict[str, Any]] = [{}]
     size = 0
     for (path, _), array in zip(leaves, arrays, strict=True):
         need = array.nbytes + 1024  # the name, twice, and what zip and npy say of it
@@ -78,7 +78,7 @@ def save(folder: Path, state: State) -> None:
             f"{FILES} that are handed back; the last state is in place: train a smaller model in slots"
         )
     for i, part in enumerate(parts, 1):
-        np.savez(folder / f"part-{i}-of-{len(parts)}.npz", **part)  # type: ignore[arg-type]
+        np.savez(folder / f"part-{i}-of-{len(parts)}.npz", **part)
 
 
 def load(folder: Path, like: State) -> State:

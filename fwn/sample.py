@@ -8,7 +8,6 @@ Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each, and prints how 
 """
 
 import glob
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -123,8 +122,7 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
 def main(args: list[str]) -> None:
     if not MEL.value and not WAV.value:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
-    if not math.isfinite(TEMPERATURE.value):
-        raise UserError(f"--temperature={TEMPERATURE.value}: must be a finite number, 0 or more")
+    cli.temperatures(TEMPERATURE.value)
     named, output = files(args), Path(OUTPUT.value)
     for file in named:
         if (output / f"{file.stem}.wav").resolve() == file.resolve():

@@ -208,8 +208,7 @@ def convert(found: Path, workdir: Path) -> None:
     batch = {"audio": jax.ShapeDtypeStruct((config.batch_size, config.frames * mel.hop_length), np.float32)}
     batch |= {"mel": jax.ShapeDtypeStruct((config.batch_size, config.frames, mel.n_mels), np.float32)}
     batch |= {"index": jax.ShapeDtypeStruct((config.batch_size,), np.int32)}
-    zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), batch)
-    state = parts.load(found, abstract(build(config), config, Parallel("jit", config.batch_size), zeros))
+    state = parts.load(found, abstract(build(config), config, Parallel("jit", config.batch_size), batch))
     checkpoints.write(workdir, config, mel, jax.device_put(state.split()[0]), int(state.step))
     (workdir / JOURNAL).write_text("".join(f"{line}\n" for line in journal(found)), encoding="utf-8")
     cli.say(f"step {int(state.step)}: {workdir}")

@@ -23,6 +23,7 @@ from fwn.bijectors import (
     halves,
     squeeze,
     squeeze_of_x,
+    unchanged,
     unsqueeze,
     unsqueeze_of_x,
 )
@@ -157,7 +158,7 @@ class Block(Reversible):
         )
 
         def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
-            start = x, c, jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
+            start = x, c, unchanged(x)
             result: tuple[Array, Array, Array] = every(flow, start, None)[0]
             return result
 
