@@ -65,12 +65,12 @@ def write(folder: Path, stimuli: Stimuli, title: str, level: float, found: Mappi
     (folder / "audio").mkdir(parents=True)
     sections = [_utterance(folder, n, u, stimuli, found) for n, u in enumerate(stimuli.utterances)]
     words = (
-        f"All clips are played at one level, {level:.1f} dB of full scale (RMS). Spectrograms: 0 to "
+        f"All clips are played at one level, {_number(level, 1)} dB of full scale (RMS). Spectrograms: 0 to "
         f"{stimuli.sample_rate / 2000:.3g} kHz upwards, time to the right, {SPECTROGRAM[2]:g} dB from dark to bright, "
         "one scale for each utterance."
     )
     if found:
-        sections += [_figures(found), _cards(found)]
+        sections = [LINKS, *sections, _figures(found), _cards(found)]
         words = (
             "Copies are made from the mel-spectrogram of a recording alone, and noise, whose standard deviation is the "
             f"temperature T. {words}"
@@ -90,7 +90,7 @@ def _utterance(folder: Path, n: int, u: str, stimuli: Stimuli, found: Mapping[st
         cards.append(
             f"<figure><figcaption>{html.escape(name)}</figcaption>"
             f'<img src="audio/{file}.png" alt="Spectrogram: {said}" loading="lazy">'
-            f'<audio controls controlslist="nodownload noplaybackrate" preload="none" src="audio/{file}.wav" '
+            f'<audio controls controlslist="nodownload noplaybackrate" preload="metadata" src="audio/{file}.wav" '
             f'aria-label="{said}"></audio></figure>'
         )
     grid = "\n".join([f'<div class="grid" style="--n: {len(cards)}">', *cards, "</div>"])
@@ -103,7 +103,7 @@ def _copies(stimuli: Stimuli, u: str) -> Iterator[tuple[str, Audio]]:
         if system not in stimuli.evaluated:
             yield system, stimuli.clips[system, u]
         for t in sorted(t for name, t, v in stimuli.temperatures if (name, v) == (system, u)):
-            yield f"{system}, T = {t:g}", stimuli.temperatures[system, t, u]
+            yield f"{system}, T = {t}", stimuli.temperatures[system, t, u]
 
 
 def _whence(u: str, found: Mapping[str, Evaluation]) -> str:
@@ -128,9 +128,9 @@ def _figures(found: Mapping[str, Evaluation]) -> str:
         for t, means in e.copies.items():
             cells = "".join(_cell(metric, means[metric]) for metric in MEASURED)
             clips = _of(next(iter(means.values())).total, "held-out clip")
-            title = f"{html.escape(name)}, T = {t:g}<small>{clips}</small>"
+            title = f"{html.escape(name)}, T = {t}<small>{clips}</small>"
             rows.append(f'<tr><th scope="row">{title}</th>{cells}</tr>')
-    published = "".join(f"<td>{PUBLISHED[name]:.{metrics.CONTRACT[name].digits}f}</td>" for name in MEASURED)
+    published = "".join(f"<td>{_number(PUBLISHED[name], metrics.CONTRACT[name].digits)}</td>" for name in MEASURED)
     title = f"Published: {FLOWAVENET.title}<small>{UTTERANCES} other clips</small>"
     rows.append(f'<tr class="published"><th scope="row">{title}</th>{published}</tr>')
     body = "\n".join(rows)
@@ -138,13 +138,14 @@ def _figures(found: Mapping[str, Evaluation]) -> str:
         '<section><h2 id="figures">Figures</h2>\n'
         '<div class="scroll" role="region" aria-labelledby="figures" tabindex="0"><table>\n'
         f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
-        f'<p class="soft">Means over clips, ± their 95% confidence interval; {TICK} is better than the published '
-        "FloWaveNet, whose figures are those of the samples that its authors published, measured in the same way: "
-        "other clips than ours, so the two compare roughly. The level is the copy's above its recording's before all "
-        "were set to one level for this page.</p></section>"
+        f'<p class="soft">Means over clips, ± their 95% confidence interval. {TICK}: the mean is better than that of '
+        "the published FloWaveNet, measured in the same way on the samples that its authors published. Those are of "
+        "other clips than ours, so the two compare roughly. level: the power of a copy over its recording's, before "
+        "all were set to one level for this page.</p></section>"
     )
 
 
+LINKS = '<p><a href="#figures">Figures</a>, <a href="#models">what was measured</a></p>'
 TICK = '<span class="tick" role="img" aria-label="better than published">✓</span>'
 
 
@@ -164,7 +165,11 @@ def _cell(name: str, estimate: metrics.Estimate) -> str:
     tick = TICK if is_better(name, estimate.mean, PUBLISHED[name]) else ""
     missing = f", {estimate.n} of {estimate.total}" if estimate.n < estimate.total else ""
     interval = "" if estimate.ci95 is None else f"± {estimate.ci95:.{digits}f}"
-    return f"<td>{tick}{estimate.mean:.{digits}f}<small>{interval}{missing}</small></td>"
+    return f"<td>{tick}{_number(estimate.mean, digits)}<small>{interval}{missing}</small></td>"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def is_better(name: str, value: float, than: float) -> bool:
@@ -179,7 +184,7 @@ def _cards(found: Mapping[str, Evaluation]) -> str:
     for name, e in found.items():
         facts = "".join(f"<dt>{what}</dt><dd>{html.escape(said)}</dd>" for what, said in card(e).items())
         parts.append(f"<h3>{html.escape(name)}</h3>\n<dl>{facts}</dl>")
-    return f"<section><h2>{'Models' if len(found) > 1 else 'Model'}</h2>\n" + "\n".join(parts) + "</section>"
+    return '<section><h2 id="models">What was measured</h2>\n' + "\n".join(parts) + "</section>"
 
 
 def card(e: Evaluation) -> dict[str, str]:
@@ -189,13 +194,13 @@ def card(e: Evaluation) -> dict[str, str]:
     trained = {}
     if run_of := told["training"]:  # a converted model has none
         trained["Trained"] = (
-            f"{run_of['steps']:,} steps in {duration(run_of['seconds'])}, on data set {Path(told['trained_on']).name!r}"
+            f"{run_of['steps']:,} steps in {duration(run_of['seconds'])}, on data set “{Path(told['trained_on']).name}”"
         )
     return {
         "Model": f"{told['system']}, {told['parameters']:,} parameters",
         **trained,
         "Checkpoint": f"of step {e.results['step']:,}",
-        "Measured on": f"{e.nats.total} of the {test} held out of data set {Path(e.results['data']).name!r}; its "
+        "Measured on": f"{e.nats.total} of the {test} held out of data set “{Path(e.results['data']).name}”; its "
         f"training part is {train}",
         "Likelihood": f"{metrics.cell(e.nats, 4)} nats/sample, with uniform noise of one 16-bit step",
         "Mel": told["mel"],

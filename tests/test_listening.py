@@ -171,7 +171,7 @@ def test_an_output_of_evaluate(evaluated, tmp_path):
     pairs = [{key["clips"][clip]["system"] for clip in pair} for pair in key["pairs"]]
     assert pairs == [{"Flow", "reference"}] * 2  # one system has no other to be compared with
     page = (tmp_path / "out" / "demo" / "index.html").read_text()
-    assert re.findall("<figcaption>(.*?)</figcaption>", page) == ["Recording", "Flow, T = 0.6", "Flow, T = 1"] * 2
+    assert re.findall("<figcaption>(.*?)</figcaption>", page) == ["Recording", "Flow, T = 0.6", "Flow, T = 1.0"] * 2
     for name in re.findall(r'src="([^"]+)"', page):
         assert (tmp_path / "out" / "demo" / name).is_file()
     clip = stimuli.parse(f"Flow={evaluated}@1").files["book/LJ001-0001"]
@@ -195,25 +195,25 @@ def test_figures_stand_above_the_published(demo):
     rows = re.findall('<tr.*?<th scope="row">(.*?)<small>(.*?)</small>(.*)</tr>', demo)
     assert [row[:2] for row in rows] == [
         ("Flow, T = 0.6", "2 held-out clips"),
-        ("Flow, T = 1", "2 held-out clips"),
+        ("Flow, T = 1.0", "2 held-out clips"),
         ("Published: FloWaveNet (T = 0.8)", "5 other clips"),
     ]
     cells = [re.findall("<td>(.*?)</td>", row[2]) for row in rows]
-    assert cells[2] == ["0.338", "1.148", "3.41", "0.973", "2.45", "-0.83"]
+    assert cells[2] == ["0.338", "1.148", "3.41", "0.973", "2.45", "−0.83"]
     assert [[("✓" in cell) for cell in row] for row in cells[:2]] == list(BETTER.values())
     assert [row[2] for row in cells[:2]] == ["not measured"] * 2
     assert cells[0][3].startswith("0.973<small>± 0.000")
     assert cells[1][5].startswith("0.84<")
     assert len(re.findall('<th scope="col">', demo)) == 6
-    assert "above its recording's before all were set to one level" in demo
+    assert "before all were set to one level" in demo
 
 
 def test_the_page_says_what_the_model_is(demo):
     assert dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html.unescape(demo))) == {
         "Model": "flowavenet, 1,234,567 parameters",
-        "Trained": "1,500 steps in 1 min 15 s, on data set 'lj'",
+        "Trained": "1,500 steps in 1 min 15 s, on data set “lj”",
         "Checkpoint": "of step 1,200",
-        "Measured on": "2 of the 2 clips (0.8 s) held out of data set 'lj'; its training part is 11 clips (1 min 00 s)",
+        "Measured on": "2 of the 2 clips (0.8 s) held out of data set “lj”; its training part is 11 clips (1 min 00 s)",
         "Likelihood": "4.5000 ± 0.0000 nats/sample, with uniform noise of one 16-bit step",
         "Mel": "flowavenet (a13bd5d9b250)",
         "Measured by": "fwn 0.1.0, commit 0123456789ab, jax 0.10.2 on cpu, noise of seed 3",
