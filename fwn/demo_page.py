@@ -7,7 +7,7 @@ OUTPUT/demo/index.html   every utterance by every system, all temperatures in or
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +22,20 @@ from fwn.spectral import stft_magnitude
 from fwn.stimuli import REFERENCE, Audio, Stimuli
 
 SPECTROGRAM = (512, 256, 80.0)  # n_fft, hop, range in dB
+LINKS = '<p><a href="#figures">Figures</a>, <a href="#models">what was measured</a></p>'
+TICK = '<span class="tick" role="img" aria-label="better than published">✓</span>'
 PUBLISHED = dict(zip(MEASURED, FLOWAVENET.samples, strict=True))
 
 
 class Evaluation(NamedTuple):
-    """What fwn.evaluate tells of a model: the whole of results.json, its figures averaged over utterances.
+    """What fwn.evaluate tells of a model. card: in words. copies: means of metrics over utterances, by temperature.
 
-    copies: metrics by temperature. chapter_mates: clips of an utterance's chapter that are to be trained on.
+    chapters: of utterances of LJSpeech {"name", "train": how many clips of it are in the training part}.
     """
 
-    results: Mapping[str, Any]
-    nats: metrics.Estimate
+    card: dict[str, str]
     copies: dict[float, dict[str, metrics.Estimate]]
-    chapter_mates: Mapping[str, int]
+    chapters: dict[str, dict[str, Any]]
 
 
 def evaluations(stimuli: Stimuli) -> dict[str, Evaluation]:
@@ -48,16 +49,15 @@ def _read(name: str, file: Path, stimuli: Stimuli) -> Evaluation:
         raise UserError(f"{file}: not there, so the evaluation did not finish; {again}")
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
-        rows = {float(t): by_name for t, by_name in results["utterances"]["copies"].items()}
-        nats = [row["nats_per_sample_dequantised"] for row in results["utterances"]["likelihood"].values()]
-        mates = results["card"]["chapter_mates"]
+        copies = {float(t): rows for t, rows in results["utterances"]["copies"].items()}
+        means = {t: metrics.summary(list(copies[t].values())) for t in sorted(copies)}
+        found = Evaluation(card(results), means, results["card"]["chapters"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged, or of an older version ({error!r}); {again}") from error
     for t, utterance in ((t, u) for system, t, u in stimuli.temperatures if system == name):
-        if utterance not in rows.get(t, ()):
+        if utterance not in copies.get(t, ()):
             raise UserError(f"{file}: has no {utterance} at T = {t:g}, whose clip is of another evaluation; {again}")
-    copies = {t: metrics.summary(list(by_name.values())) for t, by_name in sorted(rows.items())}
-    return Evaluation(results, metrics.estimate(nats), copies, mates)
+    return found
 
 
 def write(folder: Path, stimuli: Stimuli, title: str, level: float, found: Mapping[str, Evaluation]) -> None:
@@ -111,18 +111,15 @@ def _whence(u: str, found: Mapping[str, Evaluation]) -> str:
     if not found:
         return ""
     words = "Held out."
-    if mates := {e.chapter_mates[u] for e in found.values() if u in e.chapter_mates}:
-        words = f"Held out; the training part has {_of(max(mates), 'clip')} of its chapter, {_chapter(u)}."
+    if chapter := next((e.chapters[u] for e in found.values() if u in e.chapters), None):
+        words = f"Held out; the training part has {_of(chapter['train'], 'clip')} of its chapter, {chapter['name']}."
     return f'<p class="soft">{words}</p>\n'
-
-
-def _chapter(u: str) -> str:
-    return Path(u).name.rpartition("-")[0]  # of LJSpeech
 
 
 def _figures(found: Mapping[str, Evaluation]) -> str:
     """The table: a row for each system and temperature, the published one below, which ✓ compares with."""
-    head = "".join(f'<th scope="col">{m.label}<small>{_unit(m)}</small></th>' for m in _measured())
+    measured = [metrics.CONTRACT[name] for name in MEASURED]
+    head = "".join(f'<th scope="col">{m.label}<small>{_unit(m)}</small></th>' for m in measured)
     rows = []
     for name, e in found.items():
         for t, means in e.copies.items():
@@ -145,14 +142,6 @@ def _figures(found: Mapping[str, Evaluation]) -> str:
     )
 
 
-LINKS = '<p><a href="#figures">Figures</a>, <a href="#models">what was measured</a></p>'
-TICK = '<span class="tick" role="img" aria-label="better than published">✓</span>'
-
-
-def _measured() -> Iterable[metrics.Metric]:
-    return (metrics.CONTRACT[name] for name in MEASURED)
-
-
 def _unit(metric: metrics.Metric) -> str:
     better = f"{metric.better} is better" if metric.better != "near 0" else "best near 0"
     return f"{metric.unit}, {better}" if metric.unit else better
@@ -163,9 +152,9 @@ def _cell(name: str, estimate: metrics.Estimate) -> str:
     if estimate.mean is None:
         return "<td>not measured</td>"
     tick = TICK if is_better(name, estimate.mean, PUBLISHED[name]) else ""
-    missing = f", {estimate.n} of {estimate.total}" if estimate.n < estimate.total else ""
-    interval = "" if estimate.ci95 is None else f"± {estimate.ci95:.{digits}f}"
-    return f"<td>{tick}{_number(estimate.mean, digits)}<small>{interval}{missing}</small></td>"
+    interval = [] if estimate.ci95 is None else [f"± {estimate.ci95:.{digits}f}"]
+    some = [f"{estimate.n} of {estimate.total}"] if estimate.n < estimate.total else []
+    return f"<td>{tick}{_number(estimate.mean, digits)}<small>{', '.join(interval + some)}</small></td>"
 
 
 def _number(value: float, digits: int) -> str:
@@ -182,30 +171,31 @@ def is_better(name: str, value: float, than: float) -> bool:
 def _cards(found: Mapping[str, Evaluation]) -> str:
     parts = []
     for name, e in found.items():
-        facts = "".join(f"<dt>{what}</dt><dd>{html.escape(said)}</dd>" for what, said in card(e).items())
+        facts = "".join(f"<dt>{what}</dt><dd>{html.escape(said)}</dd>" for what, said in e.card.items())
         parts.append(f"<h3>{html.escape(name)}</h3>\n<dl>{facts}</dl>")
     return '<section><h2 id="models">What was measured</h2>\n' + "\n".join(parts) + "</section>"
 
 
-def card(e: Evaluation) -> dict[str, str]:
-    """What is known of an evaluated model, in words."""
-    told, run = e.results["card"], e.results["card"]["machine"]
-    train, test = (f"{_of(p['utterances'], 'clip')} ({duration(p['seconds'])})" for p in told["parts"].values())
+def card(results: Mapping[str, Any]) -> dict[str, str]:
+    """What fwn.evaluate keeps of a model, in words."""
+    told, run = results["card"], results["card"]["machine"]
+    parts = (told["parts"][split] for split in ("train", "test"))
+    train, test = (f"{_of(part['utterances'], 'clip')} ({duration(part['seconds'])})" for part in parts)
+    nats = metrics.estimate([u["nats_per_sample_dequantised"] for u in results["utterances"]["likelihood"].values()])
     trained = {}
-    if run_of := told["training"]:  # a converted model has none
-        trained["Trained"] = (
-            f"{run_of['steps']:,} steps in {duration(run_of['seconds'])}, on data set “{Path(told['trained_on']).name}”"
-        )
+    if past := told["training"]:  # a converted model has none
+        where = Path(told["trained_on"]).name
+        trained["Trained"] = f"{past['steps']:,} steps in {duration(past['seconds'])}, on data set “{where}”"
     return {
         "Model": f"{told['system']}, {told['parameters']:,} parameters",
         **trained,
-        "Checkpoint": f"of step {e.results['step']:,}",
-        "Measured on": f"{e.nats.total} of the {test} held out of data set “{Path(e.results['data']).name}”; its "
+        "Checkpoint": f"of step {results['step']:,}",
+        "Measured on": f"{nats.total} of the {test} held out of data set “{Path(results['data']).name}”; its "
         f"training part is {train}",
-        "Likelihood": f"{metrics.cell(e.nats, 4)} nats/sample, with uniform noise of one 16-bit step",
+        "Likelihood": f"{metrics.cell(nats, 4)} nats/sample, with uniform noise of one 16-bit step",
         "Mel": told["mel"],
         "Measured by": f"fwn {run['fwn']}, commit {(run['commit'] or 'unknown')[:12]}, jax {run['jax']} on "
-        f"{run['device']}, noise of seed {e.results['seed']}",
+        f"{run['device']}, noise of seed {results['seed']}",
     }
 
 

@@ -68,23 +68,25 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
 def card(vocoder: Vocoder, corpus: Corpus) -> dict[str, Any]:
     """What the figures are of: the model and its training, the two parts of the data set, and where it was measured.
 
-    chapter_mates: of each held-out clip of LJSpeech (LJ001-0001, …), how many of its chapter are to be trained on.
+    chapters: of each held-out clip of LJSpeech its chapter, and how many clips of that are to be trained on.
     """
     parts = {split: [corpus.utterances[i] for i in corpus.split(split)] for split in ("train", "test")}
     to_seconds = vocoder.mel.hop_length / vocoder.mel.sample_rate
-    chapters = Counter(chapter(u.name) for u in parts["train"])
-    trained = training(Path(CKPT.value), vocoder.config, vocoder.mel)
+    trained_on = Counter(chapter(u.name) for u in parts["train"])
+    run = training(Path(CKPT.value), vocoder.config, vocoder.mel)
     return {
         "system": vocoder.config.system,
         "parameters": vocoder.n_params,
         "mel": vocoder.mel.title,
         "trained_on": vocoder.config.data,
-        "training": trained and trained._asdict(),
+        "training": run and run._asdict(),
         "parts": {
             split: {"utterances": len(part), "seconds": to_seconds * sum(u.frames for u in part)}
             for split, part in parts.items()
         },
-        "chapter_mates": {u.name: chapters[chapter(u.name)] for u in parts["test"] if chapter(u.name)},
+        "chapters": {
+            u.name: {"name": name, "train": trained_on[name]} for u in parts["test"] if (name := chapter(u.name))
+        },
         "machine": machine(),
     }
 

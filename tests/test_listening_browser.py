@@ -6,7 +6,8 @@ import json
 import pytest
 import small
 from browser import Browser, find
-from test_listening import BETTER, build, demo, evaluated, folders  # noqa: F401
+from test_demo_page import BETTER, demo  # noqa: F401
+from test_listening import build, evaluated, folders  # noqa: F401
 
 from fwn.ballots import COLUMNS
 
