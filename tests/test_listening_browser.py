@@ -196,7 +196,7 @@ def test_the_demo_page_with_figures(page, demo, tmp_path):  # noqa: F811
         assert page.js("document.documentElement.scrollWidth <= innerWidth")
     page.js(f"{SCROLL}.focus()")  # of a phone's width: by the keyboard all of it is seen
     assert page.js(f"{SCROLL}.scrollWidth > {SCROLL}.clientWidth && document.activeElement === {SCROLL}")
-    assert page.js("document.querySelector('tbody th').getBoundingClientRect().right < innerWidth / 3")
+    assert page.js("document.querySelector('tbody th').getBoundingClientRect().right < innerWidth / 2")
     page.send("Accessibility.enable")
     nodes = [n for n in page.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"] and "name" in n]
     told = [(n["role"]["value"], n["name"]["value"]) for n in nodes]
