@@ -12,14 +12,18 @@ DEMO_STEPS ?= 300
 COMPARE ?= runs/compare
 COMPARE_STEPS ?= 300
 DATA ?=
+CKPT ?=
+PAGE ?= build/page/$(name)
+CLIPS ?= 6
 
+name = $(notdir $(patsubst %/,%,$(CKPT)))
 run := $(VENV)/bin/python -m
 ready := $(VENV)/.ready
 pins := constraints/pinned.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test smoke data train demo bench bench-gpu compare clean
+.PHONY: help install format lint types test smoke data train demo page bench bench-gpu compare clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +81,16 @@ demo: $(ready) ## speech from nothing in under 10 minutes: corpus, training, cop
 	$(run) fwn.evaluate --ckpt="$(DEMO)/run" --data="$(DEMO)/data" --temperature=0.8 --output="$(DEMO)/results"
 	echo "Done. So short a training makes no good voice. Each copy lies beside its recording, with mels, metrics and loss curve:"
 	find "$(DEMO)/results" -type f | sort | sed 's/^/  /'
+
+page: $(ready) ## a web page of held-out recordings, a model's copies and its figures: CKPT=workdir DATA=prepared folder [PAGE=folder] [CLIPS=6]
+	test -n "$(CKPT)" -a -n "$(DATA)" || { echo "make: name a model and a data set: make page CKPT=runs/base DATA=data/ljspeech" >&2; exit 1; }
+	test ! -e "$(PAGE)" || { echo "make: $(PAGE) is already there; remove it, or name another folder: PAGE=folder" >&2; exit 1; }
+	echo "[1/2] copying the held-out recordings at three temperatures and measuring the copies into $(PAGE)/results"
+	$(run) fwn.evaluate --ckpt="$(CKPT)" --data="$(DATA)" --temperature=0.6 --temperature=0.8 --temperature=1.0 \
+		--output="$(PAGE)/results" $(ARGS)
+	echo "[2/2] writing the page, and a listening test beside it, into $(PAGE)/listening"
+	$(run) fwn.listening build --systems="$(name)=$(PAGE)/results@0.8" --utterances=$(CLIPS) \
+		--title="Recordings and their copies" --output="$(PAGE)/listening"
 
 # The systems of `make compare`: workdir below $(COMPARE), experiment, what is other than in that. Teachers come first.
 define systems

@@ -8,6 +8,8 @@ of the mels of both, and the loss curve of the run.
 """
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from absl import flags
 
 from fwn import audio, cli, journal, metrics, plots
 from fwn.corpus import Corpus
-from fwn.measure import chosen, copy_metrics, likelihoods
+from fwn.measure import chosen, copy_metrics, likelihoods, machine, training
 from fwn.mel import mel_spectrogram
 from fwn.vocoder import Vocoder, load
 
@@ -61,6 +63,38 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
         if path:
             plots.mel_pair(f"{path}.png", pictures, rate, hop, f"mel ({vocoder.mel.name})")
     return rows
+
+
+def card(vocoder: Vocoder, corpus: Corpus) -> dict[str, Any]:
+    """What the figures are of: the model and its training, the two parts of the data set, and where it was measured.
+
+    chapters: of each held-out clip of LJSpeech its chapter, and how many clips of that are to be trained on.
+    """
+    parts = {split: [corpus.utterances[i] for i in corpus.split(split)] for split in ("train", "test")}
+    to_seconds = vocoder.mel.hop_length / vocoder.mel.sample_rate
+    trained_on = Counter(chapter(u.name) for u in parts["train"])
+    run = training(Path(CKPT.value), vocoder.config, vocoder.mel)
+    return {
+        "system": vocoder.config.system,
+        "parameters": vocoder.n_params,
+        "mel": vocoder.mel.title,
+        "trained_on": vocoder.config.data,
+        "training": run and run._asdict(),
+        "parts": {
+            split: {"utterances": len(part), "seconds": to_seconds * sum(u.frames for u in part)}
+            for split, part in parts.items()
+        },
+        "chapters": {
+            u.name: {"name": name, "train": trained_on[name]} for u in parts["test"] if (name := chapter(u.name))
+        },
+        "machine": machine(),
+    }
+
+
+def chapter(name: str) -> str | None:
+    """LJ001 of LJSpeech's LJ001-0001; None of other names."""
+    match = re.fullmatch(r"(?:.*/)?(LJ\d{3})-\d{4}", name)
+    return match[1] if match else None
 
 
 def summarise(rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -122,7 +156,7 @@ def main(args: list[str]) -> None:
         loss_curve(Path(CKPT.value), output / "loss.png")
         result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value}
         summary = {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
-        result |= {"summary": summary, "utterances": rows}
+        result |= {"card": card(vocoder, corpus), "summary": summary, "utterances": rows}
         (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         (output / "table.txt").write_text(text, encoding="utf-8")
         (output / "table.md").write_text(report(vocoder, rows, columns, markdown=True), encoding="utf-8")

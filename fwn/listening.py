@@ -6,8 +6,9 @@
     python -m fwn.listening analyse answers/*.csv --key=mos/key.json --output=mos/analysis
 
 build writes test/ (blind: rating from 1 to 5, with hidden reference and hidden anchor, then A/B), demo/ (every
-utterance by every system, with spectrograms) and key.json. Give test/ to listeners: its index.html works from a disk
-or from any web space, without a network; each listener downloads a CSV file and hands it in. Keep key.json.
+utterance by every system, with spectrograms; where they are fwn.evaluate's, all temperatures, and its figures beside
+the published ones) and key.json. Give test/ to listeners: its index.html works from a disk or from any web space,
+without a network; each listener downloads a CSV file and hands it in. Keep key.json.
 
 analyse takes those files and prints mean opinion scores with intervals, significance and preferences. Listeners who
 rate the anchor not below the reference are left out by name; the exit code is then 3, as where build leaves utterances
@@ -20,7 +21,7 @@ from typing import Any
 
 from absl import flags
 
-from fwn import ballots, cli, listening_test, opinion, plots, stimuli
+from fwn import ballots, cli, demo_page, listening_test, opinion, plots, stimuli
 from fwn.errors import UserError, nearest
 
 SYSTEMS = flags.DEFINE_multi_string(
@@ -62,9 +63,10 @@ def build() -> int:
         raise UserError(f"--output={output}: already there; name a new folder (the key of an old test is not replaced)")
     found, level = stimuli.match_levels(stimuli.gather(SYSTEMS.value, REFERENCE.value, UTTERANCES.value))
     pairs = listening_test.pairs_of(found, PAIRS.value)
+    evaluations = demo_page.evaluations(found)
     for note in found.notes:
         cli.say(note)
-    listening_test.write_demo(output / "demo", found, TITLE.value, level)
+    demo_page.write(output / "demo", found, TITLE.value, level, evaluations)
     key = listening_test.write_test(output / "test", found, pairs, TITLE.value, SEED.value, HALF_STEPS.value)
     (output / "key.json").write_text(json.dumps(key | {"level_db": level}, indent=1) + "\n", encoding="utf-8")
     cli.say(

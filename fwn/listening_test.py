@@ -1,14 +1,12 @@
-"""Writes a listening test as static folders: test/ for listeners, demo/ for readers, and the key that tells who is who.
+"""Writes a listening test as a static folder for listeners, and the key that tells who is who.
 
 OUTPUT/test/index.html   blind: MOS and A/B; names of clips, order of files and page say nothing of the systems
-OUTPUT/demo/index.html   every utterance by every system, with spectrograms, and a row for temperatures
 OUTPUT/key.json          clip -> system and utterance: for fwn.listening analyse, not for listeners
 """
 
 import hashlib
 import html
 import json
-import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from itertools import combinations
@@ -18,13 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from fwn import audio, plots
+from fwn import audio
 from fwn.errors import UserError, nearest
-from fwn.spectral import stft_magnitude
 from fwn.stimuli import ANCHOR, REFERENCE, Audio, Stimuli
 
 MOS_PAUSE, AB_PAUSE = 4.0, 6.0  # seconds to answer, for the estimate of how long a listener needs
-SPECTROGRAM = (512, 256, 80.0)  # n_fft, hop, range in dB
 
 
 def pairs_of(stimuli: Stimuli, wanted: Sequence[str]) -> list[tuple[str, str]]:
@@ -66,7 +62,7 @@ def write_test(
     (folder / "clips").mkdir(parents=True)
     for key in ordered:
         digest.update(audio.pcm16(stimuli.clips[key])[0].tobytes())
-        _write(folder / "clips" / f"{ids[key]}.wav", stimuli.clips[key], stimuli.sample_rate)
+        write_clip(folder / "clips" / f"{ids[key]}.wav", stimuli.clips[key], stimuli.sample_rate)
     test = digest.hexdigest()[:12]
     data = {"id": test, "half_steps": half_steps, "mos": mos, "ab": ab}
     seconds = {key: len(clip) / stimuli.sample_rate for key, clip in stimuli.clips.items()}
@@ -76,7 +72,7 @@ def write_test(
     intro = f"You rate {len(mos)} short clips of speech one by one, from 1 (bad) to 5 (excellent)"
     intro += f", and then compare {len(ab)} pairs" if ab else ""
     intro += f". That takes about {minutes} minute{'s' * (minutes > 1)}."
-    _page(folder, "test", ("order.js", "test.js", "style.css"), title=title, intro=intro)
+    write_page(folder, "test", ("order.js", "test.js", "style.css"), title=title, intro=intro)
     (folder / "data.js").write_text(f"const TEST = {json.dumps(data)};\n", encoding="utf-8")
     clips = {ids[system, u]: {"system": system, "utterance": u} for system, u in ordered}
     systems = [REFERENCE, *stimuli.systems, ANCHOR]
@@ -87,65 +83,7 @@ def write_test(
     }
 
 
-def write_demo(folder: Path, stimuli: Stimuli, title: str, level: float) -> None:
-    """Writes the demo page: a section for each utterance, then one for each system with several temperatures."""
-    (folder / "audio").mkdir(parents=True)
-    floor = {u: _spectrogram(stimuli.clips[REFERENCE, u]).max() - SPECTROGRAM[2] for u in stimuli.utterances}
-
-    def card(title: str, alt: str, clip: Audio, name: str, low: float) -> str:
-        name = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)
-        _write(folder / "audio" / f"{name}.wav", clip, stimuli.sample_rate)
-        plots.spectrogram(folder / "audio" / f"{name}.png", _spectrogram(clip), low, low + SPECTROGRAM[2])
-        title, alt = html.escape(title), html.escape(alt)
-        return (
-            f"<figure><figcaption>{title}</figcaption>"
-            f'<img src="audio/{name}.png" alt="Spectrogram: {alt}" loading="lazy">'
-            f'<audio controls controlslist="nodownload noplaybackrate" preload="none" src="audio/{name}.wav" '
-            f'aria-label="{alt}"></audio></figure>'
-        )
-
-    sections = []
-    for n, u in enumerate(stimuli.utterances):
-        cards = [
-            card("Recording" if s == REFERENCE else s, f"{u}, {s}", stimuli.clips[s, u], f"{n:02d}.{i}.{s}", floor[u])
-            for i, s in enumerate([REFERENCE, *stimuli.systems])
-        ]
-        sections.append(_section(u, cards))
-    for i, system in enumerate(stimuli.systems):
-        if not any(name == system for name, *_ in stimuli.temperatures):
-            continue
-        sections.append(
-            f"<h2>Temperature: {html.escape(system)}</h2>\n<p class=soft>Standard deviation of the noise.</p>"
-        )
-        for n, u in enumerate(stimuli.utterances):
-            warm = {t: clip for (name, t, v), clip in stimuli.temperatures.items() if (name, v) == (system, u)}
-            cards = [
-                card(f"T = {t:g}", f"{u}, {system} at T = {t:g}", clip, f"{n:02d}.{i + 1}.{system}.T{t:g}", floor[u])
-                for t, clip in sorted(warm.items())
-            ]
-            sections.append(_section(u, cards, "h3"))
-    khz = stimuli.sample_rate / 2000
-    words = (
-        f"Every clip by its system, all at one level, {level:.1f} dB of full scale (RMS). Spectrograms: 0 to "
-        f"{khz:.3g} kHz upwards, time to the right, {SPECTROGRAM[2]:g} dB from dark to bright, one scale for each "
-        "utterance."
-    )
-    _page(
-        folder,
-        "demo",
-        ("demo.js", "style.css"),
-        title=title,
-        words=words,
-        sections="\n".join(sections),
-    )
-
-
-def _section(title: str, cards: Sequence[str], heading: str = "h2") -> str:
-    grid = "\n".join([f'<div class="grid" style="--n: {len(cards)}">', *cards, "</div>"])
-    return f"<section><{heading}>{html.escape(title)}</{heading}>\n{grid}</section>"
-
-
-def _page(folder: Path, name: str, assets: Iterable[str], sections: str = "", **words: str) -> None:
+def write_page(folder: Path, name: str, assets: Iterable[str], sections: str = "", **words: str) -> None:
     """index.html from the page NAME.html, beside its scripts and style."""
     pages = resources.files("fwn") / "listening_pages"
     escaped = {field: html.escape(text) for field, text in words.items()}
@@ -155,11 +93,6 @@ def _page(folder: Path, name: str, assets: Iterable[str], sections: str = "", **
         (folder / asset).write_text((pages / asset).read_text(encoding="utf-8"), encoding="utf-8")
 
 
-def _spectrogram(clip: Audio) -> np.ndarray:
-    n_fft, hop, _ = SPECTROGRAM
-    return 20 * np.log10(np.maximum(stft_magnitude(clip, n_fft, hop), 1e-6))
-
-
-def _write(path: Path, clip: Audio, sample_rate: int) -> None:
+def write_clip(path: Path, clip: Audio, sample_rate: int) -> None:
     saturated = audio.write(path, clip, sample_rate)
     assert saturated == 0, f"{path}: levels were not matched"  # match_levels leaves a decibel

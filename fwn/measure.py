@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -63,7 +64,10 @@ def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) 
 
 def machine() -> dict[str, Any]:
     """What figures are measured on, and by what command."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    commit = ""
+    if shutil.which("git"):
+        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+        commit = git.stdout.strip()
     return {
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
@@ -73,7 +77,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "fwn": __version__,
-        "commit": git.stdout.strip() or None,
+        "commit": commit or None,
         "command": " ".join(sys.argv[1:]),
     }
 

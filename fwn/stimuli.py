@@ -25,18 +25,20 @@ SAME_LENGTH = 0.1  # seconds; a copy may be shorter than its recording by a hop
 
 
 class System(NamedTuple):
-    """Files of one system by utterance; by temperature too, where its folder is fwn.evaluate's and holds several."""
+    """Files of one system by utterance; where they are fwn.evaluate's, all by temperature too, and its folder."""
 
     name: str
     files: dict[str, Path]
     temperatures: dict[float, dict[str, Path]]
+    evaluated: Path | None
 
 
 class Stimuli(NamedTuple):
     """Clips [T] of one rate by (system, utterance), the reference and the anchor among the systems.
 
-    `temperatures`: clips for the demo page by (system, temperature, utterance). `notes`: what was done to them and what
-    was left out. `complete`: whether every utterance that some system has is there.
+    `temperatures`: clips for the demo page by (system, temperature, utterance). `evaluated`: the folder of each system
+    whose files are fwn.evaluate's. `notes`: what was done to the clips and what was left out. `complete`: whether every
+    utterance that some system has is there.
     """
 
     sample_rate: int
@@ -44,6 +46,7 @@ class Stimuli(NamedTuple):
     utterances: list[str]
     clips: dict[tuple[str, str], Audio]
     temperatures: dict[tuple[str, float, str], Audio]
+    evaluated: dict[str, Path]
     notes: list[str]
     complete: bool
 
@@ -63,7 +66,7 @@ def parse(spec: str) -> System:
     if not any(stem.endswith(".recording") for stem in files):
         if temperature:
             raise UserError(f"--systems={spec}: {folder} is no output of fwn.evaluate (*.recording.wav): leave out @")
-        return System(name, files, {})
+        return System(name, files, {}, None)
     for stem, path in files.items():
         if match := re.fullmatch(r"(.+)\.T([\d.]+(?:e[-+]?\d+)?)", stem):
             copies.setdefault(float(match[2]), {})[match[1]] = path
@@ -78,7 +81,7 @@ def parse(spec: str) -> System:
         raise UserError(f"--systems={spec}: {temperature!r} is no temperature; there is {choices}") from error
     if chosen not in copies:
         raise UserError(f"--systems={spec}: no copies at temperature {chosen:g}; there is {choices}")
-    return System(name, copies[chosen], copies if len(copies) > 1 else {})
+    return System(name, copies[chosen], copies, Path(folder))
 
 
 def recordings(folder: str, what: str) -> dict[str, Path]:
@@ -115,7 +118,9 @@ def gather(specs: Sequence[str], reference: str | None, limit: int) -> Stimuli:
         raise UserError(f"--systems: the name {again[0]!r} is given twice; each system needs its own")
     notes: list[str] = []
     if reference is None:
-        reference = _folder_with_recordings(specs, systems)
+        reference = next((str(system.evaluated) for system in systems if system.evaluated), None)
+        if reference is None:
+            raise UserError("no recordings to compare with; give their folder: --reference=FOLDER")
         notes.append(f"reference: the recordings in {reference}")
     truth = recordings(reference, f"--reference={reference}")
     chosen, complete = _choose(truth, systems, limit, notes)
@@ -146,16 +151,8 @@ def gather(specs: Sequence[str], reference: str | None, limit: int) -> Stimuli:
                 )
     clips |= {(ANCHOR, u): anchor(clips[REFERENCE, u], rate) for u in chosen}
     notes += [f"{name}: {count} clip{'s' * (count > 1)} {change}" for (name, change), count in done.items()]
-    return Stimuli(rate, names, chosen, clips, warm, notes, complete)
-
-
-def _folder_with_recordings(specs: Sequence[str], systems: Sequence[System]) -> str:
-    for spec, system in zip(specs, systems, strict=True):
-        where = spec.partition("=")[2].strip()
-        folder = where if Path(where).is_dir() else where.rpartition("@")[0]
-        if any(stem.endswith(".recording") for stem in _audio_files(folder, system.name)):
-            return folder
-    raise UserError("no recordings to compare with; give their folder: --reference=FOLDER")
+    evaluated = {system.name: system.evaluated for system in systems if system.evaluated}
+    return Stimuli(rate, names, chosen, clips, warm, evaluated, notes, complete)
 
 
 def _choose(truth: dict[str, Path], systems: Sequence[System], limit: int, notes: list[str]) -> tuple[list[str], bool]:

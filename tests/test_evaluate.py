@@ -1,6 +1,7 @@
 """fwn.evaluate: the table, the files, figures that are the vocoder's own; short and faint recordings do not stop it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -61,6 +62,37 @@ def test_the_table_says_how_it_was_measured(evaluated):
         assert words in said
     assert "T = 0.0" in said
     assert "T = 0.8" in said
+
+
+def test_the_card_says_what_was_measured(evaluated, run, corpus):
+    card = json.loads((evaluated[0] / "results.json").read_text())["card"]
+    assert card["parameters"] == fwn.load(run).n_params
+    assert (card["trained_on"], card["training"]["steps"]) == (str(corpus), small.REST["num_steps"])
+    assert {split: part["utterances"] for split, part in card["parts"].items()} == {"train": 8, "test": 2}
+    seconds = sum(len(Corpus(corpus).audio(i)) for i in (8, 9)) / small.RATE
+    assert card["parts"]["test"]["seconds"] == pytest.approx(seconds)
+    assert card["chapters"] == {}  # no clips of LJSpeech
+
+
+def test_a_page_is_made_of_it(evaluated, tmp_path):
+    flags = [f"--systems=Small={evaluated[0]}@0.8", f"--output={tmp_path / 'out'}"]
+    result = small.program("fwn.listening", "build", *flags)
+    assert (result.code, result.err) == (0, "")
+    page = (tmp_path / "out" / "demo" / "index.html").read_text()
+    mean = json.loads((evaluated[0] / "results.json").read_text())["summary"]["T = 0.8"]["log_mel_l1"]["mean"]
+    assert re.search(rf"Small, T = 0\.8<small>2 held-out clips</small></th><td>{mean:.3f}<", page)
+    assert "flowavenet, " in page
+
+
+def test_chapters_of_ljspeech_are_counted(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i, name in enumerate(("LJ001-0001", "LJ001-0002", "LJ002-0001")):
+        audio.write(tmp_path / "in" / f"{name}.wav", small.speech(i, 9000), small.RATE)
+    assert prepare("folder", tmp_path / "in", tmp_path / "data", KIND, 0.67, None, 1) == []
+    flags = [f"--ckpt={run}", f"--data={tmp_path / 'data'}", "--utterances=1", f"--output={tmp_path / 'out'}"]
+    assert small.program("fwn.evaluate", *flags).code == 0
+    chapters = json.loads((tmp_path / "out" / "results.json").read_text())["card"]["chapters"]
+    assert chapters == {"LJ001-0002": {"name": "LJ001", "train": 1}, "LJ002-0001": {"name": "LJ002", "train": 0}}
 
 
 def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):

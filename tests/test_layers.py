@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 
 MACHINERY = (  # may import each other
     "config flops mel audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder "
-    "torch_file official measure paper studies report stimuli listening_test ballots opinion "
+    "torch_file official measure paper studies report stimuli listening_test demo_page ballots opinion "
     "crops parts"
 )
 LAYERS = (  # from the lowest to the highest

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 
 from fwn import audio, stimuli
 from fwn.errors import UserError
+from fwn.metrics import CONTRACT
 
 NAMES = ("Alpha", "Beta flow")  # of the systems
 SAMPLES = 8820  # 0.4 s
@@ -33,16 +35,44 @@ def folders(tmp_path):
     return found
 
 
+MEASURED = {  # temperature -> metrics, of either utterance alike; published: 0.338 1.148 3.41 0.973 2.45 -0.83
+    1.0: {"log_mel_l1": 0.5, "stoi": 0.974, "line_noise": 2.5, "level_ratio_db": 0.84},
+    0.6: {"log_mel_l1": 0.3, "stoi": 0.9731, "line_noise": 0.4, "level_ratio_db": 0.5},
+}
+
+
 @pytest.fixture
 def evaluated(tmp_path):
-    """An output of fwn.evaluate with two temperatures, in a folder of a folder."""
+    """An output of fwn.evaluate with two temperatures, of two clips of LJSpeech in a folder."""
     folder = tmp_path / "evaluated"
     (folder / "book").mkdir(parents=True)
-    for i, samples in enumerate(LENGTHS[:2]):
+    names = [f"book/LJ001-000{i}" for i in (1, 2)]
+    for i, (name, samples) in enumerate(zip(names, LENGTHS, strict=False)):
         clip = small.speech(i, samples)
-        audio.write(folder / "book" / f"u{i:02d}.recording.wav", clip, small.RATE)
-        for t in (0.6, 1.0):
-            audio.write(folder / "book" / f"u{i:02d}.T{t}.wav", degraded(clip, 0.01 * t), small.RATE)
+        audio.write(folder / f"{name}.recording.wav", clip, small.RATE)
+        for t in MEASURED:
+            audio.write(folder / f"{name}.T{t}.wav", degraded(clip, 0.01 * t), small.RATE)
+    row = dict.fromkeys(CONTRACT, 9.0) | {"pesq_wb": None}
+    results = {
+        "step": 1200,
+        "data": "/data/lj",
+        "seed": 3,
+        "card": {
+            "system": "flowavenet",
+            "parameters": 1234567,
+            "mel": "flowavenet (a13bd5d9b250)",
+            "trained_on": "data/lj",
+            "training": {"steps": 1500, "seconds": 75.0, "steps_per_second": 20.0},
+            "parts": {"train": {"utterances": 11, "seconds": 60.0}, "test": {"utterances": 2, "seconds": 0.8}},
+            "chapters": {name: {"name": "LJ001", "train": n} for name, n in zip(names, (7, 1), strict=True)},
+            "machine": {"fwn": "0.1.0", "commit": "0123456789abcdef", "jax": "0.10.2", "device": "cpu"},
+        },
+        "utterances": {
+            "likelihood": {name: {"nats_per_sample_dequantised": 4.5} for name in names},
+            "copies": {str(t): dict.fromkeys(names, row | values) for t, values in MEASURED.items()},
+        },
+    }
+    (folder / "results.json").write_text(json.dumps(results))
     return folder
 
 
@@ -134,15 +164,15 @@ def test_an_output_of_evaluate(evaluated, tmp_path):
     assert (result.code, result.err) == (0, "")
     assert f"reference: the recordings in {evaluated}" in result.out
     key = json.loads((tmp_path / "out" / "key.json").read_text())
-    assert {c["utterance"] for c in key["clips"].values()} == {"book/u00", "book/u01"}
+    assert {c["utterance"] for c in key["clips"].values()} == {"book/LJ001-0001", "book/LJ001-0002"}
     pairs = [{key["clips"][clip]["system"] for clip in pair} for pair in key["pairs"]]
     assert pairs == [{"Flow", "reference"}] * 2  # one system has no other to be compared with
     page = (tmp_path / "out" / "demo" / "index.html").read_text()
-    assert re.findall(r"T = [\d.]+(?=</figcaption>)", page) == ["T = 0.6", "T = 1"] * 2
+    assert re.findall("<figcaption>(.*?)</figcaption>", page) == ["Recording", "Flow, T = 0.6", "Flow, T = 1.0"] * 2
     for name in re.findall(r'src="([^"]+)"', page):
         assert (tmp_path / "out" / "demo" / name).is_file()
-    clip = stimuli.parse(f"Flow={evaluated}@1").files["book/u00"]
-    assert clip.name == "u00.T1.0.wav"
+    clip = stimuli.parse(f"Flow={evaluated}@1").files["book/LJ001-0001"]
+    assert clip.name == "LJ001-0001.T1.0.wav"
 
 
 def test_names_are_text_in_the_pages(folders, tmp_path):
@@ -217,6 +247,12 @@ REFUSED = {  # flags in place of the systems', and the message
     "several temperatures": (["--systems=A={evaluated}"], "say which to test: A={evaluated}@0.6, A={evaluated}@1"),
     "no such temperature": (["--systems=A={evaluated}@0.7"], "no copies at temperature 0.7"),
     "no temperature": (["--systems=A={evaluated}@warm"], "'warm' is no temperature"),
+    "no results": (["--systems=A={unfinished}@1"], "results.json: not there, so the evaluation did not finish"),
+    "damaged results": (["--systems=A={damaged}@1"], "results.json: damaged, or of an older version"),
+    "a clip of another evaluation": (
+        ["--systems=A={mixed}@1"],
+        "results.json: has no book/LJ001-0001 at T = 0.9, whose clip is of another evaluation",
+    ),
     "a taken folder": (["--systems=A={Alpha}", "--output={Alpha}"], "already there; name a new folder"),
 }
 
@@ -231,10 +267,16 @@ def test_refuses_in_one_line(case, folders, evaluated, tmp_path):
     audio.write(places["other"] / "x00.wav", small.speech(0, SAMPLES), small.RATE)
     for suffix in ("wav", "flac"):
         soundfile.write(places["twice"] / f"u00.{suffix}", small.speech(0, SAMPLES), small.RATE)
+    for name in ("unfinished", "damaged", "mixed"):
+        places[name] = shutil.copytree(evaluated, tmp_path / name)
+    (places["unfinished"] / "results.json").unlink()
+    (places["damaged"] / "results.json").write_text("{}")
+    shutil.copy(evaluated / "book" / "LJ001-0001.T1.0.wav", places["mixed"] / "book" / "LJ001-0001.T0.9.wav")
     flags, message = REFUSED[case]
     flags = [flag.format_map(places) for flag in flags]
     output = [] if any(flag.startswith("--output") for flag in flags) else [f"--output={tmp_path / 'out'}"]
-    result = small.program("fwn.listening", "build", f"--reference={folders['reference']}", *flags, *output)
+    found = folders["reference"] if not any(flag.endswith("@1") for flag in flags) else evaluated
+    result = small.program("fwn.listening", "build", f"--reference={found}", *flags, *output)
     assert result.code == 1
     assert message.format_map(places) in result.err
     assert result.err.count("\n") == 1

@@ -6,7 +6,8 @@ import json
 import pytest
 import small
 from browser import Browser, find
-from test_listening import build, folders  # noqa: F401
+from test_demo_page import BETTER, demo  # noqa: F401
+from test_listening import build, evaluated, folders  # noqa: F401
 
 from fwn.ballots import COLUMNS
 
@@ -178,6 +179,41 @@ def test_with_a_screen_reader(page, root):
     told = nodes()
     assert all(name for role, name in told if role in operable)
     assert ("image", "Spectrogram: u00, Alpha") in told
+
+
+ROLES = ("columnheader", "rowheader", "region", "Audio", "image", "link")
+BESIDE = "[...document.querySelectorAll('.grid')].map((g) => new Set([...g.children].map((e) => e.offsetTop)).size)"
+SCROLL = "document.querySelector('.scroll')"
+
+
+def test_the_demo_page_with_figures(page, demo, tmp_path):  # noqa: F811
+    """At any width; by keyboard; told by a screen reader; one clip at a time."""
+    file = tmp_path / "out" / "demo" / "index.html"
+    for width, rows in ((1280, 1), (360, 4)):
+        page.size(width, 740)
+        page.open(file)
+        assert page.js(BESIDE) == [rows] * 2  # the recording, two temperatures, the other system
+        assert page.js("document.documentElement.scrollWidth <= innerWidth")
+    page.js(f"{SCROLL}.focus()")  # of a phone's width: by the keyboard all of it is seen
+    assert page.js(f"{SCROLL}.scrollWidth > {SCROLL}.clientWidth && document.activeElement === {SCROLL}")
+    assert page.js("document.querySelector('tbody th').getBoundingClientRect().right < innerWidth / 2")
+    page.send("Accessibility.enable")
+    nodes = [n for n in page.send("Accessibility.getFullAXTree")["nodes"] if not n["ignored"] and "name" in n]
+    told = [(n["role"]["value"], n["name"]["value"]) for n in nodes]
+    assert all(name for role, name in told if role in ROLES)
+    assert ("region", "Figures") in told
+    assert ("Audio", "book/LJ001-0001, Flow, T = 0.6") in told
+    assert next(name for role, name in told if role == "rowheader") == "Flow, T = 0.6 2 held-out clips"
+    assert [name.split(" ")[0] for role, name in told if role == "columnheader"][2:4] == ["PESQ-WB", "STOI"]
+    ticks = [name for role, name in told if role == "image" and name == "better than published"]
+    assert len(ticks) == sum(map(sum, BETTER.values())) + 1  # and one that explains it
+    assert page.js("[...document.querySelectorAll('a')].every((a) => document.querySelector(a.hash))")
+    page.js("players[1].loop = true, players[1].focus()")
+    page.press(" ")
+    page.until("!players[1].paused")
+    page.js("players[0].play()")
+    page.until("players[1].paused")
+    assert page.js("players.every((player) => player.duration > 0.3)")
 
 
 def test_each_listener_has_an_order(page, root):

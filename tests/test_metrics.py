@@ -286,12 +286,12 @@ def test_summary_of_nothing_is_refused():
 # -- the published samples
 
 SAMPLES = os.environ.get("FWN_DEMO_SAMPLES")  # the folder samples/ of github.com/ksw0306/flowavenet-demo
-PUBLISHED = {  # five utterances each: log-mel L1, M-STFT, PESQ-WB, STOI, line noise dB
-    "Gaussian/{}.wav": (0.332, 1.188, 3.40, 0.967, 0.27),
-    "MoL/{}.wav": (0.343, 1.217, 3.12, 0.956, 0.74),
-    "IAF/{}.wav": (0.447, 1.162, 2.81, 0.970, 0.81),
-    "FWN/{}.wav": (0.338, 1.148, 3.41, 0.973, 2.45),
-    "FWN/{}_causal.wav": (0.438, 1.278, 2.88, 0.951, 4.11),
+PUBLISHED = {  # five utterances each: log-mel L1, M-STFT, PESQ-WB, STOI, line noise dB, level dB
+    "Gaussian/{}.wav": (0.332, 1.188, 3.40, 0.967, 0.27, -0.64),
+    "MoL/{}.wav": (0.343, 1.217, 3.12, 0.956, 0.74, -0.81),
+    "IAF/{}.wav": (0.447, 1.162, 2.81, 0.970, 0.81, -0.41),
+    "FWN/{}.wav": (0.338, 1.148, 3.41, 0.973, 2.45, -0.83),
+    "FWN/{}_causal.wav": (0.438, 1.278, 2.88, 0.951, 4.11, -1.92),
 }
 
 
@@ -313,6 +313,7 @@ def test_published_samples_measure_as_published(system):
                 "pesq_wb": metrics.pesq_wb(ref, est, RATE),
                 "stoi": metrics.stoi(ref, est, RATE),
                 "line_noise": metrics.line_noise(est, RATE),
+                "level_ratio_db": metrics.level_ratio_db(ref, est),
             }
         )
     measured = {name: round(e.mean, metrics.CONTRACT[name].digits) for name, e in metrics.summary(rows).items()}
