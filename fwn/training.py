@@ -15,6 +15,7 @@ from fwn.nn.conv import draw
 from fwn.optim import clip_factor, optimiser, schedule, select
 from fwn.outline import computed
 from fwn.parallel import Parallel
+from fwn.sums import norm
 from fwn.systems.base import System
 
 Array = jax.Array
@@ -81,8 +82,8 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient(state.params, frozen, batch, key))
-        norm = optax.tree.norm(grads)
-        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(norm), clip_factor(norm, config.optimiser))
+        size = norm(grads)
+        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimiser))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
@@ -94,7 +95,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         state = State(
             state.step + 1, params, ema, select(ok, opt, state.opt), skipped, state.skipped_in_all + (skipped > 0)
         )
-        metrics |= {"loss": loss, "gradient_norm": norm, "rate": rate(taken), "skipped": skipped}
+        metrics |= {"loss": loss, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
         return state, metrics | {"skipped_in_all": state.skipped_in_all}
 
     return step

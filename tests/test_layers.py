@@ -25,7 +25,7 @@ MACHINERY = (  # may import each other
     "crops parts"
 )
 LAYERS = (  # from the lowest to the highest
-    Layer("words", "errors terminal outline"),
+    Layer("words", "errors terminal outline sums"),
     Layer("maths", "bijectors densities spectral shapes layers", within="bijectors"),
     Layer("networks", "nn", within="nn"),
     Layer("models", "models", within="models.blocks"),

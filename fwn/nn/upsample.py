@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fwn.nn.conv import norm, uniform
+from fwn.nn.conv import norm, normalised, uniform
 
 Array = jax.Array
 
@@ -51,7 +51,7 @@ class Stretch(nn.Module):
         kernel = self.param("kernel", interpolation if self.linear else uniform(bound), (3, 2 * s, 1))
         bias = self.param("bias", nn.initializers.zeros if self.linear else uniform(bound), (1,))
         if self.weight_norm:
-            kernel = kernel * (self.param("scale", lambda _: norm(kernel)) / norm(kernel))
+            kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
         # out[t·stride + p] = Σ_i in[i] · k[(t - i)·stride + p + stride / 2]; phases [mel, i - t + 1, p]
         phases = jnp.pad(kernel[::-1, :, 0], ((0, 0), (s // 2, s - s // 2))).reshape(3, 3, s)[:, ::-1]
         c, phases, bias = nn.dtypes.promote_dtype(c, phases, bias)
