@@ -54,6 +54,7 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
     """A row, measured in this process, which is new: `devices` virtual devices are this one's. repeats 0: memory."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[process * devices :][:devices] or cores)
+    os.environ["PJRT_NPROC"] = str(devices)  # XLA's threads: more of them part the work further; fewer may deadlock
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     if address:
@@ -98,7 +99,6 @@ def measured(config: Any, devices: int, processes: int) -> dict[str, Any]:
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
     config, rows = CONFIG.value.copy_and_resolve_references(), []
-    os.environ["PJRT_NPROC"] = "16"  # jax 0.10 and 0.11 can deadlock with more virtual devices than threads
     columns = ("parallel", "devices", *MEMORY_COLUMNS) if MEMORY.value else COLUMNS + MEMORY_COLUMNS
     cli.say(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     shapes = [(n, 1) for n in DEVICES.value] + ([] if MEMORY.value else [(1, n) for n in PROCESSES.value])

@@ -1,9 +1,10 @@
 """One step on every device of every process: the only file that knows of meshes and pmap.
 
 State has no device axis in any mode, so checkpoints and sampling see ordinary arrays. It is replicated, but for what
-is `dealt` to the devices in mode "zero" (ZeRO stage 1, Rajbhandari et al. 2020). A function given to `everywhere` is
-written for one device's share of the batch and a `mean` over devices, which is the identity under jit with shardings,
-where XLA sees the whole batch, and `pmean` under pmap.
+is `dealt` to the devices in mode "zero" (ZeRO stage 1, Rajbhandari et al. 2020). A function given to `everywhere` gets
+a `mean`: mean(g)(params, frozen, batch, key) is g of each device's share of the batch, averaged over the devices in the
+types that g returns. XLA is not left to part g by itself: it would add up gradients where the sum over the batch
+arises, in a network's half precision.
 """
 
 from collections.abc import Callable
@@ -11,17 +12,23 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fwn.errors import UserError
+
+Array = jax.Array
+Mean = Callable[[Callable[..., Any]], Callable[..., Any]]
+AXIS = "data"  # the mesh's only one
 
 
 class Parallel:
     """How the devices share a step, by `mode`.
 
-    "jit": one program, XLA inserts the collectives; "zero": the same, and each device keeps its part of what is dealt;
-    "pmap": one program a device, averaged by name.
+    "jit": one program, in which only `mean` goes device by device; "zero": the same, and each device keeps its part of
+    what is dealt; "pmap": one program a device.
     """
 
     def __init__(self, mode: str, batch_size: int):
@@ -34,9 +41,9 @@ class Parallel:
                 f"{devices} of them; make it a multiple of {devices}"
             )
         self.mode = mode
-        mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+        mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
         self.replicated = NamedSharding(mesh, PartitionSpec())
-        self.split = NamedSharding(mesh, PartitionSpec("data"))
+        self.split = NamedSharding(mesh, PartitionSpec(AXIS))
         self._gather = jax.jit(lambda tree: tree, out_shardings=self.replicated)
 
     def batch(self, local: Any) -> Any:
@@ -61,7 +68,7 @@ class Parallel:
             axes = [i for i, n in enumerate(a.shape) if n and n % mesh.size == 0]
             if self.mode != "zero" or not axes:
                 return self.replicated
-            return NamedSharding(mesh, PartitionSpec(*[None] * axes[0], "data"))
+            return NamedSharding(mesh, PartitionSpec(*[None] * axes[0], AXIS))
 
         return jax.tree.map(place, tree)
 
@@ -96,15 +103,49 @@ class Parallel:
         """
         donated: Any = {"donate_argnums": 0} if donate else {}
         if self.mode == "pmap":
-            mean = partial(jax.lax.pmean, axis_name="data")
-            return jax.pmap(partial(f, mean=mean), "data", in_axes=(None, None, 0), out_axes=None, **donated)
+            return jax.pmap(partial(f, mean=averaged), AXIS, in_axes=(None, None, 0), out_axes=None, **donated)
         places = self.replicated if carried is None else jax.tree.map(lambda a: a.sharding, carried)
         shardings: Any = {
             "in_shardings": (places, self.replicated, self.split),
             "out_shardings": self.replicated if carried is None else (places, self.replicated),
         }
-        return jax.jit(partial(f, mean=self._mean), **shardings, **donated)
+        return jax.jit(partial(f, mean=self._mean), compiler_options=compiler_options(), **shardings, **donated)
 
-    def _mean(self, tree: Any) -> Any:
-        """Under jit it is of the whole batch. Said to be whole, or XLA parts the networks' work as the moments are."""
-        return tree if self.mode == "jit" else jax.lax.with_sharding_constraint(tree, self.replicated)
+    def _mean(self, g: Callable[..., Any]) -> Callable[..., Any]:
+        """`mean` under jit."""
+        mesh, whole = self.split.mesh, self.replicated.spec
+        if mesh.size == 1:
+            return alone(g)
+        specs: Any = {"in_specs": (whole, whole, self.split.spec, whole), "out_specs": whole}
+        # check_vma would add up gradients with respect to `params` by itself, and where they arise.
+        return jax.shard_map(averaged(g), mesh=mesh, check_vma=False, **specs)
+
+
+def compiler_options() -> dict[str, str]:
+    """Of a training step. On a CPU, YNNPACK for matrix products alone: sums by it wait for its own threads' turn."""
+    on_cpu = jax.default_backend() == "cpu"
+    return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if on_cpu else {}
+
+
+def alone(g: Callable[..., Any]) -> Callable[..., Any]:
+    """`mean` of one device that has the whole batch."""
+    return lambda params, frozen, batch, key: g(params, frozen, paired(batch, lambda mel: mel[-1:]), key)
+
+
+def averaged(g: Callable[..., Any]) -> Callable[..., Any]:
+    """`mean` in the program of one device of several."""
+
+    def last_of_before(mel: Array) -> Array:
+        n = lax.axis_size(AXIS)
+        return lax.ppermute(mel[-1:], AXIS, [(i, (i + 1) % n) for i in range(n)])
+
+    def run(params: Any, frozen: Any, batch: Any, key: Array) -> Any:
+        return lax.pmean(g(params, frozen, paired(batch, last_of_before), key), AXIS)
+
+    return run
+
+
+def paired(batch: Any, last_of_before: Callable[[Array], Array]) -> Any:
+    """With "other" [B, F, M]: the mel of the example before, cyclically in the batch of all devices."""
+    mel = batch["mel"]
+    return batch | {"other": jnp.concatenate([last_of_before(mel), mel[:-1]])}

@@ -14,7 +14,7 @@ import optax
 from fwn.nn.conv import draw
 from fwn.optim import clip_factor, optimiser, schedule, select
 from fwn.outline import computed
-from fwn.parallel import Parallel
+from fwn.parallel import Mean, Parallel
 from fwn.sums import norm
 from fwn.systems.base import System
 
@@ -78,10 +78,10 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
     """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
     tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
 
-    def step(state: State, frozen: Any, batch: Any, mean: Callable[[Any], Any]) -> tuple[State, dict[str, Array]]:
+    def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
-        (loss, metrics), grads = mean(gradient(state.params, frozen, batch, key))
+        (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         size = norm(grads)
         ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimiser))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params)
@@ -104,8 +104,8 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
 def held_out(system: System, config: Any) -> Callable[..., dict[str, Array]]:
     """evaluate(params, frozen, batch, mean) -> metrics of the loss, always with the same noise."""
 
-    def evaluate(params: Any, frozen: Any, batch: Any, mean: Callable[[Any], Any]) -> dict[str, Array]:
-        loss, metrics = system.loss(params, frozen, batch, jax.random.key(config.seed))
-        return mean({"loss": loss, **metrics})
+    def evaluate(params: Any, frozen: Any, batch: Any, mean: Mean) -> dict[str, Array]:
+        loss, metrics = mean(system.loss)(params, frozen, batch, jax.random.key(config.seed))
+        return {"loss": loss, **metrics}
 
     return evaluate

@@ -90,13 +90,13 @@ def test_four_devices_are_one(mode, x64):
     def gradient_of(name):
         config.model.gradient = name
         system = build(config)
-        return lambda params, batch: jax.grad(lambda p: system.loss(p, (), batch, key)[0])(params)
+        return jax.grad(lambda params, frozen, batch, key: system.loss(params, frozen, batch, key)[0])
 
     shapes = jax.eval_shape(build(config).init, key, batch, {})
     params = jax.tree.map(lambda a: rng.normal(0, 0.3, a.shape) + 0.5, shapes)
-    expected = jit(gradient_of("plain"))(params, batch)
+    expected = jit(gradient_of("plain"))(params, (), batch, key)
     parallel, invert = Parallel(mode, 4), gradient_of("invert")
-    step = parallel.everywhere(lambda params, frozen, batch, mean: mean(invert(params, batch)))
+    step = parallel.everywhere(lambda params, frozen, batch, mean: mean(invert)(params, frozen, batch, key))
     found = step(jax.device_put(params, parallel.replicated), (), parallel.batch(batch))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * max(1, abs(b).max()))

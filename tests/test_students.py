@@ -29,6 +29,7 @@ from fwn.losses import feature_loss, frame_loss, power_loss, signs, style_loss
 from fwn.models.autoregressive import from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.conv import fold_weight_norm
+from fwn.parallel import Parallel
 from fwn.systems import build
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -75,14 +76,15 @@ def teacher(name: str) -> tuple[ConfigDict, Any]:
 
 
 def config(name: str, loss: Any = None, **fields: Any) -> ConfigDict:
+    loss = LOSS[name] | (loss or {})
     return ConfigDict(
-        {"system": name, "model": FIELDS | fields, "loss": LOSS[name] | (loss or {}), "teacher": "runs/teacher"}
+        {"system": name, "model": FIELDS | fields, "loss": loss, "teacher": "runs/teacher", "batch_size": 2}
     )
 
 
 def batch(frames: int = 130, size: int = 2) -> dict[str, np.ndarray]:
-    audio = 0.1 * normal(0, size, 8 * frames)
-    return {"audio": audio, "mel": normal(1, size, frames, 3), "index": np.arange(size)}
+    audio, mel = 0.1 * normal(0, size, 8 * frames), normal(1, size, frames, 3)
+    return {"audio": audio, "mel": mel, "other": np.roll(mel, 1, axis=0), "index": np.arange(size)}
 
 
 def test_jacobian(x64):
@@ -336,9 +338,23 @@ def test_contrastive_of_one_mel(x64):
     system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch()
     run = jit(system.loss)
     _, apart = run(params, frozen, example, jax.random.key(0))
-    _, same = run(params, frozen, example | {"mel": example["mel"][[0, 0]]}, jax.random.key(0))
+    _, same = run(params, frozen, example | {"other": example["mel"]}, jax.random.key(0))
     assert abs(apart["contrastive"] + apart["kl"]) > 1e-3
     np.testing.assert_allclose(same["contrastive"], -same["kl"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_four_devices_are_one(mode, x64):
+    """Every term and the gradient, each device having one example: the contrastive term pairs it with another's."""
+    said, frozen = teacher("parallel_wavenet")
+    system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch(16, size=4)
+    gradient, parallel, key = jax.value_and_grad(system.loss, has_aux=True), Parallel(mode, 4), jax.random.key(0)
+    expected = jit(gradient)(params, frozen, example, key)
+    step = parallel.everywhere(lambda params, frozen, batch, mean: mean(gradient)(params, frozen, batch, key))
+    given = {name: a for name, a in example.items() if name != "other"}  # which the devices find by themselves
+    found = step(*jax.device_put((params, frozen), parallel.replicated), parallel.batch(given))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", LOSS)
@@ -412,6 +428,11 @@ def other_teacher(**changes: Any) -> ConfigDict:
         (config("clarinet", {"kll": 1.0}), None, "config.loss: no such field: 'kll'; did you mean 'kl'"),
         (config("clarinet", {"kl": -1.0}), None, "config.loss.kl is -1.0; it must be a number"),
         (config("parallel_wavenet", {"samples": 0}), None, "config.loss.samples is 0; it must be a whole number"),
+        (
+            ConfigDict({**config("parallel_wavenet"), "batch_size": 1}),
+            None,
+            "needs the mel of another example: a config.batch_size of 2 or more, not 1",
+        ),
         (config("clarinet", dict.fromkeys(LOSS["clarinet"], 0.0)), other_teacher(), "are all 0: nothing to learn by"),
         (
             config("clarinet", stacks=()),
@@ -441,10 +462,8 @@ def test_refused(settings, said, refusal):
 
 def test_refused_in_training(x64):
     name = "parallel_wavenet"
-    said, frozen = teacher(name)
+    _, frozen = teacher(name)
     params = student_params(IAF(**FIELDS))
-    with pytest.raises(UserError, match=r"needs the mel of another example: a config.batch_size of 2 or more"):
-        jax.eval_shape(build(config(name), said).loss, params, frozen, batch(size=1), jax.random.key(0))
     with pytest.raises(UserError, match=r"learns from a teacher; give its workdir: --config.teacher=DIR"):
         jax.eval_shape(build(config(name)).loss, params, frozen, batch(), jax.random.key(0))
 

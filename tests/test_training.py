@@ -162,11 +162,22 @@ def test_gradients_are_added_up_once(mode, four_devices, batches, start):
         assert not carried(program, other)
 
 
-def test_networks_of_half_precision_have_weights_of_full(config, batches):
+@pytest.mark.parametrize("mode", ["jit", "zero", "pmap"])
+def test_networks_of_half_precision_have_weights_and_gradients_of_full(mode, config, batches):
+    """Gradients between the devices too, each once. Not of compiled HLO, where XLA for the CPU widens what it adds."""
     half = config.copy_and_resolve_references()
     half.model.dtype = "bfloat16"
-    state = training.abstract(build(half), half, Parallel("jit", 4), batches[0])
+    system, parallel = build(half), Parallel(mode, 4)
+    state = training.abstract(system, half, parallel, batches[0])
     assert {a.dtype.itemsize for a in jax.tree.leaves((state.params, state.ema, state.opt))} <= {4, 8}
+    step = parallel.everywhere(training.train_step(system, half), carried=state)
+    program = step.lower(state, (), parallel.batch(batches[0])).as_text()
+    assert "bf16" in program
+    summed = re.findall(r"stablehlo\.all_reduce.*?-> tensor<([\dx]*)(\w+)>", program, re.DOTALL)
+    assert {kind for _, kind in summed} <= {"f32", "f64"}
+    sizes = [math.prod(int(n) for n in shape.split("x") if n) for shape, _ in summed]
+    metrics = [1, 1]  # the loss, and nats_per_sample
+    assert sorted(sizes) == sorted(metrics + [a.size for a in jax.tree.leaves(state.params)])
 
 
 def test_initialisation_is_of_the_whole_batch(system, config, batches):

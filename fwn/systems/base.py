@@ -1,7 +1,8 @@
 """What a system is to the training loop, the sampler and the evaluation: pure functions, and nothing else.
 
 A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32}, T = F · hop; index numbers
-every example of a run, so that noise drawn per example is the same on any number of devices.
+every example of a run, so that noise drawn per example is the same on any number of devices. `loss` is given one
+device's share of it, and "other" [B, F, M], the mel of another example for each (parallel.paired).
 `frames` [B] says how many frames of each mel are real, where arrays are padded to a common length; None: all.
 """
 

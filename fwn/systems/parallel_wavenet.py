@@ -30,6 +30,10 @@ def build(config: Any, teacher: Any = None) -> System:
     base, samples = BASES["logistic"], config.loss.samples
     if not isinstance(samples, int) or samples < 1:
         raise UserError(f"config.loss.samples is {samples!r}; it must be a whole number, at least 1")
+    if config.loss.contrastive and config.batch_size == 1:
+        raise UserError(
+            "config.loss.contrastive needs the mel of another example: a config.batch_size of 2 or more, not 1"
+        )
 
     def terms(said: Distribution) -> Terms:
         def divergence(lesson: Lesson, theta: Array) -> Array:
@@ -51,12 +55,7 @@ def build(config: Any, teacher: Any = None) -> System:
             return style_loss(lesson.of_audio[1], lesson.of_recording[1])
 
         def contrastive(lesson: Lesson) -> Array:
-            if len(lesson.c) == 1:
-                raise UserError(
-                    "config.loss.contrastive needs the mel of another example: a config.batch_size of 2 or more (with "
-                    "config.parallel=pmap, on each device)"
-                )
-            theta, _ = lesson.heard(lesson.audio, jnp.roll(lesson.c, 1, axis=0))
+            theta, _ = lesson.heard(lesson.audio, lesson.other)
             return -divergence(lesson, theta)
 
         return {"kl": kl, "power": power, "features": features, "style": style, "contrastive": contrastive}

@@ -26,14 +26,21 @@ Array = jax.Array
 class Lesson:
     """The student's audio with its mu and log_s, and the recording, all [B, T], and what the teacher says of them.
 
-    c [B, T, M]: the upsampled mel. keys [B]: for what a term draws.
+    c, other [B, T, M]: the upsampled mel, and that of another example. keys [B]: for what a term draws.
     """
 
     def __init__(
-        self, teacher: Autoregressive, params: Any, made: tuple[Array, ...], recording: Array, c: Array, keys: Array
+        self,
+        teacher: Autoregressive,
+        params: Any,
+        made: tuple[Array, ...],
+        recording: Array,
+        c: Array,
+        other: Array,
+        keys: Array,
     ):
         self.audio, self.mu, self.log_s = made
-        self.recording, self.c, self.keys = recording, c, keys
+        self.recording, self.c, self.other, self.keys = recording, c, other, keys
         self.teacher, self.params = teacher, stop_gradient(params)
 
     def heard(self, audio: Array, c: Array) -> tuple[Array, dict[str, Array]]:
@@ -119,9 +126,9 @@ def student(
             raise UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
         params = fold_weight_norm(params)
         keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
-        c = condition(params, batch["mel"], None)
+        c, other = (condition(params, batch[name], None) for name in ("mel", "other"))
         made = make(params, drawn_for(batch["mel"], keys), c)
-        lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, more)
+        lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, other, more)
         values = {name: term(lesson) for name, term in taught.items() if config.loss[name]}
         total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
         return total, values | signs(stop_gradient(lesson.audio), batch["audio"])
