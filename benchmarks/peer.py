@@ -12,8 +12,8 @@
 The official FloWaveNet and WaveGlow sample and train at their published sizes beside the experiment --ours. ClariNet's
 student samples beside experiments/clarinet.py; its teacher, by its own `generate`, beside
 experiments/wavenet_gaussian.py. All weights are untrained. Both sides use all cores, or one GPU (PyTorch with TF32, and
-with autocast for bfloat16). Runs alternate, ours and the peer's, so that both meet the same moments of the machine; the
-first of each is not counted. --memory runs each side in a process of its own.
+with autocast for bfloat16). Each side is a process of its own, and their runs alternate, so that both meet the same
+moments of the machine: by two, of which the second counts. --memory runs one side after the other.
 """
 
 import importlib
@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,10 @@ class Case(NamedTuple):
     samples: int
 
 
+SIDES = "ours", "pytorch"
+run_here: Callable[[], Any]
+
+
 def prepare(side: str, case: Case) -> tuple[Any, Callable[[], Any]]:
     """The module of a side, which is imported only here, and what it runs."""
     module = importlib.import_module(f"peer_{side}")
@@ -101,25 +106,58 @@ def prepare(side: str, case: Case) -> tuple[Any, Callable[[], Any]]:
     return module, module.prepare(case.name, case.folder, case.part, case.batch, case.frames, case.dtype, case.samples)
 
 
+def begin(side: str, case: Case) -> str:
+    """What a process of its own does first: the run that compiles. Returns the device."""
+    global run_here
+    module, run_here = prepare(side, case)
+    run_here()
+    return module.DEVICE
+
+
+def turn() -> float:
+    """Seconds of a run of what this process began, after one that wakes the caches and memory that stood idle."""
+    run_here()
+    start = time.perf_counter()
+    run_here()
+    return time.perf_counter() - start
+
+
 def times(case: Case) -> dict[str, Any]:
-    """Seconds of both sides, run by run, and how many times as fast, per sample, ours is by the medians."""
-    (ours, own), (peer, other) = prepare("ours", case), prepare("pytorch", case)
-    if ours.DEVICE != peer.DEVICE:
-        raise UserError(
-            f"JAX runs on a {ours.DEVICE} and PyTorch on a {peer.DEVICE}; install both for one, or set "
-            "JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES= to compare on a CPU"
-        )
-    took: dict[str, list[float]] = {"ours": [], "peer": []}
-    for _ in range(REPEATS.value + 1):
-        for name, run in (("ours", own), ("peer", other)):
-            start = time.perf_counter()
-            run()
-            took[name].append(time.perf_counter() - start)
-    a, b = (statistics.median(seconds[1:]) for seconds in took.values())  # the first compiles
+    """Seconds of both sides, run by run, and how many times as fast, per sample, ours is by the medians.
+
+    Each side is a process of its own, as in use: in one, the threads and the memory of each disturb the other. They run
+    in turns, so that what else the machine does meets both.
+    """
+    with ExitStack() as stack:
+        ours, peer = (stack.enter_context(alone()) for _ in SIDES)
+        devices = [asked(case, side, pool, begin, side, case) for side, pool in zip(SIDES, (ours, peer), strict=True)]
+        if devices[0] != devices[1]:
+            raise UserError(
+                f"JAX runs on a {devices[0]} and PyTorch on a {devices[1]}; install both for one, or set "
+                "JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES= to compare on a CPU"
+            )
+        took = [
+            [asked(case, side, pool, turn) for side, pool in zip(SIDES, (ours, peer), strict=True)]
+            for _ in range(REPEATS.value)
+        ]
+    own, other = (list(seconds) for seconds in zip(*took, strict=True))
+    a, b = statistics.median(own), statistics.median(other)
     ratio = (b / case.samples) / (a / (256 * case.frames))
     of = "" if case.samples == 256 * case.frames else f" for {case.samples} samples"
     cli.say(f"{described(case)}: ours {a:.3f} s, the peer {b:.3f} s{of}: {ratio:.2f} times as fast")
-    return {"ours_seconds": a, "peer_seconds": b, "times_as_fast": ratio, "runs": {n: t[1:] for n, t in took.items()}}
+    return {"ours_seconds": a, "peer_seconds": b, "times_as_fast": ratio, "runs": {"ours": own, "peer": other}}
+
+
+def alone() -> ProcessPoolExecutor:
+    """A process with nothing of this one's. This one stays small: a child's peak memory begins with its parent's."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def asked(case: Case, side: str, pool: ProcessPoolExecutor, what: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return pool.submit(what, *args).result()
+    except BrokenProcessPool as error:
+        raise UserError(f"{described(case)}: {side} was killed, out of memory; use a smaller batch") from error
 
 
 def peak(side: str, case: Case) -> int:
@@ -132,14 +170,11 @@ def peak(side: str, case: Case) -> int:
 
 
 def memory(case: Case) -> dict[str, Any]:
-    """Peaks of both sides. This process stays small: a child's peak begins with its parent's."""
+    """Peaks of both sides, one after the other."""
     found = []
-    for side in ("ours", "pytorch"):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            try:
-                found.append(pool.submit(peak, side, case).result())
-            except BrokenProcessPool as error:
-                raise UserError(f"{described(case)}: {side} was killed, out of memory; use a smaller batch") from error
+    for side in SIDES:
+        with alone() as pool:
+            found.append(asked(case, side, pool, peak, side, case))
     a, b = found
     cli.say(f"{described(case)}: ours {a / 2**20:,.0f} MiB, the peer {b / 2**20:,.0f} MiB: {a / b:.2f} of the peer's")
     return {"ours_peak_bytes": a, "peer_peak_bytes": b, "of_the_peers": a / b}
