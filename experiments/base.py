@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
                 "upsample_init": "random",  # of "squeezed"; or "linear": begin with the interpolated mel
                 "causal": False,  # the couplings' WaveNets
                 "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
+                "odd": False,  # the model of -audio is minus that of audio: no tones below T = 1 (docs/tones.md)
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
                 # "plain"; with less memory and a third more time: "remat" computes each flow again in the backward
                 # pass, "invert" also gets its input from its output, so that memory does not grow with depth

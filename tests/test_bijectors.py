@@ -43,7 +43,9 @@ MODELS = {
     "no split": TINY(block_per_split=8),
     "odd number of flows": TINY(block_per_split=1, n_flow=3, s_max=0.5),
     "causal": TINY(block_per_split=1, causal=True),
+    "odd in x": TINY(block_per_split=1, channels=6, odd=True),
     "conditioned by frames": FRAMES(block_per_split=1),
+    "conditioned by frames, odd in x": FRAMES(block_per_split=1, channels=(6, 2), odd=True),
     "conditioned by frames, three blocks": FRAMES(block_per_split=2, n_block=3, n_flow=1, channels=(5, 4, 3)),
 }
 
@@ -118,6 +120,7 @@ CASES = {
     **{f"FloWaveNet, {name}": Case(model, **WHOLE) for name, model in MODELS.items()},
     "FloWaveNet, masked": Case(MODELS["split after every block"], **WHOLE, mask=MASK, real=24),
     "FloWaveNet, conditioned by frames, masked": Case(MODELS["conditioned by frames"], **WHOLE, mask=MASK, real=24),
+    "FloWaveNet, odd in x, masked": Case(MODELS["odd in x"], **WHOLE, mask=MASK, real=24),
 }
 
 
@@ -132,7 +135,7 @@ def random_params(module: Any, x: Any, c: Any, seed: int = 0) -> Any:
             value /= np.sqrt(np.prod(leaf.shape[-3:-1]))
         elif path[-1] == "scale":  # of an actnorm, or a weight norm's gain
             value = np.sign(value) * np.exp(0.3 * value)
-        if path[-2] == "out" or path[-1] in ("bias", "loc"):
+        if path[-2] in ("out", "odd_out") or path[-1] in ("bias", "loc"):
             value *= 0.3
         params[path] = value.astype(x.dtype)
     return unflatten_dict(params)
@@ -212,6 +215,7 @@ def test_actnorm_is_initialised_from_data():
         ("odd number of flows", "float32", 1e-5),
         ("causal", "float32", 1e-5),
         ("conditioned by frames", "float64", 1e-11),
+        ("conditioned by frames, odd in x", "float64", 1e-11),
         ("conditioned by frames, three blocks", "float32", 1e-5),
     ],
 )
@@ -258,9 +262,10 @@ def test_causality(x64, causal):
     assert np.all(np.triu(reach, 1) == 0) if causal else np.any(np.triu(reach, 1) > 0)
 
 
-def test_weight_norm_folded(x64):
+@pytest.mark.parametrize("name", ["split after every block", "odd in x"])
+def test_weight_norm_folded(x64, name):
     x, c = normal(0, 2, 32, 1), normal(1, 2, 4, 6)
-    model = MODELS["split after every block"]
+    model = MODELS[name]
     params = random_params(model, x, c)
     folded = fold_weight_norm(params)
     assert all(path[-2] == "actnorm" for path in flatten_dict(folded) if path[-1] == "scale")

@@ -46,6 +46,7 @@ SHALLOW = {
     ),
     "shallow lite without split": ("lite", LITE | {"block_per_split": 4}),
     "causal shallow lite": ("lite", LITE | {"causal": True, "n_flow": 1}),
+    "shallow lite, odd in x": ("lite", LITE | {"channels": (4, 2, 2, 2), "odd": True}),
     "lite of one block": ("lite", LITE | {"channels": (2,), "n_block": 1, "n_flow": 1, "n_layer": 1}),
     "clarinet": ("clarinet", WAVENET | {"n_layer": 4, "upsample_strides": (4, 4)}),
     "parallel_wavenet": ("parallel_wavenet", WAVENET | {"n_layer": 2, "stacks": (1, 2), "upsample_strides": (4, 4)}),
@@ -68,7 +69,7 @@ def vocoder(experiment: str, fields: dict[str, Any]) -> Vocoder:
         drawn = rng.normal(size=leaf.shape).astype(np.float32)
         name = path[-1].key
         if name == "kernel":
-            return drawn / np.sqrt(np.prod(leaf.shape[:-1])) * (0.3 if path[-2].key == "out" else 1)
+            return drawn / np.sqrt(np.prod(leaf.shape[:-1])) * (0.3 if path[-2].key in ("out", "odd_out") else 1)
         return 1 + 0.05 * drawn if name == "scale" else 0.1 * drawn
 
     mel = dataclasses.replace(PRESETS["flowavenet"], hop_length=hop, n_mels=MELS)

@@ -17,7 +17,7 @@ from fwn.systems import build
 
 GRADIENTS = ("plain", "remat", "invert")
 SPLITS, ODD = MODELS["split after every block"], MODELS["odd number of flows"]
-FRAMES = MODELS["conditioned by frames"]
+FRAMES, ODD_IN_X = MODELS["conditioned by frames"], MODELS["odd in x"]
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,15 @@ FRAMES = MODELS["conditioned by frames"]
         (SPLITS, None, "float32", 1e-5),
         (ODD, MASK, "float32", 1e-5),
         (FRAMES, MASK, "float64", 1e-9),
+        (ODD_IN_X, MASK, "float64", 1e-9),
     ],
-    ids=["float64, masked", "float32", "odd number of flows, masked, float32", "by frames, masked, float64"],
+    ids=[
+        "float64, masked",
+        "float32",
+        "odd number of flows, masked, float32",
+        "by frames, masked, float64",
+        "odd in x, masked, float64",
+    ],
 )
 def test_all_gradients_are_one(model, mask, dtype, close):
     """Values, and gradients with respect to the weights, the audio and the mel, of random weights."""

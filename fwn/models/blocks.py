@@ -73,16 +73,23 @@ class Reversible(nn.Module):
 class Flow(Reversible):
     """ActNorm -> affine coupling -> change order. The net sees the first halves of x and of c.
 
-    frames: c is at the frame rate. The net hears all of it, and its order stays.
+    frames: c is at the frame rate. The net hears all of it, and its order stays. odd: forward(-x) is -forward(x), if
+    the net is odd (nn/odd.py): ActNorm is without loc, whose mean is then 0.
     """
 
     net: Callable[..., WaveNet]
     s_max: float | None = None
     frames: bool = False
+    odd: bool = False
 
     @nn.compact
     def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
-        normal = self.param("actnorm", lambda _: dict(zip(("loc", "scale"), actnorm_statistics(x), strict=True)))
+        def initial(_: Any) -> dict[str, Array]:
+            loc, scale = actnorm_statistics(jnp.concatenate([x, -x]) if self.odd else x)
+            return {"scale": scale} if self.odd else {"loc": loc, "scale": scale}
+
+        normal = self.param("actnorm", initial)
+        loc = jnp.zeros((), x.dtype) if self.odd else normal["loc"]
         net = self.net(features=x.shape[-1], name="net")
 
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
@@ -90,7 +97,7 @@ class Flow(Reversible):
             return bound(log_s, self.s_max), t
 
         order = change_order_of_x if self.frames else change_order
-        return actnorm(normal["loc"], normal["scale"], mask), coupling(shift_and_scale, mask), order
+        return actnorm(loc, normal["scale"], mask), coupling(shift_and_scale, mask), order
 
 
 class Prior(Reversible):
@@ -131,6 +138,7 @@ class Block(Reversible):
     prior: Callable[..., WaveNet] | None = None
     s_max: float | None = None
     frames: bool = False
+    odd: bool = False
 
     @nn.compact
     def layers(self, mask: Array | None) -> list[Layer]:
@@ -140,13 +148,13 @@ class Block(Reversible):
 
     def flows(self, mask: Array | None) -> Layer:
         """All flows: one that is compiled once, as every array of their weights has an axis for them in front."""
-        flow = Flow(self.net, self.s_max, self.frames, parent=None)
+        flow = Flow(self.net, self.s_max, self.frames, self.odd, parent=None)
         weights: Any = self.get_variable("params", "flows")
         return Layer(lambda w, mask, x: flow.bind({"params": w}).parts(x, mask), weights, mask, self.n_flow)
 
     def initialised(self, mask: Array | None) -> Layer:
         """The same at `init`, forward alone: it makes the weights, and each ActNorm's of what reaches it."""
-        flow = Flow(self.net, self.s_max, self.frames, name="flows")
+        flow = Flow(self.net, self.s_max, self.frames, self.odd, name="flows")
 
         def step(flow: Flow, state: Any, _: None) -> tuple[Any, None]:
             x, c, logdet = state

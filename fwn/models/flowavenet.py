@@ -17,6 +17,7 @@ from fwn.bijectors import Bijector, chain, change_order_of_c
 from fwn.layers import Layer, recomputed
 from fwn.models.blocks import UNSQUEEZE, Block, Reversible, fixed, on_first_half_of
 from fwn.nn import encoder, upsample
+from fwn.nn.odd import OddWaveNet
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array
@@ -29,7 +30,8 @@ class FloWaveNet(Reversible):
     leave after every `block_per_split` blocks, never after the last. channels, prior_channels: of all blocks, or of
     each. conditioner: "squeezed", the paper's, is the mel at the audio rate, squeezed as x is; "frames" is made of the
     mel at its own rate, conditioner_channels wide (nn/encoder.py). s_max bounds |log s| smoothly; None is the paper's
-    unbounded form. dtype: of the networks inside the couplings; the flow's own state keeps x's type. gradient: how the
+    unbounded form. odd: the model of -audio and -noise is minus that of audio and noise (nn/odd.py). dtype: of the
+    networks inside the couplings; the flow's own state keeps x's type. gradient: how the
     backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert" compute it again
     (bijectors.recomputed).
     """
@@ -47,6 +49,7 @@ class FloWaveNet(Reversible):
     upsample_init: str = "random"
     causal: bool = False
     s_max: float | None = None
+    odd: bool = False
     weight_norm: bool = True
     dtype: Any = None
     gradient: str = "plain"
@@ -66,8 +69,9 @@ class FloWaveNet(Reversible):
         shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
         splits = (block + 1) % self.block_per_split == 0 and block < self.n_block - 1
         own, priors = (c if isinstance(c, int) else c[block] for c in (self.channels, self.prior_channels))
-        prior = partial(WaveNet, channels=priors, n_layer=self.prior_layer, **shared)
-        return partial(WaveNet, channels=own, n_layer=self.n_layer, **shared), prior if splits else None
+        net, of_prior = (OddWaveNet, partial(OddWaveNet, odd_first=True)) if self.odd else (WaveNet, WaveNet)
+        prior = partial(of_prior, channels=priors, n_layer=self.prior_layer, **shared)
+        return partial(net, channels=own, n_layer=self.n_layer, **shared), prior if splits else None
 
     @property
     def halo(self) -> tuple[int, int]:
@@ -104,7 +108,7 @@ class FloWaveNet(Reversible):
         layers: list[Layer] = []
         for i in reversed(range(self.n_block)):
             flow_net, prior_net = self.nets(i)
-            block = Block(self.n_flow, flow_net, prior_net, self.s_max, self.frames, name=f"block_{i}")
+            block = Block(self.n_flow, flow_net, prior_net, self.s_max, self.frames, self.odd, name=f"block_{i}")
             rest = [on_first_half_of(layer) for layer in layers] if prior_net else layers
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
             layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE[self.frames]]

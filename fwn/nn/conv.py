@@ -115,6 +115,7 @@ class Conv(nn.Module):
     """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, padded with zeros to the length of x; causal: past only.
 
     dtype: of the product (None: the operands' own). weight_norm: W = scale · v / ‖v‖ per output channel, else W = v.
+    biased: there is a b; without one, y of -x is -y.
     """
 
     features: int
@@ -123,12 +124,13 @@ class Conv(nn.Module):
     causal: bool = False
     weight_norm: bool = True
     dtype: Any = None
+    biased: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         bound = 1 / math.sqrt(self.kernel_size * x.shape[-1])
         kernel = self.param("kernel", uniform(bound), (self.kernel_size, x.shape[-1], self.features))
-        bias = self.param("bias", uniform(bound), (self.features,))
+        bias = self.param("bias", uniform(bound), (self.features,)) if self.biased else 0
         if self.weight_norm:
             kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -142,12 +144,13 @@ class ZeroConv(nn.Module):
 
     features: int
     dtype: Any = None
+    biased: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         zeros = nn.initializers.zeros
         kernel = self.param("kernel", zeros, (1, x.shape[-1], self.features))
-        bias = self.param("bias", zeros, (self.features,))
+        bias = self.param("bias", zeros, (self.features,)) if self.biased else 0
         gain = jnp.exp(3 * self.param("log_scale", zeros, (self.features,)))
         x, kernel, bias, gain = nn.dtypes.promote_dtype(x, kernel, bias, gain, dtype=self.dtype)
         return (x @ kernel[0] + bias) * gain
@@ -166,7 +169,8 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
         if "kernel" in node and "log_scale" not in node:
             shape = node["kernel"].shape
             bound = 1 / math.sqrt(math.prod(shape[-3:-1]))  # before these, there may be an axis of flows
-            new = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in ("kernel", "bias")}
+            own = [k for k in ("kernel", "bias") if k in node]
+            new = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in own}
             if "scale" in node:
                 new["scale"] = norm(new["kernel"])
             drawn[name] = new
@@ -182,6 +186,6 @@ def fold_weight_norm(params: Any) -> Any:
     if not isinstance(params, dict):
         return params
     if {"kernel", "scale"} <= params.keys():
-        kernel = params["kernel"]
-        return {"kernel": normalised(kernel, params["scale"]), "bias": params["bias"]}
+        others = {name: params[name] for name in params.keys() - {"kernel", "scale"}}
+        return others | {"kernel": normalised(params["kernel"], params["scale"])}
     return {name: fold_weight_norm(node) for name, node in params.items()}

@@ -10,7 +10,7 @@ from fwn.densities import normal_log_prob
 from fwn.errors import UserError
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import System, checked, dequantise, frame_mask, mean_over_audio, noise
+from fwn.systems.base import System, checked, dequantise, frame_mask, mean_over_audio, noise, whole
 
 Array = jax.Array
 CHOICES = {
@@ -38,6 +38,8 @@ def build(config: Any) -> System:
                 f"config.model: {name} is {value!r}; it must be one number, or one for each of the {model.n_block} "
                 "blocks"
             )
+        if model.odd and any(n % 2 for n in ((value,) if whole(value) else value)):
+            raise UserError(f"config.model: {name} is {value!r}; of an odd model half are odd: it must be even")
     if model.hop % 2**model.n_block:
         raise UserError(
             f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "

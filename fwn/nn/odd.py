@@ -1,0 +1,56 @@
+"""A WaveNet for couplings that treat audio and its negative alike: docs/tones.md says what that is for."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fwn.nn.conv import Conv, ZeroConv
+from fwn.nn.encoder import interpolate
+from fwn.nn.wavenet import RESIDUAL_SCALE, WaveNet
+
+Array = jax.Array
+
+
+class OddWaveNet(WaveNet):
+    """A WaveNet of two halves: (even, odd) of x [B, T, C_in], [B, T, features], even(-x) = even(x), odd(-x) = -odd(x).
+
+    Half of its channels are odd: made of odd ones by products without bias, and of even ones by gates. The other half
+    are even: made of c and of the odd ones' absolute values, with everything that a WaveNet has. odd_first: the odd
+    half comes before the even one, as a prior wants it. Exact in floating point, as -x is.
+    """
+
+    odd_first: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, c: Array, mask: Array | None = None) -> Array:
+        n = self.channels // 2
+
+        def conv(name: str, features: int, kernel_size: int = 1, dilation: int = 1, biased: bool = True) -> Conv:
+            return Conv(features, kernel_size, dilation, self.causal, self.weight_norm, self.dtype, biased, name=name)
+
+        def inside(h: Array) -> Array:
+            return h if mask is None else jnp.where(mask, h, 0)
+
+        def evens(odd: Array, even: Array) -> Array:
+            return jnp.concatenate([jnp.abs(odd), even], axis=-1)
+
+        odd = conv("front", n, self.front_kernel, biased=False)(inside(x))
+        even = nn.relu(conv("even_front", n)(jnp.abs(odd)))
+        odd_skips = even_skips = jnp.zeros((), odd.dtype)
+        for i, dilation in enumerate(self.dilations):
+            filters = conv(f"odd_dilated_{i}", n, self.kernel_size, dilation, biased=False)(inside(odd))
+            gates = conv(f"dilated_{i}", 3 * n, self.kernel_size, dilation)(inside(evens(odd, even)))
+            condition = conv(f"condition_{i}", 3 * n)(c)
+            gates = gates + interpolate(condition, x.shape[1] // c.shape[1])
+            even_filters, odd_gates, even_gates = jnp.split(gates, 3, axis=-1)
+            odd_out = jnp.tanh(filters) * nn.sigmoid(odd_gates)
+            even_out = jnp.tanh(even_filters) * nn.sigmoid(even_gates)
+            odd = (odd + conv(f"odd_residual_{i}", n, biased=False)(odd_out)) * RESIDUAL_SCALE
+            even = (even + conv(f"residual_{i}", n)(even_out)) * RESIDUAL_SCALE
+            odd_skips = odd_skips + conv(f"odd_skip_{i}", n, biased=False)(odd_out)
+            even_skips = even_skips + conv(f"skip_{i}", n)(even_out)
+        even, gate = jnp.split(conv("final", 2 * n)(nn.relu(evens(odd_skips, even_skips))), 2, axis=-1)
+        odd = conv("odd_final", n, biased=False)(odd_skips) * nn.sigmoid(gate)
+        even = ZeroConv(self.features // 2, self.dtype, name="out")(nn.relu(even))
+        odd = ZeroConv(self.features // 2, self.dtype, biased=False, name="odd_out")(odd)
+        return jnp.concatenate([odd, even] if self.odd_first else [even, odd], axis=-1).astype(x.dtype)
