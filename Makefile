@@ -15,6 +15,8 @@ DATA ?=
 CKPT ?=
 PAGE ?= build/page/$(name)
 CLIPS ?= 6
+BENCH_SECONDS ?= 1 5 10
+BENCH_BATCHES ?= 1 8 32
 
 name = $(notdir $(patsubst %/,%,$(CKPT)))
 run := $(VENV)/bin/python -m
@@ -109,15 +111,15 @@ export systems
 bench: $(ready) ## how fast it samples and trains here: [CONFIG=experiments/base.py] [ARGS="--seconds=10"]
 	$(run) fwn.bench --config="$(or $(CONFIG),experiments/base.py)" $(ARGS)
 
-bench-gpu: $(ready) ## all that is to be measured on an accelerator, into build/bench: samples, batches, training in bfloat16
+bench-gpu: $(ready) ## all that is to be measured on an accelerator, into build/bench [BENCH_SECONDS="1 5 10"] [BENCH_BATCHES="1 8 32"]
 	mkdir -p build/bench
-	$(run) fwn.bench --config=experiments/base.py --config.model.dtype=bfloat16 --seconds=1 --seconds=5 --seconds=10 \
-		--batch_size=1 --batch_size=8 --batch_size=32 --repeats=20 --output=build/bench/base_bfloat16.json $(ARGS)
-	$(run) fwn.bench --config=experiments/base.py --seconds=5 --batch_size=1 --batch_size=8 --repeats=20 \
-		--output=build/bench/base_float32.json $(ARGS)
+	set -e; sizes="$(addprefix --seconds=,$(BENCH_SECONDS)) $(addprefix --batch_size=,$(BENCH_BATCHES))"; \
+	for name in base lite; do for dtype in bfloat16 float32; do \
+		$(run) fwn.bench --config=experiments/$$name.py --config.model.dtype=$$dtype $$sizes --repeats=20 \
+			--output=build/bench/$${name}_$$dtype.json $(ARGS); \
+	done; done; \
 	for name in wavenet_gaussian wavenet_mol clarinet parallel_wavenet; do \
-		$(run) fwn.bench --config=experiments/$$name.py --only=sampling --seconds=5 --batch_size=1 --batch_size=8 \
-			--output=build/bench/$$name.json $(ARGS) || exit 1; \
+		$(run) fwn.bench --config=experiments/$$name.py --only=sampling $$sizes --output=build/bench/$$name.json $(ARGS); \
 	done
 
 compare: $(ready) ## train small versions of all systems, COMPARE_STEPS steps each, and compare them [COMPARE=folder] [DATA=prepared folder]
