@@ -8,6 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from pages import demo, evaluated, folders
+
+__all__ = ["demo", "evaluated", "folders"]  # fixtures
 
 # Before any computation, which is when jax starts its backend.
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))

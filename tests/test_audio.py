@@ -131,9 +131,14 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.wav"
     audio.write(path, tone(), 22050)
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), audio.atomic(path) as file:  # noqa: PT012
-        file.write(b"half of it")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with audio.atomic(path) as file:
+            file.write(b"half of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -3,28 +3,11 @@
 import html
 import math
 import re
-import shutil
 
 import pytest
-import small
-from test_listening import build, evaluated, folders  # noqa: F401
+from pages import BETTER, build
 
 from fwn import demo_page
-
-BETTER = {0.6: [True, False, False, False, True, True], 1.0: [False, False, False, True, False, False]}
-
-
-@pytest.fixture
-def demo(evaluated, folders, tmp_path):  # noqa: F811
-    """The demo page of an evaluated system beside one that is not, and the text of its index.html."""
-    pytest.importorskip("matplotlib")
-    shutil.copytree(folders["Alpha"], tmp_path / "plain" / "book")
-    for i in (1, 2):
-        (tmp_path / "plain" / "book" / f"u{i:02d}.wav").rename(tmp_path / "plain" / "book" / f"LJ001-000{i}.wav")
-    flags = [f"--systems=Flow={evaluated}@0.6", f"--systems=Plain={tmp_path / 'plain'}", f"--output={tmp_path / 'out'}"]
-    result = small.program("fwn.listening", "build", *flags)
-    assert (result.code, result.err) == (0, "")
-    return (tmp_path / "out" / "demo" / "index.html").read_text()
 
 
 def test_figures_stand_above_the_published(demo):
@@ -61,7 +44,7 @@ def test_the_page_says_what_the_model_is(demo):
     assert "/data" not in demo  # no path of the machine that it was measured on
 
 
-def test_a_page_of_folders_has_no_figures(folders, tmp_path):  # noqa: F811
+def test_a_page_of_folders_has_no_figures(folders, tmp_path):
     assert build(folders, tmp_path / "out").code == 0
     page = (tmp_path / "out" / "demo" / "index.html").read_text()
     assert "<table" not in page

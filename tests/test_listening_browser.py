@@ -6,8 +6,7 @@ import json
 import pytest
 import small
 from browser import Browser, find
-from test_demo_page import BETTER, demo  # noqa: F401
-from test_listening import build, evaluated, folders  # noqa: F401
+from pages import BETTER, build
 
 from fwn.ballots import COLUMNS
 
@@ -23,7 +22,7 @@ def page(tmp_path):
 
 
 @pytest.fixture
-def root(folders, tmp_path):  # noqa: F811
+def root(folders, tmp_path):
     """A test of one utterance: four clips, then one pair."""
     find()
     assert build(folders, tmp_path / "mos", "--utterances=1", "--title=Which voice?").code == 0
@@ -186,7 +185,7 @@ BESIDE = "[...document.querySelectorAll('.grid')].map((g) => new Set([...g.child
 SCROLL = "document.querySelector('.scroll')"
 
 
-def test_the_demo_page_with_figures(page, demo, tmp_path):  # noqa: F811
+def test_the_demo_page_with_figures(page, demo, tmp_path):
     """At any width; by keyboard; told by a screen reader; one clip at a time."""
     file = tmp_path / "out" / "demo" / "index.html"
     for width, rows in ((1280, 1), (360, 4)):
@@ -231,7 +230,7 @@ def test_each_listener_has_an_order(page, root):
     assert "xx" not in heard
 
 
-def test_another_listener_and_half_steps(page, folders, tmp_path):  # noqa: F811
+def test_another_listener_and_half_steps(page, folders, tmp_path):
     assert build(folders, tmp_path / "mos", "--utterances=1", "--half_steps", "--pairs=Alpha,reference").code == 0
     start(page, tmp_path / "mos", "one")
     page.press(" ")

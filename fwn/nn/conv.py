@@ -5,7 +5,6 @@ it trains from is PyTorch's default, uniform in ±1/√fan_in for kernel and bia
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,22 +27,26 @@ def norm(kernel: Any) -> Any:
     return inner(kernel, kernel, axis=-2).sum(axis=(-3, -2)) ** 0.5
 
 
+def _scaled(kernel: Array, by: Array) -> Array:
+    """Every output channel times its number."""
+    return kernel * by[..., None, None, :]
+
+
 @jax.custom_vjp
 def normalised(kernel: Array, scale: Array) -> Array:
     """scale · v / ‖v‖, by output channel (weight norm). Its gradient reads v once, where XLA's own does three times."""
-    return kernel * (scale / norm(kernel))[..., None, None, :]
+    return _scaled(kernel, scale / norm(kernel))
 
 
 def _normalised_forward(kernel: Array, scale: Array) -> Any:
     size = norm(kernel)
-    return kernel * (scale / size)[..., None, None, :], (kernel, scale, size)
+    return _scaled(kernel, scale / size), (kernel, scale, size)
 
 
 def _normalised_backward(kept: Any, dw: Array) -> tuple[Array, Array]:
     kernel, scale, size = kept
     dscale = inner(dw, kernel, axis=-2).sum(axis=(-3, -2)) / size
-    ratio, along = scale / size, scale * dscale / size**2
-    return ratio[..., None, None, :] * dw - along[..., None, None, :] * kernel, dscale
+    return _scaled(dw, scale / size) - _scaled(kernel, scale * dscale / size**2), dscale
 
 
 normalised.defvjp(_normalised_forward, _normalised_backward)
@@ -64,28 +67,25 @@ def _product(x: Array, kernel: Array, padding: tuple[int, int], stride: int = 1,
     return lax.conv_general_dilated(x, kernel, (stride,), [padding], (1,), (dilation,), ("NHC", "HIO", "NHC"))
 
 
-def _by_platform(kernel: Array, on_cpu: Callable[..., Array], default: Callable[..., Array]) -> Callable[..., Array]:
-    """on_cpu, by half the multiplications, on a CPU where it is faster: not for the few channels of a shallow x."""
-    slower = min(kernel.shape[1:]) < FEW_CHANNELS or kernel.dtype not in (jnp.float32, jnp.float64)
-    if len(kernel) != winograd.TAPS or slower:
-        return default
-    return partial(lax.platform_dependent, cpu=on_cpu, default=default)
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Array:
     """Σ_k kernel[k] x_{t + k·dilation - padding[0]} of [B, T, C_in] and [K, C_in, C_out], as long as x: [B, T, C_out].
 
-    Its gradients are written as convolutions in the layout of the forward one. XLA's own are transposed, and on a CPU
-    XLA brings only those of a program's main function into the layout for which it has a fast kernel: in a scan they
-    take forty times as long, and the kernel's gradient in a batch of 4 twice as long anywhere.
+    On a CPU by half the multiplications, where that is faster. The gradients, where it is not, are written as
+    convolutions in the layout of the forward one. XLA's own are transposed, and on a CPU XLA brings only those of a
+    program's main function into the layout for which it has a fast kernel: in a scan they take forty times as long, and
+    the kernel's gradient in a batch of 4 twice as long anywhere.
     """
-    run = _by_platform(
-        kernel,
-        lambda x, kernel: winograd.convolve(x, kernel, dilation, padding[0]),
-        lambda x, kernel: _product(x, kernel, padding, dilation=dilation),
-    )
-    return run(x, kernel)
+
+    def directly(x: Array, kernel: Array) -> Array:
+        return _product(x, kernel, padding, dilation=dilation)
+
+    narrow = min(kernel.shape[1:]) < FEW_CHANNELS or kernel.dtype not in (jnp.float32, jnp.float64)
+    if len(kernel) != winograd.TAPS or narrow:
+        return directly(x, kernel)
+    halved = partial(winograd.convolve, dilation=dilation, before=padding[0])
+    product: Array = lax.platform_dependent(x, kernel, cpu=halved, default=directly)
+    return product
 
 
 def _convolve_forward(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Any:
@@ -94,18 +94,9 @@ def _convolve_forward(x: Array, kernel: Array, dilation: int, padding: tuple[int
 
 def _convolve_backward(dilation: int, padding: tuple[int, int], kept: Any, dy: Array) -> tuple[Array, Array]:
     x, kernel = kept
-    dx = _by_platform(
-        kernel,
-        lambda dy, kernel: winograd.convolve(dy, kernel[::-1], dilation, padding[1], True),
-        lambda dy, kernel: _product(dy, kernel[::-1].swapaxes(1, 2), padding[::-1], dilation=dilation),
-    )
-    dkernel = _by_platform(
-        kernel,
-        lambda x, dy: winograd.kernel_gradient(x, dy, dilation, padding[0]),
-        # a convolution that sums over [T, B]
-        lambda x, dy: _product(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), padding, dilation).swapaxes(0, 1),
-    )
-    return dx(dy, kernel), dkernel(x, dy)
+    dx = _product(dy, kernel[::-1].swapaxes(1, 2), padding[::-1], dilation=dilation)
+    dkernel = _product(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), padding, stride=dilation)  # sums over [T, B]
+    return dx, dkernel.swapaxes(0, 1)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)

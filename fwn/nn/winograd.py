@@ -29,39 +29,22 @@ def combine(matrix: np.ndarray, parts: Array) -> Array:
     return jnp.tensordot(jnp.asarray(matrix, parts.dtype), parts, 1)
 
 
-def products(x: Array, y: Array, over: tuple[int, int]) -> Array:
-    """The products of six pairs of matrices; over: which axis of each is summed over."""
-    return jax.lax.dot_general(x, y, (((over[0],), (over[1],)), ((0,), (0,))))
+def cut(x: Array, dilation: int, before: int) -> Array:
+    """The six inputs of every tile of four positions: [6, tiles, C] of [B, T, C].
 
-
-def cut(x: Array, number: int, dilation: int, before: int, positions: int) -> Array:
-    """The first `number` places of every tile of four of `positions`: [number, tiles, C] of [B, T, C].
-
-    A tile's places are `dilation` apart; `before` zeros are in front of x.
+    A tile's positions are `dilation` apart; `before` zeros are in front of x.
     """
     batch, length, channels = x.shape
-    tiles = -(-positions // (RESULTS * dilation))
+    tiles = -(-length // (RESULTS * dilation))
     after = RESULTS * (tiles + 1) * dilation - before - length
     x = jnp.pad(x, ((0, 0), (before, after), (0, 0))).reshape(batch, -1, RESULTS, dilation, channels)
-    x = jnp.concatenate([x[:, :-1], x[:, 1:, : number - RESULTS]], 2) if number > RESULTS else x[:, :-1]
-    return x.transpose(2, 0, 1, 3, 4).reshape(number, -1, channels)
+    x = jnp.concatenate([x[:, :-1], x[:, 1:, : INPUTS - RESULTS]], 2)
+    return x.transpose(2, 0, 1, 3, 4).reshape(INPUTS, -1, channels)
 
 
-def convolve(x: Array, kernel: Array, dilation: int, before: int, transposed: bool = False) -> Array:
-    """Σ_k x_{t + k·dilation - before} kernel[k] of [B, T, C_in] and [3, C_in, C_out], as long as x: [B, T, C_out].
-
-    transposed: kernel is [3, C_out, C_in].
-    """
+def convolve(x: Array, kernel: Array, dilation: int, before: int) -> Array:
+    """Σ_k kernel[k] x_{t + k·dilation - before} of [B, T, C_in] and [3, C_in, C_out], as long as x: [B, T, C_out]."""
     batch, length, _ = x.shape
-    inputs = combine(B, cut(x, INPUTS, dilation, before, length))
-    results = combine(A.T, products(inputs, combine(G, kernel), (2, 2 if transposed else 1)))
+    results = combine(A.T, combine(B, cut(x, dilation, before)) @ combine(G, kernel))
     results = results.reshape(RESULTS, batch, -1, dilation, results.shape[-1]).transpose(1, 2, 0, 3, 4)
     return results.reshape(batch, -1, results.shape[-1])[:, :length]
-
-
-def kernel_gradient(x: Array, dy: Array, dilation: int, before: int) -> Array:
-    """The gradient [3, C_in, C_out] with respect to the kernel, of dy [B, T, C_out]."""
-    length = x.shape[1]
-    inputs = combine(B, cut(x, INPUTS, dilation, before, length))
-    results = combine(A, cut(dy, RESULTS, dilation, 0, length))
-    return combine(G.T, products(inputs, results, (1, 1)))
