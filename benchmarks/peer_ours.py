@@ -31,6 +31,7 @@ def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
         return lambda: sample().block_until_ready()
     system, parallel = build(config), Parallel("jit", batch)
     state = initial(system, config, parallel, example)
+    cli.give_back_memory()
     step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(example)
 

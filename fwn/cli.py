@@ -25,7 +25,7 @@ from fwn.terminal import progress, say
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
-__all__ = ["flags_alone", "progress", "run", "say", "temperatures"]
+__all__ = ["flags_alone", "give_back_memory", "progress", "run", "say", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -67,6 +67,13 @@ def keep_memory() -> None:
         return
     for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)):
         mallopt(parameter, value)
+
+
+def give_back_memory() -> None:
+    """Has glibc give back all freed memory at once, once what starting a program took is not needed again."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def flags_alone(args: list[str]) -> None:

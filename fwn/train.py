@@ -119,6 +119,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             )
             return 0
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
+        cli.give_back_memory()
         step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:

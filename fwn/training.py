@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from fwn.nn.conv import draw
-from fwn.optim import clip_factor, optimiser, schedule, select
+from fwn.optim import adam, clip_factor, schedule, select
 from fwn.outline import computed
 from fwn.parallel import Mean, Parallel
 from fwn.sums import norm
@@ -47,7 +47,7 @@ def complete(config: Any, params: Any) -> State:
     """The state before step 0, all but the weights at zero."""
     zero = jnp.zeros((), jnp.int32)
     ema = params if config.ema_decay else ()
-    return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
+    return State(zero, params, ema, adam(config.optimiser).init(params), zero, zero)
 
 
 def places(state: State, parallel: Parallel) -> State:
@@ -71,12 +71,12 @@ def initial(system: System, config: Any, parallel: Parallel, batch: Any, frozen:
     drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(config.seed))
     params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch)
     place = places(jax.eval_shape(partial(complete, config), params), parallel)
-    return jax.jit(partial(complete, config), out_shardings=place)(params)
+    return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
     """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
-    tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
+    tx, rate = adam(config.optimiser), schedule(config.optimiser)
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -84,7 +84,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         size = norm(grads)
         ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimiser))
-        updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params)
+        updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, ok=ok)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation
@@ -92,9 +92,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
             ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
         taken = state.step - state.skipped_in_all  # before this one: what the schedule counts
         skipped = jnp.where(ok, 0, state.skipped + 1)
-        state = State(
-            state.step + 1, params, ema, select(ok, opt, state.opt), skipped, state.skipped_in_all + (skipped > 0)
-        )
+        state = State(state.step + 1, params, ema, opt, skipped, state.skipped_in_all + (skipped > 0))
         metrics |= {"loss": loss, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
         return state, metrics | {"skipped_in_all": state.skipped_in_all}
 

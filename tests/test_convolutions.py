@@ -1,6 +1,7 @@
-"""Convolutions by half the multiplications, weight norm and sums over weights: what the plain formulas compute."""
+"""Convolutions, weight norm, activations, sums over weights, made by fewer or other operations: the plain formulas."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from jax import lax
 
 from fwn.nn import conv, winograd
+from fwn.nn.wavenet import gated, relu
 from fwn.sums import inner, norm
 
 WIDE = conv.FEW_CHANNELS
@@ -83,3 +85,23 @@ def test_sums_by_slices_are_sums(x64: None, shape: tuple[int, ...]) -> None:
     for axis in range(len(shape)):
         np.testing.assert_allclose(inner(a, b, axis).sum(), (a * b).sum(), rtol=1e-12)
     np.testing.assert_allclose(norm({"a": a, "b": [b]}), jnp.sqrt((a**2).sum() + (b**2).sum()), rtol=1e-13)
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_a_convolution_of_one_tap_is_the_definition_s(x64: None, length: int) -> None:
+    args, dy = (random(2, length, 6), random(1, 6, 4, seed=1)), random(2, length, 4, seed=2)
+    ours = with_gradients(lambda x, k: conv.convolve(x, k, 1, (0, 0)), dy, *args)
+    plain = with_gradients(lambda x, k: by_definition(x, k, 1, (0, 0)), dy, *args)
+    for a, b in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "plain"),
+    [(gated, lambda a: jnp.tanh(a[..., :3]) * jax.nn.sigmoid(a[..., 3:])), (relu, jax.nn.relu)],
+)
+def test_activations_have_autodiff_s_gradients(x64: None, ours: Callable[..., jax.Array], plain: Any) -> None:
+    x = random(2, 5, 6, scale=3.0)
+    dy = random(*ours(x).shape, seed=1)
+    for a, b in zip(with_gradients(ours, dy, x), with_gradients(plain, dy, x), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12, rtol=0)

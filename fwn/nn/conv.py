@@ -74,8 +74,11 @@ def convolve(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -
     On a CPU by half the multiplications, where that is faster. The gradients, where it is not, are written as
     convolutions in the layout of the forward one. XLA's own are transposed, and on a CPU XLA brings only those of a
     program's main function into the layout for which it has a fast kernel: in a scan they take forty times as long, and
-    the kernel's gradient in a batch of 4 twice as long anywhere.
+    the kernel's gradient in a batch of 4 twice as long anywhere. Of one tap, it is a product, whose backward pass keeps
+    the kernel as it came: a slice of it would be a copy of the weights in every scan.
     """
+    if len(kernel) == 1:
+        return x @ kernel[0]
 
     def directly(x: Array, kernel: Array) -> Array:
         return _product(x, kernel, padding, dilation=dilation)
@@ -94,6 +97,8 @@ def _convolve_forward(x: Array, kernel: Array, dilation: int, padding: tuple[int
 
 def _convolve_backward(dilation: int, padding: tuple[int, int], kept: Any, dy: Array) -> tuple[Array, Array]:
     x, kernel = kept
+    if len(kernel) == 1:
+        return dy @ kernel[0].T, jnp.tensordot(x, dy, ((0, 1), (0, 1)))[None]
     dx = _product(dy, kernel[::-1].swapaxes(1, 2), padding[::-1], dilation=dilation)
     dkernel = _product(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), padding, stride=dilation)  # sums over [T, B]
     return dx, dkernel.swapaxes(0, 1)
@@ -125,8 +130,6 @@ class Conv(nn.Module):
         if self.weight_norm:
             kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        if self.kernel_size == 1:
-            return x @ kernel[0] + bias
         return convolve(x, kernel, self.dilation, reach(self.kernel_size, self.dilation, self.causal)) + bias
 
 
@@ -144,7 +147,7 @@ class ZeroConv(nn.Module):
         bias = self.param("bias", zeros, (self.features,)) if self.biased else 0
         gain = jnp.exp(3 * self.param("log_scale", zeros, (self.features,)))
         x, kernel, bias, gain = nn.dtypes.promote_dtype(x, kernel, bias, gain, dtype=self.dtype)
-        return (x @ kernel[0] + bias) * gain
+        return (convolve(x, kernel, 1, (0, 0)) + bias) * gain
 
 
 def draw(shapes: Any, rng: np.random.Generator) -> Any:

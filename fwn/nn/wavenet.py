@@ -59,7 +59,7 @@ class WaveNet(nn.Module):
             return h if mask is None else jnp.where(mask, h, 0)
 
         gate_channels, skip_channels = self.gate_channels or self.channels, self.skip_channels or self.channels
-        h = nn.relu(conv("front", self.channels, self.front_kernel)(inside(x)))
+        h = relu(conv("front", self.channels, self.front_kernel)(inside(x)))
         skips = jnp.zeros((), h.dtype)
         for n, dilation in enumerate(self.dilations):
             # Filter and gate are one product. The last layer's residual is not used (nor, under jit, computed).
@@ -68,7 +68,7 @@ class WaveNet(nn.Module):
             out = gated(gates + interpolate(condition, x.shape[1] // c.shape[1]))
             h = (h + conv(f"residual_{n}", self.channels)(out)) * RESIDUAL_SCALE
             skips = skips + conv(f"skip_{n}", skip_channels)(out)
-        h = nn.relu(conv("final", skip_channels)(nn.relu(skips)))
+        h = relu(conv("final", skip_channels)(relu(skips)))
         if self.zero_init:
             return ZeroConv(self.features, self.dtype, name="out")(h).astype(x.dtype)
         return Conv(self.features, weight_norm=self.weight_norm, name="out")(h.astype(x.dtype))
@@ -79,7 +79,35 @@ def delayed(x: Array, first: Array | None = None) -> Array:
     return jnp.concatenate([jnp.zeros_like(x[:, :1]) if first is None else first, x[:, :-1]], axis=1)
 
 
+@jax.custom_vjp
+def relu(x: Array) -> Array:
+    """max(x, 0). Its gradient keeps the result, which the next product keeps as well."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: Array) -> tuple[Array, Array]:
+    y = relu(x)
+    return y, y
+
+
+relu.defvjp(_relu_forward, lambda y, dy: (jnp.where(y > 0, dy, 0),))
+
+
+@jax.custom_vjp
 def gated(gates: Array) -> Array:
-    """tanh(first half of the channels) · sigmoid(second half)."""
+    """tanh(first half of the channels) · sigmoid(second half). Its gradient keeps two arrays; autodiff's keeps four."""
+    return _gated_forward(gates)[0]
+
+
+def _gated_forward(gates: Array) -> tuple[Array, tuple[Array, Array]]:
     filters, gates = jnp.split(gates, 2, axis=-1)
-    return jnp.tanh(filters) * nn.sigmoid(gates)
+    kept = jnp.tanh(filters), nn.sigmoid(gates)
+    return kept[0] * kept[1], kept
+
+
+def _gated_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array]:
+    filters, gates = kept
+    return (jnp.concatenate([dy * gates * (1 - filters**2), dy * filters * gates * (1 - gates)], axis=-1),)
+
+
+gated.defvjp(_gated_forward, _gated_backward)
