@@ -12,7 +12,7 @@ from fwn import config as configs
 from fwn.errors import UserError
 from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.training import initial, train_step
+from fwn.training import compiled_step, initial
 
 DEVICE = jax.default_backend()
 
@@ -31,8 +31,8 @@ def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
         return lambda: sample().block_until_ready()
     system, parallel = build(config), Parallel("jit", batch)
     state = initial(system, config, parallel, example)
+    step = compiled_step(system, config, parallel, state, example)
     cli.give_back_memory()
-    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(example)
 
     def training() -> None:

@@ -34,7 +34,7 @@ from fwn.mel import MelContract, difference
 from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.training import State, abstract, held_out, initial, train_step
+from fwn.training import State, abstract, compiled_step, held_out, initial
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 WORKDIR = flags.DEFINE_string(
@@ -119,8 +119,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             )
             return 0
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
+        step = compiled_step(system, config, parallel, state, stream[0], frozen)
         cli.give_back_memory()
-        step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
             last: tuple[int, Any] | None = None

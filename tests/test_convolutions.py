@@ -14,6 +14,7 @@ from fwn.nn.wavenet import gated, relu
 from fwn.sums import inner, norm
 
 WIDE = conv.FEW_CHANNELS
+KERNEL = np.random.default_rng(7).normal(size=(1, 3, 4))
 
 
 def random(*shape: int, seed: int = 0, scale: float = 1.0) -> jax.Array:
@@ -98,7 +99,11 @@ def test_a_convolution_of_one_tap_is_the_definition_s(x64: None, length: int) ->
 
 @pytest.mark.parametrize(
     ("ours", "plain"),
-    [(gated, lambda a: jnp.tanh(a[..., :3]) * jax.nn.sigmoid(a[..., 3:])), (relu, jax.nn.relu)],
+    [
+        (lambda a: conv.product(a[..., :3], a[..., 3:], KERNEL), lambda a: (a[..., :3] * a[..., 3:]) @ KERNEL[0]),
+        (gated, lambda a: jnp.tanh(a[..., :3]) * jax.nn.sigmoid(a[..., 3:])),
+        (relu, jax.nn.relu),
+    ],
 )
 def test_activations_have_autodiff_s_gradients(x64: None, ours: Callable[..., jax.Array], plain: Any) -> None:
     x = random(2, 5, 6, scale=3.0)

@@ -107,11 +107,26 @@ def _convolve_backward(dilation: int, padding: tuple[int, int], kept: Any, dy: A
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
+@jax.custom_vjp
+def product(x: Array, gate: Array, kernel: Array) -> Array:
+    """(x · gate) W of [B, T, C_in] twice and [1, C_in, C_out]; its gradient keeps the factors, not what they make."""
+    return (x * gate) @ kernel[0]
+
+
+def _product_backward(kept: tuple[Array, Array, Array], dy: Array) -> tuple[Array, Array, Array]:
+    x, gate, kernel = kept
+    dx, dkernel = _convolve_backward(1, (0, 0), (x * gate, kernel), dy)
+    return dx * gate, dx * x, dkernel
+
+
+product.defvjp(lambda *args: (product(*args), args), _product_backward)
+
+
 class Conv(nn.Module):
     """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, padded with zeros to the length of x; causal: past only.
 
     dtype: of the product (None: the operands' own). weight_norm: W = scale · v / ‖v‖ per output channel, else W = v.
-    biased: there is a b; without one, y of -x is -y.
+    biased: there is a b; without one, y of -x is -y. gate: what is convolved is x · gate, if the kernel has one tap.
     """
 
     features: int
@@ -123,13 +138,15 @@ class Conv(nn.Module):
     biased: bool = True
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, gate: Array | None = None) -> Array:
         bound = 1 / math.sqrt(self.kernel_size * x.shape[-1])
         kernel = self.param("kernel", uniform(bound), (self.kernel_size, x.shape[-1], self.features))
         bias = self.param("bias", uniform(bound), (self.features,)) if self.biased else 0
         if self.weight_norm:
             kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, gate, kernel, bias = nn.dtypes.promote_dtype(x, gate, kernel, bias, dtype=self.dtype)
+        if gate is not None:
+            return product(x, gate, kernel) + bias
         return convolve(x, kernel, self.dilation, reach(self.kernel_size, self.dilation, self.causal)) + bias
 
 

@@ -65,9 +65,9 @@ class WaveNet(nn.Module):
             # Filter and gate are one product. The last layer's residual is not used (nor, under jit, computed).
             gates = conv(f"dilated_{n}", 2 * gate_channels, self.kernel_size, dilation)(inside(h))
             condition = conv(f"condition_{n}", 2 * gate_channels)(c)
-            out = gated(gates + interpolate(condition, x.shape[1] // c.shape[1]))
-            h = (h + conv(f"residual_{n}", self.channels)(out)) * RESIDUAL_SCALE
-            skips = skips + conv(f"skip_{n}", skip_channels)(out)
+            out = filter_and_gate(gates + interpolate(condition, x.shape[1] // c.shape[1]))
+            h = (h + conv(f"residual_{n}", self.channels)(*out)) * RESIDUAL_SCALE
+            skips = skips + conv(f"skip_{n}", skip_channels)(*out)
         h = relu(conv("final", skip_channels)(relu(skips)))
         if self.zero_init:
             return ZeroConv(self.features, self.dtype, name="out")(h).astype(x.dtype)
@@ -93,21 +93,27 @@ def _relu_forward(x: Array) -> tuple[Array, Array]:
 relu.defvjp(_relu_forward, lambda y, dy: (jnp.where(y > 0, dy, 0),))
 
 
-@jax.custom_vjp
 def gated(gates: Array) -> Array:
-    """tanh(first half of the channels) · sigmoid(second half). Its gradient keeps two arrays; autodiff's keeps four."""
-    return _gated_forward(gates)[0]
+    """tanh(first half of the channels) · sigmoid(second half)."""
+    filters, gates = filter_and_gate(gates)
+    return filters * gates
 
 
-def _gated_forward(gates: Array) -> tuple[Array, tuple[Array, Array]]:
+@jax.custom_vjp
+def filter_and_gate(gates: Array) -> tuple[Array, Array]:
+    """The two factors of `gated`. Their gradients keep them alone; autodiff's keep two arrays of each."""
     filters, gates = jnp.split(gates, 2, axis=-1)
-    kept = jnp.tanh(filters), nn.sigmoid(gates)
-    return kept[0] * kept[1], kept
+    return jnp.tanh(filters), nn.sigmoid(gates)
 
 
-def _gated_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array]:
-    filters, gates = kept
-    return (jnp.concatenate([dy * gates * (1 - filters**2), dy * filters * gates * (1 - gates)], axis=-1),)
+def _kept(gates: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    result = filter_and_gate(gates)
+    return result, result
 
 
-gated.defvjp(_gated_forward, _gated_backward)
+def _filter_and_gate_backward(kept: tuple[Array, Array], changes: tuple[Array, Array]) -> tuple[Array]:
+    (filters, gates), (dfilters, dgates) = kept, changes
+    return (jnp.concatenate([dfilters * (1 - filters**2), dgates * gates * (1 - gates)], axis=-1),)
+
+
+filter_and_gate.defvjp(_kept, _filter_and_gate_backward)
