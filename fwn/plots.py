@@ -66,8 +66,12 @@ def curve(
     values: Mapping[str, Sequence[float]],
     xlabel: str,
     ylabel: str,
+    logarithmic: bool = False,
 ) -> None:
-    """Series by label over steps: the same for all, or one sequence per label. Non-finite values leave gaps."""
+    """Series by label over steps: the same for all, or one sequence per label. Non-finite values leave gaps.
+
+    logarithmic: the steps.
+    """
     figure, (axis,) = _figure(1, height=4.2)
     for label, series in values.items():
         x = steps[label] if isinstance(steps, Mapping) else steps
@@ -75,6 +79,7 @@ def curve(
             raise UserError(f"{path}: the series {label!r} has {len(series)} values for {len(x)} steps")
         few = len(series) <= 50
         axis.plot(x, series, label=label, linewidth=1.5, marker="o" if few else None, markersize=3.5)
+    axis.set_xscale("log" if logarithmic else "linear")
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
