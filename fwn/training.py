@@ -88,6 +88,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation
+            (params,) = computed(params)
             decay = jnp.minimum(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
         taken = state.step - state.skipped_in_all  # before this one: what the schedule counts
