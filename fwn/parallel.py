@@ -111,6 +111,14 @@ class Parallel:
         }
         return jax.jit(partial(f, mean=self._mean), compiler_options=compiler_options(), **shardings, **donated)
 
+    def compiled(self, step: Any, *args: Any) -> Callable[..., Any]:
+        """What `everywhere` returned, compiled for such arguments now, so that it is known when compiling has ended.
+
+        pmap compiles when it first runs: compiled before, one of several processes is refused its own part of a batch.
+        """
+        program: Callable[..., Any] = step if self.mode == "pmap" else step.lower(*args).compile()
+        return program
+
     def _mean(self, g: Callable[..., Any]) -> Callable[..., Any]:
         """`mean` under jit."""
         mesh, whole = self.split.mesh, self.replicated.spec

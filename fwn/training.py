@@ -103,10 +103,9 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
 def compiled_step(
     system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, parallel.batch(batch)), compiled before it runs; batch: this process's part of any one."""
-    step: Any = parallel.everywhere(train_step(system, config), donate=True, carried=state)
-    compiled: Callable[..., Any] = step.lower(state, frozen, parallel.batch(batch)).compile()
-    return compiled
+    """step(state, frozen, parallel.batch(batch)), by `Parallel.compiled`; batch: this process's part of any one."""
+    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
+    return parallel.compiled(step, state, frozen, parallel.batch(batch))
 
 
 def held_out(system: System, config: Any) -> Callable[..., dict[str, Array]]:
