@@ -97,12 +97,12 @@ def test_killed_at_random_moments_it_is_the_uninterrupted_run(uninterrupted, fla
     for kill in range(KILLS):
         process, before = begin(flags, workdir, compiled), newest(workdir)
         if kill % 2 == 0:  # as soon as some later save is under way
-            wait_until(process, lambda: newest(workdir) > before)  # noqa: B023
+            wait_until(process, lambda before=before: newest(workdir) > before)
             wait_until(process, lambda: saving(workdir))
             time.sleep(draw.choice([0, 0.005, 0.02]))
             during_saves += saving(workdir)
         else:
-            wait_until(process, lambda: newest(workdir) > before)  # noqa: B023
+            wait_until(process, lambda before=before: newest(workdir) > before)
             time.sleep(draw.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL

@@ -146,6 +146,8 @@ class Conv(nn.Module):
             kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
         x, gate, kernel, bias = nn.dtypes.promote_dtype(x, gate, kernel, bias, dtype=self.dtype)
         if gate is not None:
+            if self.kernel_size > 1:
+                raise ValueError(f"a gate is for kernels of one tap, not of {self.kernel_size}")
             return product(x, gate, kernel) + bias
         return convolve(x, kernel, self.dilation, reach(self.kernel_size, self.dilation, self.causal)) + bias
 
