@@ -42,7 +42,7 @@ def read(name: str, workdir: Path) -> tuple[Run, Any]:
     if not held_out:
         raise UserError(f"--runs={name}={workdir}: no held-out likelihood in its metrics.jsonl yet")
     shapes = jax.eval_shape(build(config).init, jax.random.key(0), measure.synthetic(1, config.frames, mel, 0), {})
-    operations = flops.per_sample(shapes, tuple(config.model.upsample_strides))
+    operations = flops.per_sample(shapes, config.model)
     samples = config.batch_size * config.frames * mel.hop_length
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     run = Run(parameters, operations, PASSES * operations * samples, held_out)

@@ -30,6 +30,13 @@ def get_config() -> ConfigDict:
                 "causal": False,  # the couplings' WaveNets
                 "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
                 "odd": False,  # the model of -audio is minus that of audio: no tones below T = 1 (docs/tones.md)
+                # linear prediction in front of the flow, its filters made of the mel (docs/prediction.md); ours
+                "prediction": {
+                    "order": 0,  # coefficients of a filter; 0: no prediction
+                    "first_order": 16,  # of them, those of a first stage
+                    "subframe": 64,  # samples that share a filter
+                    "channels": 256,  # of the convolutions over mel frames
+                },
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
                 # "plain"; with less memory and a third more time: "remat" computes each flow again in the backward
                 # pass, "invert" also gets its input from its output, so that memory does not grow with depth

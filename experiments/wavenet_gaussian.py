@@ -13,6 +13,7 @@ from experiments import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
+    prediction = config.model.prediction
     with config.unlocked():
         config.model = {
             "distribution": "gaussian",  # of a sample of audio: "gaussian" or "mixture_of_logistics"
@@ -24,6 +25,7 @@ def get_config() -> ConfigDict:
             "kernel_size": 2,
             "front_kernel": 32,
             "upsample_strides": (16, 16),  # their product is the mel's hop
+            "prediction": prediction,
             "dtype": placeholder(str),  # of the network's products, "bfloat16"; None: float32
         }
     config.update({"system": "wavenet", "ema_decay": 0.9999})

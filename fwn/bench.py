@@ -108,7 +108,7 @@ def measured(what: str, batch: int, samples: int, rate: int, work: float, second
 def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
     """One inverse pass (of an autoregressive system: its loop) for each length and batch."""
     records = []
-    strides, params = tuple(config.model.upsample_strides), jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
+    params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
     for seconds in SECONDS.value:
         frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
         for batch in BATCH_SIZE.value:
@@ -116,7 +116,7 @@ def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> 
             args = params, mels, jax.random.split(jax.random.key(0), batch), np.float32(0.8)
             program, found = compiled(jax.jit(system.sample), *args)
             samples = frames * mel.hop_length
-            work = flops.per_sample(params, strides) * batch * samples
+            work = flops.per_sample(params, config.model) * batch * samples
             took = median(partial(program, *args), REPEATS.value)
             records.append(measured("sampling", batch, samples, mel.sample_rate, work, took, top) | found)
             cli.say(line(records[-1]))
@@ -127,7 +127,7 @@ def training(
     system: System, config: Any, state: Any, batch: Any, parallel: Parallel, mel: Any, top: float
 ) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
-    work = 3 * flops.per_sample(state.params, tuple(config.model.upsample_strides)) * batch["audio"].size
+    work = 3 * flops.per_sample(state.params, config.model) * batch["audio"].size
     step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(batch)
     program, found = compiled(step, state, (), local)
@@ -172,13 +172,13 @@ def main(args: list[str]) -> None:
     if "data" in parts and DATA.value is None:
         raise UserError("--only=data measures a data set; name it: --data=DIR")
     system, parallel = build(config), Parallel(config.parallel, config.batch_size)
-    batch = measure.synthetic(config.batch_size, config.frames, mel, seed=0)
+    batch = measure.synthetic(config.batch_size, config.frames, mel, seed=0, past=system.past)
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch, {})
     dtype = str(config.model.dtype or "float32") if "dtype" in config.model else "float32"
     top = peak(dtype)
     cli.say(
         f"{config.system}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)):,} parameters, "
-        f"{flops.per_sample(shapes, tuple(config.model.upsample_strides)) / 1e6:.2f} MFLOP per audio sample; on "
+        f"{flops.per_sample(shapes, config.model) / 1e6:.2f} MFLOP per audio sample; on "
         f"{jax.device_count()} × {jax.devices()[0].device_kind}, matrix products in {dtype} at {top / 1e9:,.0f} GFLOP/s"
     )
     records: list[dict[str, Any]] = []

@@ -38,7 +38,12 @@ FIELDS = {
     "max_skipped": True,
 }
 # Fields of the model that came to be after runs were begun, which have none: what those computed.
-LATER = {"conditioner": "squeezed", "conditioner_channels": 64, "odd": False}
+LATER = {
+    "conditioner": "squeezed",
+    "conditioner_channels": 64,
+    "odd": False,
+    "prediction": {"order": 0, "first_order": 16, "subframe": 64, "channels": 256},
+}
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
 OPTIMISER = ("rate", "warmup", "halve_every", "clip")
 

@@ -85,6 +85,12 @@ class Corpus:
         audio = stored["audio"][start * hop : (start + frames) * hop]
         return to_float(audio), stored["mel"][start : start + frames].astype(np.float32)
 
+    def past(self, i: int, start: int, samples: int) -> np.ndarray:
+        """The audio of utterance i before its frame `start`, float32 [samples]; before the utterance, zeros."""
+        end = start * self.contract.hop_length
+        known = to_float(self[i]["audio"][max(0, end - samples) : end])
+        return np.pad(known, (samples - len(known), 0))
+
     def audio(self, i: int) -> np.ndarray:
         """float32 [frames · hop] within -1 … 1."""
         return to_float(self[i]["audio"])

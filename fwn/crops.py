@@ -13,10 +13,12 @@ QUIET = 1e-4  # mean square of a crop that is a pause: -40 dB
 class Crops:
     """Batches of a split as numbers of (seed, step) alone, from every start of a crop.
 
-    Of starts in silence one in `quiet_kept` is left: recordings have more of it than there is to learn from.
+    Of starts in silence one in `quiet_kept` is left: recordings have more of it than there is to learn from. past: as
+    of data.batches.
     """
 
-    def __init__(self, corpus: Corpus, split: str, config: Any, quiet_kept: int = 1):
+    def __init__(self, corpus: Corpus, split: str, config: Any, quiet_kept: int = 1, past: int = 0):
+        self.past = past
         self.corpus, self.frames, self.size, self.seed = corpus, config.frames, config.batch_size, config.seed
         self.starts = np.array([s for i in corpus.split(split) for s in self._starts(i, quiet_kept)], np.int64)
         if not len(self.starts):
@@ -35,4 +37,7 @@ class Crops:
         windows = [self.corpus.window(int(i), int(s), self.frames) for i, s in chosen]
         audio, mel = (np.stack(arrays) for arrays in zip(*windows, strict=True))
         index = np.arange(step * self.size, (step + 1) * self.size) % 2**31
-        return {"audio": audio, "mel": mel, "index": index.astype(np.int32)}
+        batch = {"audio": audio, "mel": mel, "index": index.astype(np.int32)}
+        if self.past:
+            batch["past"] = np.stack([self.corpus.past(int(i), int(s), self.past) for i, s in chosen])
+        return batch

@@ -12,10 +12,13 @@ from fwn.terminal import say
 
 
 class Crops:
-    """A grain source: the utterances of a split that are long enough for a crop of `frames` frames."""
+    """A grain source: the utterances of a split that are long enough for a crop of `frames` frames.
 
-    def __init__(self, corpus: Corpus, split: str, frames: int):
-        self.corpus, self.frames = corpus, frames
+    past: so many samples of the audio before a crop come with it.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, frames: int, past: int = 0):
+        self.corpus, self.frames, self.past = corpus, frames, past
         everything = corpus.split(split)
         if not everything:
             raise UserError(
@@ -41,17 +44,28 @@ class Crops:
         """A crop at a random frame: audio [frames · hop] float32 in ±1 and the mel [frames, M] of the same time."""
         start = int(rng.integers(0, self.corpus.utterances[utterance].frames - self.frames + 1))
         audio, mel = self.corpus.window(utterance, start, self.frames)
-        return {"audio": audio, "mel": mel}
+        past = {"past": self.corpus.past(utterance, start, self.past)} if self.past else {}
+        return {"audio": audio, "mel": mel, **past}
 
 
 def batches(
-    corpus: Corpus, split: str, *, frames: int, batch_size: int, seed: int, process: int = 0, processes: int = 1
+    corpus: Corpus,
+    split: str,
+    *,
+    frames: int,
+    batch_size: int,
+    seed: int,
+    process: int = 0,
+    processes: int = 1,
+    past: int = 0,
 ) -> grain.MapDataset:
     """`batches(...)[step]` is this process's part of the global batch of that step, {"audio", "mel", "index"}.
 
+    past: with "past" [B, past] too, the audio before the crops (systems.base).
+
     The crop is drawn before the stream is dealt to processes: the global batch depends on (seed, step) alone.
     """
-    source = Crops(corpus, split, frames)
+    source = Crops(corpus, split, frames, past)
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(source.crop)
     stream = stream.map_with_index(lambda i, example: {**example, "index": np.int32(i % 2**31)})
     return stream[process::processes].batch(batch_size // processes, drop_remainder=True)

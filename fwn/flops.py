@@ -11,22 +11,26 @@ from typing import Any
 import jax
 
 
-def per_sample(params: Any, strides: tuple[int, ...]) -> float:
+def per_sample(params: Any, model: Any) -> float:
     """Operations per audio sample of one pass of any model here, from its parameters (arrays or their shapes).
+
+    model: its config.model, of which upsample_strides and prediction are read.
 
     A FloWaveNet's block_i works at 2^-(i + 1) of the audio rate; stage_i of an upsampling at the rate it makes, with
     three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. Where there is an
-    encoder, it and the products with what it makes (condition_n) are at the rate of frames. The last residual product
-    of a WaveNet is not computed, as nothing uses it.
+    encoder, it and the products with what it makes (condition_n) are at the rate of frames, as is the network of linear
+    prediction, whose filters are counted by `filters`. The last residual product of a WaveNet is not computed, as
+    nothing uses it.
     """
-    total, leaves = 0.0, jax.tree_util.tree_leaves_with_path(params)
+    strides = tuple(model["upsample_strides"])
+    total, leaves = filters(model.get("prediction") or {"order": 0}), jax.tree_util.tree_leaves_with_path(params)
     names = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     bands, by_frame = _bands(names), r"encoder/|/condition_\d+$" if "encoder/first/kernel" in names else r"(?!)"
     for name, leaf in names.items():
         parent, _, kind = name.rpartition("/")
         if kind != "kernel" or _is_last_residual(parent, names):
             continue
-        if re.search(by_frame, parent):
+        if re.search(by_frame, parent) or parent.startswith("prediction/"):
             total += 2 * leaf.size / math.prod(strides)
         elif match := re.search(r"upsample/stage_(\d+)$", parent):
             total += 2 * 9 * bands / math.prod(strides[int(match[1]) + 1 :])
@@ -34,6 +38,18 @@ def per_sample(params: Any, strides: tuple[int, ...]) -> float:
             block = re.search(r"block_(\d+)/", parent)
             total += 2 * leaf.size * (0.5 ** (int(block[1]) + 1) if block else 1.0)
     return total
+
+
+def filters(prediction: Any) -> float:
+    """Operations per audio sample of linear prediction: the filter, and Levinson-Durbin's two stages per subframe.
+
+    A step of Levinson-Durbin is three products of all coefficients: fwn/prediction.py computes those that are 0 too.
+    """
+    order = prediction["order"]
+    if not order:
+        return 0.0
+    stages = prediction["first_order"], order - prediction["first_order"]
+    return 2.0 * order + sum(6 * n * n for n in stages) / prediction["subframe"]
 
 
 def _is_last_residual(parent: str, names: Any) -> bool:

@@ -135,10 +135,11 @@ def reading(corpus: Corpus, config: Any, threads: int = 2) -> float:
     return (time.perf_counter() - start) / 200
 
 
-def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int) -> dict[str, np.ndarray]:
-    """A batch of noise, as systems.base has batches: it takes no less time than a real one."""
+def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int, past: int = 0) -> dict[str, np.ndarray]:
+    """A batch of noise, as systems.base has batches: it takes no less time than a real one. past: System.past."""
     rng = np.random.default_rng(seed)
-    return {
+    before = {"past": rng.normal(0, 0.1, (batch_size, past)).astype(np.float32)} if past else {}
+    return before | {
         "audio": rng.normal(0, 0.1, (batch_size, frames * mel.hop_length)).astype(np.float32),
         "mel": rng.uniform(0, 1, (batch_size, frames, mel.n_mels)).astype(np.float32),
         "index": np.arange(batch_size, dtype=np.int32),

@@ -82,11 +82,11 @@ class Slot:
     def __init__(self, config: Any, output: Path, found: Path | None):
         self.config, self.mel = config, configs.mel_of(config)
         configs.check(config, self.mel, "--config")
-        self.parallel, self.system = Parallel(config.parallel, config.batch_size), build(config)
+        self.parallel, self.system = Parallel(config.parallel, config.batch_size), build(config, mel=self.mel)
         corpus = Corpus(config.data)
         corpus.check_contract(self.mel, "config.mel")
-        self.crops = Crops(corpus, "train", config, QUIET_KEPT)
-        tests = Crops(corpus, "test", config)
+        self.crops = Crops(corpus, "train", config, QUIET_KEPT, self.system.past)
+        tests = Crops(corpus, "test", config, past=self.system.past)
         self.tests = [self.parallel.batch(tests[i]) for i in range(config.eval_batches)]
         self.examine = self.parallel.everywhere(held_out(self.system, config))
         self.output, self.lines, self.leaving = output, journal(found), float(LEAVING)
@@ -208,7 +208,7 @@ def convert(found: Path, workdir: Path) -> None:
     batch = {"audio": jax.ShapeDtypeStruct((config.batch_size, config.frames * mel.hop_length), np.float32)}
     batch |= {"mel": jax.ShapeDtypeStruct((config.batch_size, config.frames, mel.n_mels), np.float32)}
     batch |= {"index": jax.ShapeDtypeStruct((config.batch_size,), np.int32)}
-    state = parts.load(found, abstract(build(config), config, Parallel("jit", config.batch_size), batch))
+    state = parts.load(found, abstract(build(config, mel=mel), config, Parallel("jit", config.batch_size), batch))
     checkpoints.write(workdir, config, mel, jax.device_put(state.split()[0]), int(state.step))
     (workdir / JOURNAL).write_text("".join(f"{line}\n" for line in journal(found)), encoding="utf-8")
     cli.say(f"step {int(state.step)}: {workdir}")

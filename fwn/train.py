@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from fwn import checkpoints as saved
-from fwn import cli, data
+from fwn import cli, data, exported
 from fwn import config as configs
 from fwn.checkpoints import Checkpoints, checkpoints_in
 from fwn.corpus import Corpus
@@ -39,6 +39,11 @@ from fwn.training import State, abstract, compiled_step, held_out, initial
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; one that holds a run is continued. Required.", required=True
+)
+INIT_FROM = flags.DEFINE_string(
+    "init_from",
+    None,
+    "Begin with the weights of this workdir or voice (fwn.export); a run that is continued keeps its own.",
 )
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
@@ -88,16 +93,16 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
-    build(config)  # whose fields are checked before anything is read
+    build(config, mel=mel)  # whose fields are checked before anything is read
     parallel = Parallel(config.parallel, config.batch_size)
     if checkpoints_in(workdir):
         configs.check_same(workdir, config, mel)
     teacher_config, frozen = taught_by(config, mel)
-    system, frozen = build(config, teacher_config), parallel.everyone(frozen)
+    system, frozen = build(config, teacher_config, mel), parallel.everyone(frozen)
     corpus = Corpus(config.data)
     corpus.check_contract(mel, "config.mel")
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
-    shape |= {"process": jax.process_index(), "processes": jax.process_count()}
+    shape |= {"process": jax.process_index(), "processes": jax.process_count(), "past": system.past}
     stream, tests = data.batches(corpus, "train", **shape), data.batches(corpus, "test", **shape)
 
     alone = locked(workdir) if jax.process_index() == 0 else nullcontext()
@@ -105,7 +110,15 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         first = checkpoints.latest()
         if first is None:
             tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
-            state, first = initial(system, config, parallel, stream[0], frozen), 0
+            weights = given(mel)
+            try:
+                state, first = initial(system, config, parallel, stream[0], frozen, weights), 0
+            except ValueError as error:
+                if weights is None:
+                    raise
+                raise UserError(
+                    f"--init_from={INIT_FROM.value}: of another model ({error}); give one of this config.model"
+                ) from error
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = State.merge(*checkpoints.load(first, *like.split()))
@@ -161,6 +174,20 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
         )
     tell(f"taught by {config.teacher}: {teacher.system}, step {step}")
     return teacher, fold_weight_norm(params)
+
+
+def given(mel: MelContract) -> Any:
+    """The weights that --init_from names, or None. Raises UserError where they hear mels of another contract."""
+    if INIT_FROM.value is None:
+        return None
+    _, its_mel, weights, step = exported.read_any(INIT_FROM.value)
+    if its_mel.hash() != mel.hash():
+        raise UserError(
+            f"--init_from={INIT_FROM.value} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
+            f"one contract\n{difference(its_mel, mel)}"
+        )
+    tell(f"beginning with the weights of {INIT_FROM.value}, step {step}")
+    return weights
 
 
 def check_taught(params: Any, frozen: Any, config: Any) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fwn.nn.conv import draw
+from fwn.nn.conv import draw, unfold_weight_norm
 from fwn.optim import adam, clip_factor, schedule, select
 from fwn.outline import computed
 from fwn.parallel import Mean, Parallel
@@ -64,12 +64,21 @@ def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen
     return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
 
 
-def initial(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
-    """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices."""
+def initial(
+    system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = (), weights: Any = None
+) -> State:
+    """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices.
+
+    weights: begin with these instead, plain or weight-normed. Raises ValueError where they are of another model.
+    """
     key = jax.random.key(config.seed)
     batch = parallel.sharded(batch)
-    drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(config.seed))
-    params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch)
+    shapes = jax.eval_shape(system.init, key, batch, {})
+    if weights is None:
+        drawn = draw(shapes, np.random.default_rng(config.seed))
+        params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch)
+    else:
+        params = parallel.everyone(unfold_weight_norm(weights, shapes))
     place = places(jax.eval_shape(partial(complete, config), params), parallel)
     return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn import checkpoints, chunked
+from fwn import chunked, exported
 from fwn.chunked import Stream, bucket
 from fwn.errors import UserError
 from fwn.mel import MelContract, check_mel
@@ -21,8 +21,8 @@ Array = jax.Array
 
 
 def load(ckpt: str | Path, step: int | None = None) -> "Vocoder":
-    """The vocoder of a workdir (of fwn.train or fwn.convert): its best checkpoint, or that of `step`."""
-    return Vocoder(*checkpoints.read(ckpt, step))
+    """The vocoder of a workdir (of fwn.train or fwn.convert), its best checkpoint or that of `step`; or of a voice."""
+    return Vocoder(*exported.read_any(ckpt, step))
 
 
 class Vocoder:
@@ -36,24 +36,36 @@ class Vocoder:
 
     def __init__(self, config: Any, mel: MelContract, params: Any, step: int):
         self.config, self.mel, self.step = config, mel, step
-        self.system = build(config)
+        self.system = build(config, mel=mel)
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
         self.params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
         self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
         self._compiled: dict[Any, Any] = {}
 
+    @property
+    def temperature(self) -> float:
+        """Of the noise, where none is asked for: the paper's 0.8; 1 with linear prediction, where less is less loud."""
+        return 1.0 if self.system.past else 0.8
+
     def __call__(
-        self, mel: Any, temperature: float = 0.8, key: Array | None = None, chunk: int | None = None
+        self, mel: Any, temperature: float | None = None, key: Array | None = None, chunk: int | None = None
     ) -> np.ndarray:
-        """Speech [F · hop], or [B, F · hop] for [B, F, M]. key: of the noise, jax.random.key(0) if not given."""
-        key = _key(key)
+        """Speech [F · hop], or [B, F · hop] for [B, F, M]. key: of the noise, jax.random.key(0) if not given.
+
+        temperature: `Vocoder.temperature` if not given.
+        """
+        key, temperature = _key(key), self.temperature if temperature is None else temperature
         if np.ndim(mel) == 3:
             return np.stack([self(one, temperature, jax.random.fold_in(key, i), chunk) for i, one in enumerate(mel)])
         return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature, chunk=chunk))
 
     def stream(
-        self, mel_frames: Iterable[Any], temperature: float = 0.8, key: Array | None = None, chunk: int | None = None
+        self,
+        mel_frames: Iterable[Any],
+        temperature: float | None = None,
+        key: Array | None = None,
+        chunk: int | None = None,
     ) -> Stream:
         """Speech while its mel is being made: an iterator over audio [n · hop], together what vocoder(mel) gives.
 
@@ -62,6 +74,7 @@ class Vocoder:
         is of (`vocoder.system.halo`). By default as many as these: twice the work of one pass.
         """
         halo, key = self.system.halo, _key(key)
+        scale = self.temperature if temperature is None else temperature
         chunk = max(16, sum(halo)) if chunk is None else _chunk(chunk, 1)
 
         def lumps() -> Iterator[np.ndarray]:
@@ -75,7 +88,7 @@ class Vocoder:
                 raise UserError("mel_frames: no frame has come; a stream has one or more")
 
         def audio() -> Iterator[np.ndarray]:
-            for piece in self._pieces(lumps(), key[None], temperature, chunk):
+            for piece in self._pieces(lumps(), key[None], scale, chunk):
                 self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
                 yield piece[0]
 

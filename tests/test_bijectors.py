@@ -31,6 +31,7 @@ from fwn.nn.conv import draw, fold_weight_norm
 from fwn.nn.encoder import interpolate
 from fwn.nn.upsample import Upsample
 from fwn.nn.wavenet import WaveNet
+from fwn.prediction import prediction
 
 NET = partial(WaveNet, channels=5, n_layer=1)
 TINY = partial(
@@ -92,7 +93,14 @@ class Case(NamedTuple):
     real: int | None = None  # of both examples, in samples
 
 
+FILTERS = {"a": 0.3 * normal(2, 2, 4, 3), "log_g": normal(3, 2, 4), "past": normal(4, 2, 3)}
+# 1 - 0.999^p z^-p has all of its p poles at 0.999
+RINGING = {
+    order: {"a": np.tile(np.append(np.zeros(order - 1), -(0.999**order)), (2, 4, 1)), "log_g": normal(3, 2, 4)}
+    for order in (1, 16, 256)
+}
 MASK = np.broadcast_to(np.arange(4)[:, None] < 3, (2, 4, 1))
+MASK_OF_BLOCKS = np.broadcast_to(np.arange(32)[:, None] < 24, (2, 32, 1))
 WHOLE = {"x": (32, 1), "c": (4, 6)}
 CASES = {
     "actnorm": Case(lambda p: actnorm(**p), NORM),
@@ -111,6 +119,12 @@ CASES = {
     "squeeze of x": Case(squeeze_of_x, c=(2, 3)),
     "unsqueeze of x": Case(unsqueeze_of_x, c=(2, 3)),
     "chain": Case(lambda p: chain(squeeze, change_order, unsqueeze, actnorm(**p), coupling(net), change_order), NORM),
+    "prediction": Case(lambda p: prediction(**p), FILTERS, x=(32, 1)),
+    "prediction, masked": Case(lambda p: prediction(**p, mask=MASK_OF_BLOCKS), FILTERS, x=(32, 1), real=24),
+    **{
+        f"prediction, order {order}, poles at 0.999": Case(lambda p: prediction(**p), p, x=(64, 1))
+        for order, p in RINGING.items()
+    },
     "Flow": Case(Flow(NET)),
     "Flow, bounded scale": Case(Flow(NET, s_max=0.5)),
     "Flow, conditioned by frames": Case(Flow(NET, frames=True), c=(2, 3)),

@@ -18,7 +18,8 @@ from fwn.systems.base import noise
 from fwn.vocoder import Vocoder
 
 MELS = 4
-NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False}
+NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False, "prediction": {"order": 0}}
+PREDICTION = {"prediction": {"order": 6, "first_order": 2, "subframe": 8, "channels": 3}}
 SMALL = NARROW | {"n_block": 4, "n_flow": 3, "upsample_strides": (4, 4)}
 LITE = SMALL | {"channels": (3, 2, 2, 2), "conditioner_channels": 3}  # of a frame 8, 4, 2 positions and 1
 WAVENET = {"channels": 4, "gate_channels": 4, "skip_channels": 4, "weight_norm": False}
@@ -47,10 +48,15 @@ SHALLOW = {
     "shallow lite without split": ("lite", LITE | {"block_per_split": 4}),
     "causal shallow lite": ("lite", LITE | {"causal": True, "n_flow": 1}),
     "shallow lite, odd in x": ("lite", LITE | {"channels": (4, 2, 2, 2), "odd": True}),
+    "shallow lite, prediction": ("lite", LITE | PREDICTION | {"channels": (4, 2, 2, 2), "odd": True}),
     "lite of one block": ("lite", LITE | {"channels": (2,), "n_block": 1, "n_flow": 1, "n_layer": 1}),
     "clarinet": ("clarinet", WAVENET | {"n_layer": 4, "upsample_strides": (4, 4)}),
     "parallel_wavenet": ("parallel_wavenet", WAVENET | {"n_layer": 2, "stacks": (1, 2), "upsample_strides": (4, 4)}),
     "wavenet": ("wavenet_gaussian", WAVENET | {"n_layer": 3, "upsample_strides": (4, 4)}),
+    "wavenet, prediction": (
+        "wavenet_gaussian",
+        WAVENET | PREDICTION | {"n_layer": 3, "upsample_strides": (4, 4)},
+    ),
     "wavenet_mol": ("wavenet_mol", WAVENET | {"n_layer": 3, "upsample_strides": (4, 2)}),
 }
 
@@ -62,7 +68,8 @@ def vocoder(experiment: str, fields: dict[str, Any]) -> Vocoder:
     hop = int(np.prod(config.model.upsample_strides))
     batch = {"audio": np.zeros((1, hop)), "mel": np.zeros((1, 1, MELS)), "index": np.zeros(1, np.int32)}
     batch = jax.tree.map(lambda a: a.astype(np.float32) if a.dtype == float else a, batch)
-    shapes = jax.eval_shape(build(config).init, jax.random.key(0), batch, {})
+    mel = dataclasses.replace(PRESETS["flowavenet"], hop_length=hop, n_mels=MELS)
+    shapes = jax.eval_shape(build(config, mel=mel).init, jax.random.key(0), batch, {})
     rng = np.random.default_rng(0)
 
     def weight(path: Any, leaf: Any) -> np.ndarray:
@@ -72,7 +79,6 @@ def vocoder(experiment: str, fields: dict[str, Any]) -> Vocoder:
             return drawn / np.sqrt(np.prod(leaf.shape[:-1])) * (0.3 if path[-2].key in ("out", "odd_out") else 1)
         return 1 + 0.05 * drawn if name == "scale" else 0.1 * drawn
 
-    mel = dataclasses.replace(PRESETS["flowavenet"], hop_length=hop, n_mels=MELS)
     return Vocoder(config, mel, jax.tree_util.tree_map_with_path(weight, shapes), 0)
 
 
@@ -92,7 +98,9 @@ def shallow() -> Vocoder:
     return vocoder(*SHALLOW["shallow"])
 
 
-@pytest.mark.parametrize("name", [*DEEP, *(name for name in SHALLOW if "wavenet" not in name)])
+@pytest.mark.parametrize(
+    "name", [*DEEP, *(name for name in SHALLOW if "wavenet" not in name and "prediction" not in name)]
+)
 def test_halo_is_all_that_is_heard_and_no_more(name: str) -> None:
     """NaN in a frame of noise or mel reaches whatever is computed of it, however faint.
 

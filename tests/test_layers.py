@@ -20,16 +20,17 @@ class Layer(NamedTuple):
 
 
 MACHINERY = (  # may import each other
-    "config flops mel audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder "
+    "config flops audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder exported "
     "torch_file official measure paper studies report stimuli listening_test demo_page ballots opinion "
     "crops parts"
 )
 LAYERS = (  # from the lowest to the highest
     Layer("words", "errors terminal outline sums"),
-    Layer("maths", "bijectors densities spectral shapes layers", within="bijectors"),
+    Layer("contracts", "mel", within="mel"),
+    Layer("maths", "bijectors densities spectral shapes layers prediction", within="bijectors"),
     Layer("networks", "nn", within="nn"),
     Layer("models", "models", within="models.blocks"),
-    Layer("systems", "losses systems", within="losses systems.base systems.student"),
+    Layer("systems", "losses systems", within="losses systems.base systems.predictor systems.student"),
     Layer("machinery", MACHINERY, within=MACHINERY),
     Layer("api", "__init__"),
     Layer("programs", "cli train slots sample evaluate convert bench export listening compare", within="cli"),

@@ -11,7 +11,7 @@ import pytest
 from fwn import audio
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, align, check_mel, contract, difference, mel_spectrogram
-from fwn.mel.spectrogram import _bands
+from fwn.mel.spectrogram import band_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -128,7 +128,7 @@ def test_ln_and_db_are_both_hashed():
 )
 def test_bands_are_those_of_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
     of = {"sample_rate": rate, "n_fft": n_fft, "n_mels": bands, "fmin": fmin, "fmax": fmax}
-    ours = _bands(dataclasses.replace(PRESETS["tacotron2"], **of, filter_scale=scale, filter_norm=norm))
+    ours = band_weights(dataclasses.replace(PRESETS["tacotron2"], **of, filter_scale=scale, filter_norm=norm))
     theirs = librosa.filters.mel(
         sr=rate,
         n_fft=n_fft,

@@ -20,7 +20,7 @@ def mel_spectrogram(audio: np.ndarray, contract: MelContract) -> np.ndarray:
         raise UserError(f"{len(audio)} samples are too short for a mel: one frame has {n}")
     padded = np.pad(audio, n // 2 if contract.padding == "centre" else (n - hop) // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, n)[::hop]
-    window, bands = _window(contract), _bands(contract)
+    window, bands = _window(contract), band_weights(contract)
     mel = np.empty((len(windows), contract.n_mels), np.float32)
     for i in range(0, len(windows), BLOCK):
         # In float64, because next to loud bands a float32 transform is 1e-3 off in quiet ones after the logarithm.
@@ -38,9 +38,9 @@ def _window(contract: MelContract) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _bands(contract: MelContract) -> np.ndarray:
+def band_weights(contract: MelContract) -> np.ndarray:
     """Triangular bands float32 [n_mels, 1 + n_fft // 2], those of librosa.filters.mel (a second's import)."""
-    lowest, highest = _to_mel(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
+    lowest, highest = mel_scale(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
     edges = _to_hz(np.linspace(lowest, highest, contract.n_mels + 2), contract.filter_scale)[:, None]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     hz = np.linspace(0, contract.sample_rate / 2, 1 + contract.n_fft // 2)
@@ -51,7 +51,8 @@ def _bands(contract: MelContract) -> np.ndarray:
 
 
 # Slaney's scale (Auditory Toolbox): linear below 1 kHz with 3 mel per 200 Hz, above it 27 mel per factor of 6.4.
-def _to_mel(hz: np.ndarray, scale: str) -> np.ndarray:
+def mel_scale(hz: np.ndarray, scale: str) -> np.ndarray:
+    """Hz -> mel on the scale "htk" or "slaney"."""
     if scale == "htk":
         return 2595 * np.log10(1 + hz / 700)
     return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))

@@ -192,6 +192,24 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
     return drawn
 
 
+def unfold_weight_norm(params: Any, shapes: Any, path: str = "") -> Any:
+    """Weights, folded or not, as a tree of these shapes: the inverse of `fold_weight_norm`, whose gains are ‖W‖.
+
+    Raises ValueError that names the first array that is missing, too many or of another shape.
+    """
+    if not isinstance(shapes, dict):
+        if np.shape(params) != shapes.shape:
+            raise ValueError(f"{path[1:]} has the shape {list(np.shape(params))} there, {list(shapes.shape)} here")
+        return np.asarray(params, shapes.dtype)
+    if not isinstance(params, dict):
+        raise ValueError(f"{path[1:]} is an array there, and several here")
+    if {"kernel", "scale"} <= shapes.keys() and "scale" not in params and "kernel" in params:
+        params = params | {"scale": norm(np.asarray(params["kernel"]))}
+    if differ := params.keys() ^ shapes.keys():
+        raise ValueError(f"{path[1:]}/{min(differ)} is {'there' if min(differ) in params else 'here'} alone")
+    return {name: unfold_weight_norm(params[name], shapes[name], f"{path}/{name}") for name in sorted(shapes)}
+
+
 def fold_weight_norm(params: Any) -> Any:
     """The same weights for modules built with `weight_norm=False`: v, scale -> W, once, before sampling."""
     if isinstance(params, list):

@@ -40,15 +40,15 @@ def before(a: Array) -> Array:
     return jnp.concatenate([a[:, :1], a[:, :-1]], axis=1)
 
 
-def interpolate(a: Array, factor: int) -> Array:
+def interpolate(a: Array, factor: int, centre: float = 0.5) -> Array:
     """[B, F, C] of frames -> [B, F · factor, C] of the positions inside them, linear between the frames' centres.
 
-    Position p lies (p + 0.5) / factor - 0.5 frames from the centre of its own. Beyond the outermost centres the value
-    there holds.
+    Position p lies (p + 0.5) / factor - centre frames from the centre of its own. Beyond the outermost centres the
+    value there holds.
     """
-    if factor == 1:
+    if factor == 1 and centre == 0.5:
         return a
-    place = ((np.arange(factor) + 0.5) / factor - 0.5)[:, None].astype(a.dtype)
+    place = ((np.arange(factor) + 0.5) / factor - centre)[:, None].astype(a.dtype)
     after = jnp.concatenate([a[:, 1:], a[:, -1:]], axis=1)
     nearest = jnp.where(place < 0, before(a)[:, :, None], after[:, :, None])
     here = a[:, :, None] + abs(place) * (nearest - a[:, :, None])

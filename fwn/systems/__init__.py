@@ -5,15 +5,17 @@ import pkgutil
 from typing import Any
 
 from fwn.errors import UserError, nearest
+from fwn.mel import MelContract
 from fwn.systems.base import System
 
-PARTS = {"base", "student"}  # of systems, and none themselves
+PARTS = {"base", "predictor", "student"}  # of systems, and none themselves
 
 
-def build(config: Any, teacher: Any = None) -> System:
+def build(config: Any, teacher: Any = None, mel: MelContract | None = None) -> System:
     """The system that `config.system` names, at the sizes of `config.model`.
 
-    teacher: the config of the model that config.teacher names. A student built without one has no loss.
+    teacher: the config of the model that config.teacher names. A student built without one has no loss. mel: the
+    contract of its mels, where it is known; None: the one that config.mel names.
     """
     names = sorted({m.name for m in pkgutil.iter_modules(__path__)} - PARTS)
     if config.system not in names:
@@ -32,4 +34,4 @@ def build(config: Any, teacher: Any = None) -> System:
         return module.build(config, teacher)
     if config.teacher is not None:
         raise UserError(f"config.teacher is {config.teacher!r}, but {config.system} learns without one; leave it out")
-    return module.build(config)
+    return module.build(config, mel)

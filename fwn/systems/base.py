@@ -1,8 +1,9 @@
 """What a system is to the training loop, the sampler and the evaluation: pure functions, and nothing else.
 
 A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32}, T = F · hop; index numbers
-every example of a run, so that noise drawn per example is the same on any number of devices. `loss` is given one
-device's share of it, and "other" [B, F, M], the mel of another example for each (parallel.paired).
+every example of a run, so that noise drawn per example is the same on any number of devices. Where System.past is not
+0, it has "past" [B, System.past] too: the audio before. `loss` is given one device's share of it, and "other"
+[B, F, M], the mel of another example for each (parallel.paired).
 `frames` [B] says how many frames of each mel are real, where arrays are padded to a common length; None: all.
 """
 
@@ -46,6 +47,7 @@ class System(NamedTuple):
     roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow, or one whose
         forward goes sample by sample.
     recurrence: of a system whose audio is of all audio before it; None: of noise and mel within the halo alone.
+    past: samples of real audio before a crop that the loss depends on.
     """
 
     init: Callable[..., Any]
@@ -55,6 +57,7 @@ class System(NamedTuple):
     halo: tuple[int, int]
     roundtrip: Callable[..., Any] | None = None
     recurrence: Recurrence | None = None
+    past: int = 0
 
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
@@ -71,6 +74,17 @@ def dequantise(audio: Array, key: Array, index: Array) -> Array:
     """Adds noise uniform over one 16-bit step: a density needs it on 16-bit data (Theis et al. 2016, section 3.1)."""
     noise = jax.vmap(lambda k: jax.random.uniform(k, audio.shape[1:], audio.dtype, -0.5, 0.5))(per_example(key, index))
     return audio + LSB * noise
+
+
+def recorded(batch: dict[str, Array], key: Array, dequantised: bool) -> tuple[Array, Array | None]:
+    """(audio [B, T], past [B, P] or None) of a batch, as the loss hears them."""
+    audio, past = batch["audio"], batch.get("past")
+    if not dequantised:
+        return audio, past
+    if past is None:
+        return dequantise(audio, key, batch["index"]), None
+    both = dequantise(jnp.concatenate([past, audio], axis=1), key, batch["index"])
+    return both[:, past.shape[1] :], both[:, : past.shape[1]]
 
 
 def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first: Any = 0) -> Array:
@@ -92,31 +106,36 @@ def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
     return total(values[..., None], samples) / (hop * (mel.shape[1] if frames is None else frames))
 
 
-def checked(fields: Any, module: type[nn.Module], also: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """config.model as a plain dict: fields of `module` and what is known `also`. Raises UserError for any other name,
-    and for sizes and types that no network can have.
+def checked(
+    fields: Any,
+    module: type[nn.Module],
+    also: frozenset[str] = frozenset(),
+    hidden: frozenset[str] = frozenset(),
+    source: str = "config.model",
+) -> dict[str, Any]:
+    """Fields of a config as a plain dict: those of `module` and what is known `also`, without what is `hidden`.
+
+    Raises UserError for any other name, and for sizes and types that no network can have.
     """
     types = {name: field.type for name, field in module.__dataclass_fields__.items()}
-    known = types.keys() - {"parent", "name", "features"} | also
+    known = types.keys() - {"parent", "name", "features"} - hidden | also
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(fields).items()}
     for name, value in values.items():
         if name not in known:
-            raise UserError(f"config.model: no such field: {name!r}{nearest(name, known)}")
+            raise UserError(f"{source}: no such field: {name!r}{nearest(name, known)}")
         kind = types.get(name)
         if kind is int and not whole(value):
-            raise UserError(f"config.model: {name} is {value!r}; it must be a whole number, at least 1")
+            raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
         if kind == int | tuple[int, ...] and not (whole(value) or wholes(value)):
             raise UserError(
-                f"config.model: {name} is {value!r}; it must be a whole number, at least 1, or one such number "
+                f"{source}: {name} is {value!r}; it must be a whole number, at least 1, or one such number "
                 "for each block, as in (64,96)"
             )
         if kind == tuple[int, ...] and not wholes(value):
-            raise UserError(
-                f"config.model: {name} is {value!r}; it must be whole numbers, each at least 1, as in (1,1)"
-            )
+            raise UserError(f"{source}: {name} is {value!r}; it must be whole numbers, each at least 1, as in (1,1)")
         if name == "dtype" and value not in DTYPES:
             raise UserError(
-                f"config.model: dtype is {value!r}; there are: {', '.join(filter(None, DTYPES))}, or none for float32"
+                f"{source}: dtype is {value!r}; there are: {', '.join(filter(None, DTYPES))}, or none for float32"
             )
     return values
 

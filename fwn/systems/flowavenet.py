@@ -6,11 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fwn.bijectors import Bijector, chain
 from fwn.densities import normal_log_prob
 from fwn.errors import UserError
+from fwn.mel import MelContract
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import System, checked, dequantise, frame_mask, mean_over_audio, noise, whole
+from fwn.systems import predictor
+from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded, whole
 
 Array = jax.Array
 CHOICES = {
@@ -20,12 +23,15 @@ CHOICES = {
 }
 
 
-def build(config: Any) -> System:
-    """config.model: FloWaveNet's fields. config.dequantise: train on audio plus 1-LSB uniform noise.
+def build(config: Any, mel: MelContract | None = None) -> System:
+    """config.model: FloWaveNet's fields, and `prediction` (predictor.Predictor). config.dequantise: train on audio plus
+    1-LSB uniform noise. mel: the contract; None: config.mel names it.
 
     Weight norm is folded into plain kernels before the network runs: in training inside the gradient, else once.
     """
-    fields = checked(config.model, FloWaveNet)
+    fields = checked(config.model, FloWaveNet, frozenset({predictor.NAME}))
+    fields.pop(predictor.NAME, None)
+    predict = predictor.Predictor(config, mel)
     model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
     for name, choices in CHOICES.items():
         value = getattr(model, name)
@@ -46,41 +52,72 @@ def build(config: Any) -> System:
             f"frame of {model.hop} samples (the product of upsample_strides); lower n_block"
         )
 
-    def trained_on(batch: dict[str, Array], key: Array) -> Array:
-        return dequantise(batch["audio"], key, batch["index"]) if config.dequantise else batch["audio"]
-
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
         del frozen  # there is no teacher
+        audio, past = recorded(batch, key, config.dequantise)
+        own = predict.init(key, batch["mel"], drawn)
+        x = predict(own, batch["mel"], past=past).forward(audio[..., None], batch["mel"])[0]
         call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
-        drawn = {name: node for name, node in drawn.items() if name != "upsample"}  # which has initialisers to choose
-        return call({"params": drawn}, trained_on(batch, key)[..., None], batch["mel"])[1]["params"]
+        drawn = {
+            name: node for name, node in drawn.items() if name not in ("upsample", *own)
+        }  # it has own initialisers
+        return call({"params": drawn}, x, batch["mel"])[1]["params"] | own
 
-    def forward(params: Any, audio: Array, mel: Array, frames: Array | None) -> tuple[Array, Array]:
-        variables = {"params": fold_weight_norm(params)}
-        out: Any = plain.apply(variables, audio[..., None], mel, frame_mask(mel, frames), method="forward")
-        return out[0], out[2]
+    def flow(params: Any, frames: Array | None) -> Bijector:
+        """Between excitation (audio, without prediction) and noise; params with their weight norm folded."""
+        apply = partial(plain.apply, {"params": params})
 
-    def inverse(params: Any, z: Array, mel: Array, frames: Array | None) -> Array:
-        variables = {"params": fold_weight_norm(params)}
-        return plain.apply(variables, z, mel, frame_mask(mel, frames), method="inverse")[0][..., 0]
+        def forward(x: Array, mel: Array) -> Any:
+            return apply(x, mel, frame_mask(mel, frames), method="forward")
 
-    def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
-        z, logdet = forward(params, audio, mel, frames)
+        def inverse(z: Array, mel: Array) -> Any:
+            return apply(z, mel, frame_mask(mel, frames), method="inverse")
+
+        return Bijector(forward, inverse)
+
+    def bijector(params: Any, mel: Array, frames: Array | None, past: Array | None = None) -> Bijector:
+        params = fold_weight_norm(params)
+        return chain(predict(params, mel, frames, past), flow(params, frames))
+
+    def log_likelihood(
+        params: Any, audio: Array, mel: Array, frames: Array | None = None, past: Array | None = None
+    ) -> Array:
+        z, _, logdet = bijector(params, mel, frames, past).forward(audio[..., None], mel)
         length = model.hop * (mel.shape[1] if frames is None else frames)
         return mean_over_audio(normal_log_prob(z[..., 0]), mel, frames) + logdet / length
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         del frozen  # there is no teacher
-        nats = jnp.mean(log_likelihood(params, trained_on(batch, key), batch["mel"]))
+        audio, past = recorded(batch, key, config.dequantise)
+        nats = jnp.mean(log_likelihood(params, audio, batch["mel"], past=past))
         return -nats, {"nats_per_sample": nats}
+
+    def drawn_for(mel: Array, keys: Array, temperature: Any, first: Any) -> Array:
+        z = noise(keys, mel.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
+        return temperature * z[..., None]
 
     def sample(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
-        z = noise(keys, mel.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
-        return inverse(params, temperature * z[..., None], mel, frames)
+        z = drawn_for(mel, keys, temperature, first)
+        return bijector(params, mel, frames).inverse(z, mel)[0][..., 0]
 
     def roundtrip(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
-        return inverse(params, forward(params, audio, mel, frames)[0], mel, frames)
+        b = bijector(params, mel, frames)
+        return b.inverse(b.forward(audio[..., None], mel)[0], mel)[0][..., 0]
 
-    return System(init, loss, sample, log_likelihood, model.halo, roundtrip)
+    reach = predict.reach(model.halo)
+
+    def start(batch: int, dtype: Any) -> Any:
+        return jnp.zeros((batch, predict.past), dtype)
+
+    def proceed(
+        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
+    ) -> tuple[Array, Any]:
+        params, kept = fold_weight_norm(params), mel.shape[1] - sum(reach)
+        e = flow(params, frames).inverse(drawn_for(mel, keys, temperature, first), mel)[0][..., 0]
+        e = jax.lax.dynamic_slice_in_dim(e, skip * model.hop, kept * model.hop, axis=1)
+        return predict.window(params, mel, e, frames, skip, state)
+
+    recurrence = Recurrence(start, proceed) if predict.past else None  # filters ring from one window into the next
+    return System(init, loss, sample, log_likelihood, reach, roundtrip, recurrence, predict.past)

@@ -95,6 +95,11 @@ def student(
                 f"config.model: upsample_strides={tuple(model.upsample_strides)}, but those of the teacher, whose "
                 f"upsampling the student uses, are {tuple(fields['upsample_strides'])} ({config.teacher}); give these"
             )
+        if fields.pop("prediction", {}).get("order"):
+            raise UserError(
+                f"config.teacher={config.teacher} models the excitation of linear prediction, which a student does not "
+                "make; give a teacher with config.model.prediction.order=0"
+            )
         said, teacher_model = from_fields(fields | {"weight_norm": False})
         taught = terms(said)
         if not any(config.loss[name] for name in taught):

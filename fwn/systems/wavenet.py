@@ -15,42 +15,59 @@ import jax.numpy as jnp
 
 from fwn.densities import DISTRIBUTIONS
 from fwn.errors import UserError, nearest
+from fwn.mel import MelContract
 from fwn.models.autoregressive import Autoregressive, from_fields, proceed, sample
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
-from fwn.systems.base import Recurrence, System, checked, dequantise, frame_mask, mean_over_audio, noise
+from fwn.systems import predictor
+from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded
 
 Array = jax.Array
 
 
-def build(config: Any) -> System:
-    """config.model: `distribution`, a name of densities.DISTRIBUTIONS, and Autoregressive's fields.
+def build(config: Any, mel: MelContract | None = None) -> System:
+    """config.model: `distribution`, a name of densities.DISTRIBUTIONS, Autoregressive's fields, and `prediction`.
 
-    config.dequantise: train on audio plus 1-LSB uniform noise. There is no roundtrip: the model is no flow.
+    config.dequantise: train on audio plus 1-LSB uniform noise. There is no roundtrip: the model is no flow. With linear
+    prediction (predictor.Predictor) it is autoregressive in the excitation, as LP-WaveNet (Hwang et al. 2018). mel: the
+    contract; None: config.mel names it.
     """
-    fields = checked(config.model, Autoregressive, frozenset({"distribution"}))
+    fields = checked(config.model, Autoregressive, frozenset({"distribution", predictor.NAME}))
+    fields.pop(predictor.NAME, None)
     if (name := fields.setdefault("distribution", None)) not in DISTRIBUTIONS:
         raise UserError(
             f"config.model.distribution is {name!r}; there are: {', '.join(DISTRIBUTIONS)}"
             + nearest(str(name), DISTRIBUTIONS)
+        )
+    predict = predictor.Predictor(config, mel)
+    if predict.past and name == "mixture_of_logistics":
+        raise UserError(
+            "config.model.prediction: the mixture of logistics is of 16-bit audio, which excitation is not; leave its "
+            "order at 0, or choose distribution gaussian"
         )
     distribution, model = from_fields(fields)
     plain = model.clone(weight_norm=False)
 
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
         del frozen  # there is no teacher
+        own = predict.init(key, batch["mel"], drawn)
+        drawn = {name: node for name, node in drawn.items() if name not in own}
         call = partial(model.apply, mutable=["params"], rngs={"params": key})
-        return call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
+        return call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"] | own
 
-    def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
-        variables = {"params": fold_weight_norm(params)}
-        theta: Any = plain.apply(variables, audio[..., None], mel, frame_mask(mel, frames))
-        return mean_over_audio(distribution.log_prob(theta, audio), mel, frames)
+    def log_likelihood(
+        params: Any, audio: Array, mel: Array, frames: Array | None = None, past: Array | None = None
+    ) -> Array:
+        params = fold_weight_norm(params)
+        e, _, logdet = predict(params, mel, frames, past).forward(audio[..., None], mel)
+        theta: Any = plain.apply({"params": params}, e, mel, frame_mask(mel, frames))
+        length = model.hop * (mel.shape[1] if frames is None else frames)
+        return mean_over_audio(distribution.log_prob(theta, e[..., 0]), mel, frames) + logdet / length
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         del frozen  # there is no teacher
-        audio = dequantise(batch["audio"], key, batch["index"]) if config.dequantise else batch["audio"]
-        nats = jnp.mean(log_likelihood(params, audio, batch["mel"]))
+        audio, past = recorded(batch, key, config.dequantise)
+        nats = jnp.mean(log_likelihood(params, audio, batch["mel"], past=past))
         return -nats, {"nats_per_sample": nats}
 
     def by_hop(key: Array) -> Array:
@@ -61,17 +78,26 @@ def build(config: Any) -> System:
     ) -> Array:
         draw = partial(distribution.sample, temperature=temperature)
         drawn = noise(keys, mel.shape[1], by_hop, mel.dtype, first)
-        return sample(model, params, mel, drawn, draw, frame_mask(mel, frames))
+        e = sample(model, params, mel, drawn, draw, frame_mask(mel, frames))
+        return predict(params, mel, frames).inverse(e[..., None], mel)[0][..., 0]
+
+    reach = predict.reach(model.halo)
 
     def start(batch: int, dtype: Any) -> Any:
-        return incremental.start(model.wavenet, batch, dtype)
+        net = incremental.start(model.wavenet, batch, dtype)
+        return (net, jnp.zeros((batch, predict.past), dtype)) if predict.past else net
 
     def draw_more(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
-        draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(model.halo)
+        draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(reach)
         mask, drawn = frame_mask(mel, frames), noise(keys, kept, by_hop, mel.dtype, first + skip)
-        state, audio = proceed(model, params, mel, drawn, draw, mask, skip, state)
-        return audio, state
+        if not predict.past:
+            state, audio = proceed(model, params, mel, drawn, draw, mask, skip, state)
+            return audio, state
+        net, e = proceed(model, params, mel, drawn, draw, mask, skip, state[0])
+        audio, past = predict.window(params, mel, e, frames, skip, state[1])
+        return audio, (net, past)
 
-    return System(init, loss, draw_audio, log_likelihood, model.halo, recurrence=Recurrence(start, draw_more))
+    recurrence = Recurrence(start, draw_more)
+    return System(init, loss, draw_audio, log_likelihood, reach, recurrence=recurrence, past=predict.past)

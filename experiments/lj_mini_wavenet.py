@@ -1,0 +1,17 @@
+"""An autoregressive WaveNet of the excitation (LP-WaveNet), as small as lj_mini.py and trained beside it.
+
+python -m fwn.train --config=experiments/lj_mini_wavenet.py --workdir=runs/lj-mini-wavenet
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import lj_mini, wavenet_gaussian
+
+
+def get_config() -> ConfigDict:
+    config, small = wavenet_gaussian.get_config(), lj_mini.get_config()
+    config.model.update({"n_layer": 8, "channels": 64, "gate_channels": 64, "skip_channels": 64})
+    config.model.prediction.update(small.model.prediction)
+    config.update({name: small[name] for name in small if name not in ("system", "model", "optimiser")})
+    config.optimiser.update(small.optimiser)
+    return config

@@ -1,0 +1,108 @@
+"""From a mel to the filters of linear prediction (fwn/prediction.py): its own inverse, and what a network adds."""
+
+import math
+from functools import lru_cache
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fwn.mel import MelContract
+from fwn.mel.spectrogram import band_weights, mel_scale
+from fwn.nn.conv import Conv, ZeroConv
+from fwn.nn.encoder import before, interpolate
+from fwn.prediction import two_stages
+
+Array = jax.Array
+KERNEL, LAYERS = 3, 3  # frames, of each convolution
+QUIET, LOUD = 1e-9, 1e4  # power of white noise: of one 16-bit step, and beyond the loudest line of full scale
+RANGE = 2.0  # of what the network hears, where mels of the contract are within 1: no finite mel makes it overflow
+CORRECTION = 6.0  # nepers of power, the most that the network adds or takes
+FLOORS = 1e-5, 1e-4  # white noise added to the two stages of prediction, as a share of the power
+
+
+class Envelope(nn.Module):
+    """mel [B, F, M] -> (a [B, S, order], log_g [B, S]): predictors for S = F · hop / subframe blocks of audio.
+
+    The mel's log spectrum (`log_spectrum`) plus a correction by convolutions over frames, which is zero at first, is
+    interpolated between frames; each subframe's spectrum has its predictor by Levinson-Durbin, in two stages, the first
+    of order first_order. Stable for every finite mel. mask [B, F, 1]: which frames are real.
+    """
+
+    contract: MelContract
+    order: int = 256
+    first_order: int = 16
+    subframe: int = 64
+    channels: int = 256
+
+    @property
+    def reach(self) -> int:
+        """Frames before and after its own that a subframe depends on: the convolutions', and one to interpolate."""
+        return LAYERS * (KERNEL // 2) + 1
+
+    @property
+    def bins(self) -> int:
+        """Bins of a spectrum fine enough for autocorrelations up to the order: a power of two, and one."""
+        return 2 ** math.ceil(math.log2(max(64, 2 * self.order))) + 1
+
+    @nn.compact
+    def __call__(self, mel: Array, mask: Array | None = None) -> tuple[Array, Array]:
+        def inside(h: Array) -> Array:
+            return h if mask is None else jnp.where(mask, h, 0)
+
+        low, high = self.contract.value_range
+        h = jnp.clip(2 * (mel - low) / (high - low) - 1, -RANGE, RANGE)
+        for n in range(LAYERS):
+            update = nn.gelu(Conv(self.channels, KERNEL, weight_norm=False, name=f"conv_{n}")(inside(h)))
+            h = update if n == 0 else h + update
+        correction = CORRECTION * jnp.tanh(ZeroConv(self.bins, name="out")(h) / CORRECTION)
+        log_power = log_spectrum(mel, self.contract, self.bins) + correction
+        log_power = log_power if mask is None else jnp.where(mask, log_power, before(log_power))
+        log_power = interpolate(log_power, self.contract.hop_length // self.subframe, centre(self.contract))
+        spectrum = jnp.exp(log_power).reshape(-1, self.bins).T
+        a, power = two_stages(spectrum, self.order, self.first_order, FLOORS)
+        return a.T.reshape(len(mel), -1, self.order), 0.5 * jnp.log(power).reshape(len(mel), -1)
+
+
+def log_spectrum(mel: Array, contract: MelContract, bins: int) -> Array:
+    """The contract undone: log power [B, F, bins] at 0 … π for which white noise of variance 1 has 0.
+
+    A band's energy over the band's weights is the mean power |STFT|² in it; over the window's energy, that of the
+    signal. Linear between the bands' centres on the contract's mel scale, constant beyond the outermost. Bounded to
+    what audio of 16 bits can be (QUIET … LOUD), so that no finite mel leaves the range of float32.
+    """
+    if contract.compression == "ln":
+        log_band = mel
+    else:
+        assert contract.min_db is not None  # MelContract says so, and of the next
+        assert contract.reference_db is not None
+        decibels = contract.min_db * (1 - mel) + contract.reference_db
+        log_band = decibels * (math.log(10) / 20)
+    offset, between = _inverse(contract, bins)
+    log_power = (2 / contract.power) * (log_band - offset.astype(mel.dtype))
+    log_power = jnp.clip(log_power, math.log(QUIET), math.log(LOUD))
+    return jnp.logaddexp(log_power @ between.astype(mel.dtype), math.log(QUIET))
+
+
+@lru_cache(maxsize=8)
+def _inverse(contract: MelContract, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """(log of what white noise of variance 1 has in each band [M], interpolation from bands to bins [M, bins])."""
+    windows = contract.win_length * 3 / 8  # Σ of a squared Hann window
+    # The mean of a Rayleigh magnitude, where bands sum magnitudes, is √(π / 4) of its root mean square.
+    magnitude = windows if contract.power == 2 else math.sqrt(windows * math.pi / 4)
+    weights = band_weights(contract).sum(axis=1, dtype=np.float64)
+    used = weights > 0  # bands narrower than a bin of the STFT hear nothing
+    offset = np.log(magnitude * np.where(used, weights, 1))
+    low, high = mel_scale(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
+    centres = np.linspace(low, high, contract.n_mels + 2)[1:-1]
+    places = mel_scale(np.linspace(0, contract.sample_rate / 2, bins), contract.filter_scale)
+    return offset, np.stack([np.interp(places, centres[used], row[used]) for row in np.eye(contract.n_mels)])
+
+
+def centre(contract: MelContract) -> float:
+    """Where the centre of a frame's window lies in the frame's own audio: 0 at its first sample, 1 behind its last.
+
+    Alignment "half" moves audio by up to half a frame, a quarter on average.
+    """
+    return (0.5 if contract.padding == "same" else 0.0) + (0.25 if contract.alignment == "half" else 0.0)
