@@ -15,6 +15,8 @@ DATA ?=
 CKPT ?=
 PAGE ?= build/page/$(name)
 CLIPS ?= 6
+VOICE ?= runs/lj-mini
+VOICE_DATA ?= data/lj-mini
 BENCH_SECONDS ?= 1 5 10
 BENCH_BATCHES ?= 1 8 32
 
@@ -25,7 +27,7 @@ pins := constraints/pinned.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test smoke data train demo page bench bench-gpu compare clean
+.PHONY: help install format lint types test smoke data train demo voice page bench bench-gpu compare clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -72,17 +74,32 @@ train: $(ready) ## train: CONFIG=file [WORKDIR=runs/name] [ARGS="--config.batch_
 	test -n "$(CONFIG)" || { echo "make: name a configuration: make train CONFIG=experiments/base.py" >&2; exit 1; }
 	$(run) fwn.train --config="$(CONFIG)" --workdir="$(WORKDIR)" $(ARGS)
 
-demo: $(ready) ## speech from nothing in under 10 minutes: corpus, training, copies of held-out utterances, their figures
-	echo "[1/4] speaking a few dozen sentences with eSpeak NG into $(DEMO)/corpus"
+demo: $(ready) ## hear it in under 10 minutes: the voice in the box, then one trained here, from the first step on
+	echo "[1/7] voices/lj-mini says a held-out sentence, by its mel: $(DEMO)/voice"
+	$(run) fwn.sample --mel=voices/lj-mini/mels --output="$(DEMO)/voice"
+	echo "[2/7] speaking a few dozen sentences with eSpeak NG into $(DEMO)/corpus"
 	$(run) data_prep.speak --output="$(DEMO)/corpus"
-	echo "[2/4] preparing audio and mels in $(DEMO)/data"
+	echo "[3/7] preparing audio and mels in $(DEMO)/data"
 	$(run) data_prep.prepare --corpus=ljspeech --input="$(DEMO)/corpus" --output="$(DEMO)/data"
-	echo "[3/4] training experiments/tiny.py for $(DEMO_STEPS) steps in $(DEMO)/run: enough to hear speech emerge from noise, no good voice"
+	echo "[4/7] one step of experiments/tiny.py in $(DEMO)/first: what linear prediction from the mel brings by itself"
+	$(run) fwn.train --config=experiments/tiny.py --workdir="$(DEMO)/first" --config.data="$(DEMO)/data" --config.num_steps=1 --config.eval_batches=1
+	$(run) fwn.evaluate --ckpt="$(DEMO)/first" --data="$(DEMO)/data" --output="$(DEMO)/results_first"
+	echo "[5/7] training experiments/tiny.py for $(DEMO_STEPS) steps in $(DEMO)/run"
 	$(run) fwn.train --config=experiments/tiny.py --workdir="$(DEMO)/run" --config.data="$(DEMO)/data" --config.num_steps=$(DEMO_STEPS)
-	echo "[4/4] sampling and measuring the held-out utterances into $(DEMO)/results"
-	$(run) fwn.evaluate --ckpt="$(DEMO)/run" --data="$(DEMO)/data" --temperature=0.8 --output="$(DEMO)/results"
-	echo "Done. So short a training makes no good voice. Each copy lies beside its recording, with mels, metrics and loss curve:"
-	find "$(DEMO)/results" -type f | sort | sed 's/^/  /'
+	echo "[6/7] copying the held-out sentences and measuring the copies into $(DEMO)/results"
+	$(run) fwn.evaluate --ckpt="$(DEMO)/run" --data="$(DEMO)/data" --output="$(DEMO)/results"
+	echo "[7/7] a page with all of them"
+	rm -rf "$(DEMO)/page"
+	$(run) fwn.listening build --systems="After one step=$(DEMO)/results_first" --systems="After $(DEMO_STEPS) steps=$(DEMO)/results" \
+		--title="Recordings and their copies" --output="$(DEMO)/page"
+	echo "Done. The voice in the box: $(DEMO)/voice. The copies, their figures and the loss curve: $(DEMO)/results."
+	echo "To hear all, beside the recordings, open $(DEMO)/page/demo/index.html"
+
+voice: $(ready) ## train voices/lj-mini on and on, at low priority, from where it was: INPUT=LJSpeech's folder, the first time
+	test -e "$(VOICE_DATA)" -o -n "$(INPUT)" || { echo "make: name the recordings, the first time: make voice INPUT=LJSpeech-1.1" >&2; exit 1; }
+	test -e "$(VOICE_DATA)" || $(run) data_prep.prepare --corpus=ljspeech --input="$(INPUT)" --output="$(VOICE_DATA)"
+	nice -n 19 $(run) fwn.train --config=experiments/lj_mini.py --workdir="$(VOICE)" --config.data="$(VOICE_DATA)" \
+		$(if $(wildcard voices/lj-mini/weights.npz),--init_from=voices/lj-mini) $(ARGS)
 
 page: $(ready) ## a web page of held-out recordings, a model's copies and its figures: CKPT=workdir DATA=prepared folder [PAGE=folder] [CLIPS=6]
 	test -n "$(CKPT)" -a -n "$(DATA)" || { echo "make: name a model and a data set: make page CKPT=runs/base DATA=data/ljspeech" >&2; exit 1; }
@@ -95,10 +112,11 @@ page: $(ready) ## a web page of held-out recordings, a model's copies and its fi
 		--title="Recordings and their copies" --output="$(PAGE)/listening"
 
 # The systems of `make compare`: workdir below $(COMPARE), experiment, what is other than in that. Teachers come first.
+# None has linear prediction, which students and their teachers cannot have.
 define systems
-flowavenet tiny
-flowavenet_causal tiny --config.model.causal=True
-flowavenet_no_split tiny --config.model.block_per_split=4
+flowavenet tiny --config.model.prediction.order=0
+flowavenet_causal tiny --config.model.prediction.order=0 --config.model.causal=True
+flowavenet_no_split tiny --config.model.prediction.order=0 --config.model.block_per_split=4
 wavenet_gaussian tiny_wavenet
 wavenet_mol tiny_wavenet_mol
 clarinet tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian

@@ -24,7 +24,7 @@ from fwn.mel import mel_spectrogram
 from fwn.vocoder import Vocoder, load
 
 CKPT = flags.DEFINE_string(
-    "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
+    "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert or fwn.export. Required.", required=True
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student, loss)."
@@ -33,7 +33,11 @@ DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Re
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for results, wavs and pictures. By default only a table is printed."
 )
-TEMPERATURE = flags.DEFINE_multi_float("temperature", [0.8], "Standard deviation of the noise; may be repeated.")
+TEMPERATURE = flags.DEFINE_multi_float(
+    "temperature",
+    [],
+    "Standard deviation of the noise; may be repeated. By default 0.8, or 1 for a model with linear prediction.",
+)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
 
@@ -41,7 +45,8 @@ UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out uttera
 def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path | None) -> dict[str, Any]:
     """All figures: {"likelihood": per utterance, "copies": {temperature: per utterance}}."""
     rng = np.random.default_rng(SEED.value)
-    rows: dict[str, Any] = {"likelihood": {}, "copies": {t: {} for t in TEMPERATURE.value}}
+    temperatures = TEMPERATURE.value or [vocoder.temperature]
+    rows: dict[str, Any] = {"likelihood": {}, "copies": {t: {} for t in temperatures}}
     rate, hop = vocoder.mel.sample_rate, vocoder.mel.hop_length
     for n, i in enumerate(cli.progress(indices, "evaluating")):
         name, recording, mel = corpus.utterances[i].name, corpus.audio(i), corpus.mel(i)
@@ -52,7 +57,7 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             audio.write(f"{path}.recording.wav", recording, rate)
-        for temperature in TEMPERATURE.value:
+        for temperature in temperatures:
             copy = next(vocoder.synthesise([mel], [key], temperature))
             title = f"{name}.T{temperature}"
             rows["copies"][temperature][name] = copy_metrics(title, recording, copy, rate)

@@ -23,8 +23,12 @@ from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, difference, read_contract
 from fwn.vocoder import Vocoder, load
 
+VOICE = Path(__file__).parents[1] / "voices" / "lj-mini"  # comes with the source
+
 CKPT = flags.DEFINE_string(
-    "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
+    "ckpt",
+    None,
+    f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{VOICE.name}.",
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student: loss)."
@@ -42,7 +46,12 @@ CONVENTION = flags.DEFINE_string(
     "By which convention the --mel files were made, if you know it: a preset or a JSON file of a contract; any but the "
     "model's own is refused.",
 )
-TEMPERATURE = flags.DEFINE_float("temperature", 0.8, "Standard deviation of the noise, 0 or more.", lower_bound=0.0)
+TEMPERATURE = flags.DEFINE_float(
+    "temperature",
+    None,
+    "Standard deviation of the noise, 0 or more. By default 0.8, or 1 for a model with linear prediction.",
+    lower_bound=0.0,
+)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise; each file gets a key by its rank, by path.", 0, 2**32 - 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
 CHUNK = flags.DEFINE_integer(
@@ -104,7 +113,11 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
     keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
     order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
     results = vocoder.synthesise(
-        [mels[i] for i in order], [keys[i] for i in order], TEMPERATURE.value, BATCH_SIZE.value, chunk=CHUNK.value
+        [mels[i] for i in order],
+        [keys[i] for i in order],
+        vocoder.temperature if TEMPERATURE.value is None else TEMPERATURE.value,
+        BATCH_SIZE.value,
+        chunk=CHUNK.value,
     )
     for i, samples in zip(order, results, strict=True):
         path = output / f"{named[i].stem}.wav"
@@ -122,15 +135,19 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
 def main(args: list[str]) -> None:
     if not MEL.value and not WAV.value:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
-    cli.temperatures(TEMPERATURE.value)
+    if TEMPERATURE.value is not None:
+        cli.temperatures(TEMPERATURE.value)
     named, output = files(args), Path(OUTPUT.value)
     for file in named:
         if (output / f"{file.stem}.wav").resolve() == file.resolve():
             raise UserError(f"--output={output}: {file} would be overwritten by its own copy; give another folder")
-    vocoder = load(CKPT.value, STEP.value)
+    if CKPT.value is None and not VOICE.is_dir():
+        raise UserError(f"{VOICE}: the voice that comes with the source is not there; give --ckpt=DIR")
+    ckpt = CKPT.value or str(VOICE)
+    vocoder = load(ckpt, STEP.value)
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(
-            f"--mel_contract={CONVENTION.value} is {stated.title}, but {CKPT.value} was trained on mels by "
+            f"--mel_contract={CONVENTION.value} is {stated.title}, but {ckpt} was trained on mels by "
             f"{vocoder.mel.title}: make them so\n{difference(vocoder.mel, stated)}"
         )
     start = time.perf_counter()

@@ -1,0 +1,95 @@
+"""fwn.export: a voice of one small file, that says what its workdir says, and that no damage gets into unnoticed."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import small
+
+import fwn
+from fwn import checkpoints, exported
+from fwn.errors import UserError
+from fwn.mel import PRESETS
+from fwn.systems import build
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    """(workdir, exported folder) of a model with linear prediction."""
+    folder = tmp_path_factory.mktemp("voice")
+    config = small.config(folder / "data")
+    batch = {"audio": small.speech(0, 2048)[None], "mel": np.full((1, 8, 80), 0.4, "float32")}
+    batch["index"] = np.zeros(1, np.int32)
+    shapes = jax.eval_shape(build(config).init, jax.random.key(0), batch, {})
+    rng = np.random.default_rng(0)
+
+    def drawn(path, leaf):
+        return (0.1 * rng.normal(size=leaf.shape) + (path[-1].key == "scale")).astype("float32")
+
+    params = jax.tree_util.tree_map_with_path(drawn, shapes)
+    checkpoints.write(folder / "run", config.to_dict(), PRESETS["flowavenet"], params, 7)
+    result = small.program("fwn.export", f"--ckpt={folder / 'run'}", f"--output={folder / 'voice'}")
+    assert result.code == 0, result.err
+    return folder / "run", folder / "voice"
+
+
+def test_is_the_model_in_half_precision(voice):
+    before, after = (fwn.load(folder) for folder in voice)
+    assert (after.step, after.mel, after.temperature) == (7, before.mel, 1.0)
+    pairs = zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=2**-11, atol=1e-7)
+
+
+def test_a_flipped_bit_is_refused(voice, tmp_path):
+    config, weights = ((voice[1] / name).read_bytes() for name in ("config.json", exported.WEIGHTS))
+    rng = np.random.default_rng(0)
+    (tmp_path / "config.json").write_bytes(config)
+    for place in rng.integers(0, 8 * len(weights), 50):
+        damaged = bytearray(weights)
+        damaged[place // 8] ^= 1 << place % 8
+        (tmp_path / exported.WEIGHTS).write_bytes(damaged)
+        with pytest.raises(UserError, match=r"weights.npz: damaged"):
+            fwn.load(tmp_path)
+
+
+def test_what_is_no_voice_is_not_replaced(voice, tmp_path):
+    (tmp_path / "kept.txt").write_text("mine")
+    result = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={tmp_path}")
+    assert (result.code, "is no exported voice" in result.err) == (1, True)
+    again = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={voice[1]}")
+    assert again.code == 0
+
+
+def test_another_step_is_refused(voice):
+    with pytest.raises(UserError, match="no checkpoint of step 8; this voice is of step 7 alone"):
+        fwn.load(voice[1], 8)
+
+
+def test_weights_beyond_float16_are_refused(tmp_path):
+    config = small.config(tmp_path)
+    with pytest.raises(UserError, match="net/kernel: a weight of 1e"):
+        exported.write(tmp_path, config, PRESETS["flowavenet"], {"net": {"kernel": np.full((1, 2, 2), 1e5)}}, 1)
+
+
+def test_the_record_is_whole(voice):
+    record = json.loads((voice[1] / "config.json").read_text())
+    assert record["step"] == 7
+    assert len(record["sha256"]) == 64
+
+
+def test_training_begins_with_it(voice, corpus, tmp_path):
+    """Step 1 from the exported weights is that from the workdir, but for half precision; another model is refused."""
+    flags = [*small.config_flags(corpus, num_steps=1), "--config.optimiser.rate=1e-9"]
+    for source, name in zip(voice, ("run", "voice"), strict=True):
+        result = small.program("fwn.train", *flags, f"--init_from={source}", f"--workdir={tmp_path / name}")
+        assert (result.code, result.err) == (0, "")
+        assert f"beginning with the weights of {source}, step 7" in result.out
+    before, after = (fwn.load(tmp_path / name).params for name in ("run", "voice"))
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(b, a, rtol=2**-9, atol=1e-5)
+    wider = [*flags, "--config.model.channels=12", f"--workdir={tmp_path / 'wider'}"]
+    result = small.program("fwn.train", *wider, f"--init_from={voice[1]}")
+    assert result.code == 1
+    assert "of another model (block_0/flows/net/condition_0/bias has the shape" in result.err
