@@ -315,7 +315,7 @@ def loops(jaxpr):
 def test_no_loop_is_over_samples():
     """On no platform: the recursion takes a step a block of 128 samples on a CPU, and a step a frame elsewhere."""
     system = build(config())
-    example = batch(40)
+    example = batch(40, 12)
     params = jax.eval_shape(system.init, jax.random.key(0), example, {})
     keys = jax.random.split(jax.random.key(0), 2)
     lengths = set(loops(jax.make_jaxpr(system.sample)(params, example["mel"], keys, 1.0).jaxpr))

@@ -168,7 +168,8 @@ def test_too_many_bad_steps_stop_the_run_and_a_single_one_does_not(corpus, tmp_p
         "what is wrong in that batch\n"
     )
     saved = np.load(batch)
-    assert {name: saved[name].shape for name in saved} == {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,)}
+    shapes = {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,), "past": (4, 12)}
+    assert {name: saved[name].shape for name in saved} == shapes
     assert saved["index"].tolist() == [12, 13, 14, 15]  # the fourth batch
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2"]
 
@@ -213,7 +214,7 @@ def test_sampling_does_not_depend_on_chunks(run, mels, tmp_path):
     for name, chunk in (("whole", 0), ("chunks", 1)):
         result = sample(run, f"--mel={mels}/a.npy", f"--output={tmp_path / name}", f"--chunk={chunk}")
         assert result.code == 0, result
-        assert ("--chunk=1: each is computed with 2 frames around it, 3.0 times the work" in result.out) == chunk
+        assert ("--chunk=1: each is computed with 8 frames around it, 9.0 times the work" in result.out) == chunk
     whole, chunks = (soundfile.read(tmp_path / n / "a.wav", dtype="int16")[0].astype(int) for n in ("whole", "chunks"))
     assert abs(whole - chunks).max() <= 1
 

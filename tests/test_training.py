@@ -21,7 +21,8 @@ from fwn.errors import UserError
 from fwn.optim import schedule
 from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.systems.base import dequantise
+from fwn.systems.base import recorded
+from fwn.systems.predictor import Predictor
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -188,7 +189,10 @@ def test_initialisation_is_of_the_whole_batch(system, config, batches):
     key = jax.random.key(config.seed)
     expected = jax.jit(system.init)(key, batches[0], drawn)
     assert_close(state.params, expected, 1e-10)
-    squeezed = np.asarray(dequantise(batches[0]["audio"], key, batches[0]["index"])).reshape(-1, 2)
+    audio, past = recorded(batches[0], key, True)
+    predict, mel = Predictor(config, None), batches[0]["mel"]
+    excitation = jax.jit(lambda p: predict(p, mel, past=past).forward(audio[..., None], mel)[0])(expected)
+    squeezed = np.asarray(excitation).reshape(-1, 2)
     normal = expected["block_0"]["flows"]["actnorm"]
     np.testing.assert_allclose(np.ravel(normal["loc"][0]), -squeezed.mean(0), atol=1e-12)
     np.testing.assert_allclose(np.ravel(normal["scale"][0]), 1 / squeezed.std(0, ddof=1), rtol=1e-4)  # σ + 1e-6
