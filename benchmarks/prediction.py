@@ -23,15 +23,13 @@ def program(module: str, *flags: str) -> None:
 
 
 def run(options: argparse.Namespace, order: int, seed: int, steps: int) -> dict:
-    """One training and its evaluation: {"order", "seed", "steps", "curve": [[step, minutes, nats]], "copies"}."""
+    """One training and its evaluation: {"order", "seed", "steps", "curve": [[step, nats]], "copies"}."""
     folder = options.output / f"{options.config}-{order}-{seed}-{steps}"
     every = max(1, steps // 8)
     settings = {"data": options.data, "num_steps": steps, "seed": seed, "model.prediction.order": order}
     settings |= {"eval_every": every, "save_every": steps, "log_every": 10, "eval_batches": 16}
     settings |= {"batch_size": options.batch_size, "frames": options.frames}
-    flags = [f"--config.{name}={value}" for name, value in settings.items() if value]
-    if order == 0:
-        flags.append("--config.model.prediction.order=0")
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
     program("fwn.train", f"--config=experiments/{options.config}.py", f"--workdir={folder}", *flags)
     temperatures = [f"--temperature={t}" for t in (0.6, 0.8, 1.0)]
     clips = f"--utterances={options.utterances}"

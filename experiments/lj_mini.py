@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.model.update({"odd": True, "prior_channels": 64})
     with config.model.ignore_type():
         config.model.channels = (48, 64, 64, 64, 64, 64, 64, 64)
-    # Many short crops differ more than a few long ones; each comes with the samples and is cut anywhere in a recording.
+    # Many short crops differ more than a few long ones.
     config.update({"frames": 16, "batch_size": 4, "num_steps": 20_000})
     config.optimiser.update({"rate": 1e-3, "warmup": 100, "halve_every": 4_000})
     config.update({"log_every": 50, "eval_every": 250, "eval_batches": 24, "save_every": 250})

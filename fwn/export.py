@@ -1,4 +1,4 @@
-"""Writes the weights of a trained model as one small file, with a card, for others to sample from.
+"""Writes the weights of a trained model as one small file, for others to sample from. A card is yours to write.
 
     python -m fwn.export --ckpt=runs/lj-mini --output=voices/lj-mini
     python -m fwn.sample --ckpt=voices/lj-mini --wav=recording.flac --output=out

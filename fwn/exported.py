@@ -2,7 +2,6 @@
 
 weights.npz    arrays by their path in the tree, weight norm folded; kernels in float16, all else in float32
 config.json    as in a workdir; `step` and the sha256 of weights.npz beside it
-README.md      the card
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from fwn.errors import UserError
 from fwn.mel import MelContract
 from fwn.nn.conv import fold_weight_norm
 
-WEIGHTS, CARD = "weights.npz", "README.md"
+WEIGHTS = "weights.npz"
 
 
 def write(folder: Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> int:
