@@ -152,10 +152,14 @@ def plain(config: Any) -> Any:
 def _given(values: Any) -> Any:
     """With the fields of the model that came to be after the run was begun, and without those that are None.
 
-    Nor model.gradient, which decides on memory and time, and not what is computed.
+    Nor model.gradient, which decides on memory and time, and not what is computed; nor the sizes of a prediction that
+    is off.
     """
-    model = (LATER | values["model"]).items()
-    return values | {"model": {name: value for name, value in model if value is not None and name != "gradient"}}
+    model = LATER | values["model"]
+    if not (model["prediction"] or {}).get("order"):
+        model["prediction"] = {"order": 0}
+    kept = {name: value for name, value in model.items() if value is not None and name != "gradient"}
+    return values | {"model": kept}
 
 
 def _short(value: Any, other: Any) -> Any:

@@ -96,17 +96,21 @@ def test_another_config_is_refused_and_what_may_change_is_not(copy, corpus):
     assert configs.read(copy)[0].max_skipped == 9
 
 
-def test_a_run_from_before_a_field_was(copy, corpus):
+def test_a_run_from_before_a_field_was(corpus, tmp_path):
     """It is read, and continued as what it computed; as another it is refused."""
-    file = copy / "config.json"
+    before = {"model.prediction.order": 0}
+    assert continued(corpus, tmp_path, **before).code == 0
+    file = tmp_path / "config.json"
     recorded = json.loads(file.read_text())
     for name in configs.LATER:
         del recorded["config"]["model"][name]
     file.write_text(json.dumps(recorded))
-    result = continued(corpus, copy, **{"model.conditioner": "frames"})
+    result = continued(corpus, tmp_path, **before, **{"model.conditioner": "frames"})
     is_one_line(result, 1, "(model: {'conditioner': 'squeezed'} there, {'conditioner': 'frames'} now)")
-    assert checkpoints.read(copy)[3] == 8
-    assert continued(corpus, copy, num_steps=9).code == 0
+    result = continued(corpus, tmp_path)
+    is_one_line(result, 1, "(model: {'prediction': {", "'order': 0", "'order': 12")
+    assert checkpoints.read(tmp_path)[3] == 8
+    assert continued(corpus, tmp_path, num_steps=9, **before).code == 0
 
 
 def test_no_run_in_the_folder(run, tmp_path):
