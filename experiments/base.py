@@ -37,6 +37,13 @@ def get_config() -> ConfigDict:
                     "subframe": 64,  # samples that share a filter
                     "channels": 256,  # of the convolutions over mel frames
                 },
+                # and of the lowest bands, by a WaveNet of the blocks before: its inverse goes block by block; ours
+                "autoregression": {
+                    "coefficients": 0,  # of a block's DCT, each rate / 2 / block wide; 0: none
+                    "block": 16,  # samples
+                    "channels": 64,
+                    "n_layer": 8,  # dilations of 1, 2, 4, … blocks
+                },
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
                 # "plain"; with less memory and a third more time: "remat" computes each flow again in the backward
                 # pass, "invert" also gets its input from its output, so that memory does not grow with depth

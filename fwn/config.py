@@ -43,6 +43,7 @@ LATER = {
     "conditioner_channels": 64,
     "odd": False,
     "prediction": {"order": 0, "first_order": 16, "subframe": 64, "channels": 256},
+    "autoregression": {"coefficients": 0, "block": 16, "channels": 64, "n_layer": 8},
 }
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
 OPTIMISER = ("rate", "warmup", "halve_every", "clip")
@@ -152,12 +153,13 @@ def plain(config: Any) -> Any:
 def _given(values: Any) -> Any:
     """With the fields of the model that came to be after the run was begun, and without those that are None.
 
-    Nor model.gradient, which decides on memory and time, and not what is computed; nor the sizes of a prediction that
-    is off.
+    Nor model.gradient, which decides on memory and time, and not what is computed; nor the sizes of a part that is
+    off.
     """
     model = LATER | values["model"]
-    if not (model["prediction"] or {}).get("order"):
-        model["prediction"] = {"order": 0}
+    for name, size in (("prediction", "order"), ("autoregression", "coefficients")):
+        if not (model[name] or {}).get(size):
+            model[name] = {size: 0}
     kept = {name: value for name, value in model.items() if value is not None and name != "gradient"}
     return values | {"model": kept}
 

@@ -14,13 +14,13 @@ import jax
 def per_sample(params: Any, model: Any) -> float:
     """Operations per audio sample of one pass of any model here, from its parameters (arrays or their shapes).
 
-    model: its config.model, of which upsample_strides and prediction are read.
+    model: its config.model, of which upsample_strides, prediction and autoregression are read.
 
     A FloWaveNet's block_i works at 2^-(i + 1) of the audio rate; stage_i of an upsampling at the rate it makes, with
     three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. Where there is an
     encoder, it and the products with what it makes (condition_n) are at the rate of frames, as is the network of linear
-    prediction, whose filters are counted by `filters`. The last residual product of a WaveNet is not computed, as
-    nothing uses it.
+    prediction, whose filters are counted by `filters`. The network of autoregression is at the rate of its blocks. The
+    last residual product of a WaveNet is not computed, as nothing uses it.
     """
     strides = tuple(model["upsample_strides"])
     total, leaves = filters(model.get("prediction") or {"order": 0}), jax.tree_util.tree_leaves_with_path(params)
@@ -30,7 +30,9 @@ def per_sample(params: Any, model: Any) -> float:
         parent, _, kind = name.rpartition("/")
         if kind != "kernel" or _is_last_residual(parent, names):
             continue
-        if re.search(by_frame, parent) or parent.startswith("prediction/"):
+        if parent.startswith("autoregression/net/") and "/condition_" not in parent:
+            total += 2 * leaf.size / model["autoregression"]["block"]
+        elif re.search(by_frame, parent) or parent.startswith(("prediction/", "autoregression/")):
             total += 2 * leaf.size / math.prod(strides)
         elif match := re.search(r"upsample/stage_(\d+)$", parent):
             total += 2 * 9 * bands / math.prod(strides[int(match[1]) + 1 :])
@@ -58,5 +60,6 @@ def _is_last_residual(parent: str, names: Any) -> bool:
 
 
 def _bands(names: Any) -> int:
-    """Mel bands: the inputs of the first conditioning (in the first block, half of twice them)."""
-    return min(leaf.shape[-2] for name, leaf in names.items() if re.search(r"condition_0/kernel$", name))
+    """Mel bands: the inputs of the first conditioning (in the first block, half of twice them); 0 without any."""
+    of = r"^(?!autoregression).*condition_0/kernel$"
+    return min((leaf.shape[-2] for name, leaf in names.items() if re.search(of, name)), default=0)

@@ -34,7 +34,7 @@ from fwn.mel import MelContract, difference
 from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.training import State, abstract, compiled_step, held_out, initial
+from fwn.training import State, abstract, compiled_step, held_out, initial, parts
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 WORKDIR = flags.DEFINE_string(
@@ -43,7 +43,8 @@ WORKDIR = flags.DEFINE_string(
 INIT_FROM = flags.DEFINE_string(
     "init_from",
     None,
-    "Begin with the weights of this workdir or voice (fwn.export); a run that is continued keeps its own.",
+    "Begin with the weights of this workdir or voice (fwn.export), in the parts (prediction, autoregression, model) "
+    "that it and the config have; a run that is continued keeps its own.",
 )
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
@@ -119,6 +120,11 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 raise UserError(
                     f"--init_from={INIT_FROM.value}: of another model ({error}); give one of this config.model"
                 ) from error
+            if weights is not None:
+                there, here = parts(weights), parts(state.params)
+                for what, names in (("begun anew, as it has none", here - there), ("of it not used", there - here)):
+                    if names:
+                        tell(f"{what}: {', '.join(sorted(names))}")
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = State.merge(*checkpoints.load(first, *like.split()))

@@ -1,7 +1,7 @@
 """One training step of any system, and what it carries from step to step."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from fwn.optim import adam, clip_factor, schedule, select
 from fwn.outline import computed
 from fwn.parallel import Mean, Parallel
 from fwn.sums import norm
+from fwn.systems import predictor
 from fwn.systems.base import System
 
 Array = jax.Array
@@ -64,21 +65,33 @@ def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen
     return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
 
 
+def parts(names: Iterable[str]) -> set[str]:
+    """Which parts of a model these outermost names of its weights are of: "prediction", "autoregression", "model"."""
+    return {name if name in predictor.FIELDS else "model" for name in names}
+
+
 def initial(
     system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = (), weights: Any = None
 ) -> State:
     """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices.
 
-    weights: begin with these instead, plain or weight-normed. Raises ValueError where they are of another model.
+    weights: begin with these instead, plain or weight-normed, in the `parts` that both have; others begin as ever, with
+    ActNorm after these. Raises ValueError where a part is of another model, or none is of both.
     """
     key = jax.random.key(config.seed)
     batch = parallel.sharded(batch)
     shapes = jax.eval_shape(system.init, key, batch, {})
-    if weights is None:
-        drawn = draw(shapes, np.random.default_rng(config.seed))
-        params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch)
-    else:
-        params = parallel.everyone(unfold_weight_norm(weights, shapes))
+    given = {}
+    if weights is not None:
+        both = parts(weights) & parts(shapes)
+        if not both:
+            raise ValueError(f"it has {', '.join(sorted(parts(weights)))}, this {', '.join(sorted(parts(shapes)))}")
+        theirs, own = ({n: tree[n] for n in tree if parts([n]) <= both} for tree in (weights, shapes))
+        given = unfold_weight_norm(theirs, own)
+    params = parallel.everyone(given)
+    if given.keys() != shapes.keys():
+        drawn = draw(shapes, np.random.default_rng(config.seed)) | given
+        params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch) | params
     place = places(jax.eval_shape(partial(complete, config), params), parallel)
     return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 

@@ -20,6 +20,7 @@ from fwn.vocoder import Vocoder
 MELS = 4
 NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False, "prediction": {"order": 0}}
 PREDICTION = {"prediction": {"order": 6, "first_order": 2, "subframe": 8, "channels": 3}}
+BLOCKWISE = {"autoregression": {"coefficients": 2, "block": 4, "channels": 3, "n_layer": 3}}
 SMALL = NARROW | {"n_block": 4, "n_flow": 3, "upsample_strides": (4, 4)}
 LITE = SMALL | {"channels": (3, 2, 2, 2), "conditioner_channels": 3}  # of a frame 8, 4, 2 positions and 1
 WAVENET = {"channels": 4, "gate_channels": 4, "skip_channels": 4, "weight_norm": False}
@@ -49,6 +50,8 @@ SHALLOW = {
     "causal shallow lite": ("lite", LITE | {"causal": True, "n_flow": 1}),
     "shallow lite, odd in x": ("lite", LITE | {"channels": (4, 2, 2, 2), "odd": True}),
     "shallow lite, prediction": ("lite", LITE | PREDICTION | {"channels": (4, 2, 2, 2), "odd": True}),
+    "shallow lite, prediction and autoregression": ("lite", LITE | PREDICTION | BLOCKWISE),
+    "prediction and autoregression alone": ("lite", LITE | PREDICTION | BLOCKWISE | {"n_block": 0}),
     "lite of one block": ("lite", LITE | {"channels": (2,), "n_block": 1, "n_flow": 1, "n_layer": 1}),
     "clarinet": ("clarinet", WAVENET | {"n_layer": 4, "upsample_strides": (4, 4)}),
     "parallel_wavenet": ("parallel_wavenet", WAVENET | {"n_layer": 2, "stacks": (1, 2), "upsample_strides": (4, 4)}),

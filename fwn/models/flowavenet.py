@@ -27,13 +27,13 @@ class FloWaveNet(Reversible):
     """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
     T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
-    leave after every `block_per_split` blocks, never after the last. channels, prior_channels: of all blocks, or of
-    each. conditioner: "squeezed", the paper's, is the mel at the audio rate, squeezed as x is; "frames" is made of the
-    mel at its own rate, conditioner_channels wide (nn/encoder.py). s_max bounds |log s| smoothly; None is the paper's
-    unbounded form. odd: the model of -audio and -noise is minus that of audio and noise (nn/odd.py). dtype: of the
-    networks inside the couplings; the flow's own state keeps x's type. gradient: how the
-    backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert" compute it again
-    (bijectors.recomputed).
+    leave after every `block_per_split` blocks, never after the last. n_block = 0: no flow, ε is x. channels,
+    prior_channels: of all blocks, or of each. conditioner: "squeezed", the paper's, is the mel at the audio rate,
+    squeezed as x is; "frames" is made of the mel at its own rate, conditioner_channels wide (nn/encoder.py). s_max
+    bounds |log s| smoothly; None is the paper's unbounded form. odd: the model of -audio and -noise is minus that of
+    audio and noise (nn/odd.py). dtype: of the networks inside the couplings; the flow's own state keeps x's type.
+    gradient: how the backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert" compute
+    it again (bijectors.recomputed).
     """
 
     n_block: int = 8
@@ -112,6 +112,8 @@ class FloWaveNet(Reversible):
             rest = [on_first_half_of(layer) for layer in layers] if prior_net else layers
             mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
             layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE[self.frames]]
+        if not layers:
+            return []
         plain = self.gradient == "plain" or self.is_mutable_collection("params")
         flow = chain(*layers) if plain else recomputed(layers, invert=self.gradient == "invert")
         conditioner: nn.Module

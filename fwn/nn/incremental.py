@@ -48,7 +48,7 @@ class Packed(NamedTuple):
 
 
 class State(NamedTuple):
-    """After t samples. recent [B, front_kernel]: the newest inputs; rings: [(k - 1) dilation, B, C] for each layer."""
+    """After t samples. recent [B, front_kernel · C_in]: the newest; rings: [(k - 1) dilation, B, C] for each layer."""
 
     t: Array
     recent: Array
@@ -56,7 +56,7 @@ class State(NamedTuple):
 
 
 def pack(net: WaveNet, params: Any) -> Packed:
-    """The weights of a causal WaveNet with one input channel, weight norm folded (`fold_weight_norm`) already."""
+    """The weights of a causal WaveNet, weight norm folded (`fold_weight_norm`) already."""
 
     def linear(name: str) -> Linear:
         kernel = params[name]["kernel"]
@@ -74,10 +74,10 @@ def pack(net: WaveNet, params: Any) -> Packed:
     return Packed(linear("front"), joined, tuple(layers), linear("final"), linear("out"))
 
 
-def start(net: WaveNet, batch: int, dtype: Any) -> State:
-    """Before the first sample: zeros, as a convolution's padding is."""
+def start(net: WaveNet, batch: int, dtype: Any, inputs: int = 1) -> State:
+    """Before the first sample, of `inputs` channels: zeros, as a convolution's padding is."""
     rings = tuple(jnp.zeros(((net.kernel_size - 1) * d, batch, net.channels), dtype) for d in net.dilations)
-    return State(jnp.zeros((), jnp.int32), jnp.zeros((batch, net.front_kernel), dtype), rings)
+    return State(jnp.zeros((), jnp.int32), jnp.zeros((batch, net.front_kernel * inputs), dtype), rings)
 
 
 def read(ring: Array, t: Array, dilation: int, n: int) -> Array:
@@ -99,11 +99,13 @@ def generate(
     noise: Array,
     draw: Callable[[Array, Array], Array],
     block: int = BLOCK,
+    heard: Callable[[Array], Array] = lambda x: x,
 ) -> tuple[State, Array]:
-    """Continues `state` by T samples: c [B, T, C_c], noise [B, T, N] -> (state after them, x [B, T]).
+    """Continues `state` by T samples: c [B, T, C_c], noise [B, T, N] -> (state after them, x [B, T] or [B, T, C_in]).
 
-    draw: (the network's result [B, features], noise [B, N]) -> x [B]. block divides T, and all earlier T's: samples in
-    an iteration of the outer loop. The result does not depend on it.
+    draw: (the network's result [B, features], noise [B, N]) -> x [B] or [B, C_in]. block divides T, and all earlier
+    T's: samples in an iteration of the outer loop. The result does not depend on it. heard: of x, what the network is
+    given.
     """
     batch, time, _ = c.shape
     if time % block:
@@ -127,7 +129,8 @@ def generate(
             h, skips = (h + residual) * RESIDUAL_SCALE, skips + skip
         theta = weights.out(jax.nn.relu(weights.final(jax.nn.relu(skips))))
         x = draw(theta, noise)
-        recent = jnp.concatenate([recent[:, 1:], x[:, None]], axis=1)
+        newest = heard(x.reshape(batch, -1))
+        recent = jnp.concatenate([recent[:, newest.shape[1] :], newest], axis=1)
         return State(t + 1, recent, tuple(kept)), (x, tuple(inputs_of_far))
 
     def samples(state: State, inputs: tuple[Array, Array]) -> tuple[State, Array]:
@@ -151,4 +154,4 @@ def generate(
         return a.swapaxes(0, 1).reshape(time // block, block, *a.shape[:1], *a.shape[2:])
 
     state, x = lax.scan(samples, state, (blocks(c), blocks(noise)))
-    return state, x.reshape(time, batch).T
+    return state, x.reshape(time, *x.shape[2:]).swapaxes(0, 1)

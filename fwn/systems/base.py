@@ -112,10 +112,11 @@ def checked(
     also: frozenset[str] = frozenset(),
     hidden: frozenset[str] = frozenset(),
     source: str = "config.model",
+    zero: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Fields of a config as a plain dict: those of `module` and what is known `also`, without what is `hidden`.
 
-    Raises UserError for any other name, and for sizes and types that no network can have.
+    zero: numbers that may be 0. Raises UserError for any other name, and for sizes and types that no network can have.
     """
     types = {name: field.type for name, field in module.__dataclass_fields__.items()}
     known = types.keys() - {"parent", "name", "features"} - hidden | also
@@ -124,7 +125,7 @@ def checked(
         if name not in known:
             raise UserError(f"{source}: no such field: {name!r}{nearest(name, known)}")
         kind = types.get(name)
-        if kind is int and not whole(value):
+        if kind is int and not whole(value) and not (name in zero and value == 0 and not isinstance(value, bool)):
             raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
         if kind == int | tuple[int, ...] and not (whole(value) or wholes(value)):
             raise UserError(

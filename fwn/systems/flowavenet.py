@@ -24,13 +24,13 @@ CHOICES = {
 
 
 def build(config: Any, mel: MelContract | None = None) -> System:
-    """config.model: FloWaveNet's fields, and `prediction` (predictor.Predictor). config.dequantise: train on audio plus
-    1-LSB uniform noise. mel: the contract; None: config.mel names it.
+    """config.model: FloWaveNet's fields, `prediction` and `autoregression` (predictor.Predictor). config.dequantise:
+    train on audio plus 1-LSB uniform noise. mel: the contract; None: config.mel names it.
 
     Weight norm is folded into plain kernels before the network runs: in training inside the gradient, else once.
     """
-    fields = checked(config.model, FloWaveNet, frozenset({predictor.NAME}))
-    fields.pop(predictor.NAME, None)
+    fields = checked(config.model, FloWaveNet, predictor.FIELDS, zero=frozenset({"n_block"}))
+    fields = {name: value for name, value in fields.items() if name not in predictor.FIELDS}
     predict = predictor.Predictor(config, mel)
     model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
     for name, choices in CHOICES.items():
@@ -39,7 +39,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
             raise UserError(f"config.model: {name} is {value!r}; it is {' or '.join(map(repr, choices))}")
     for name in ("channels", "prior_channels"):
         value = getattr(model, name)
-        if isinstance(value, tuple) and len(value) != model.n_block:
+        if isinstance(value, tuple) and model.n_block and len(value) != model.n_block:
             raise UserError(
                 f"config.model: {name} is {value!r}; it must be one number, or one for each of the {model.n_block} "
                 "blocks"
@@ -108,16 +108,14 @@ def build(config: Any, mel: MelContract | None = None) -> System:
 
     reach = predict.reach(model.halo)
 
-    def start(batch: int, dtype: Any) -> Any:
-        return jnp.zeros((batch, predict.past), dtype)
-
     def proceed(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
         params, kept = fold_weight_norm(params), mel.shape[1] - sum(reach)
-        e = flow(params, frames).inverse(drawn_for(mel, keys, temperature, first), mel)[0][..., 0]
-        e = jax.lax.dynamic_slice_in_dim(e, skip * model.hop, kept * model.hop, axis=1)
-        return predict.window(params, mel, e, frames, skip, state)
+        u = flow(params, frames).inverse(drawn_for(mel, keys, temperature, first), mel)[0][..., 0]
+        u = jax.lax.dynamic_slice_in_dim(u, skip * model.hop, kept * model.hop, axis=1)
+        return predict.window(params, mel, u, frames, skip, state)
 
-    recurrence = Recurrence(start, proceed) if predict.past else None  # filters ring from one window into the next
+    # What is predicted is of all that came before, in any window.
+    recurrence = Recurrence(predict.start, proceed) if predict.past else None
     return System(init, loss, sample, log_likelihood, reach, roundtrip, recurrence, predict.past)

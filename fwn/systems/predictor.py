@@ -1,12 +1,15 @@
-"""Linear prediction in front of a system's model: audio is heard and made as its excitation (config.model.prediction).
+"""Prediction in front of a system's model: audio is heard and made as what cannot be predicted.
 
-A system's map from audio to noise is chain(predictor(...), model); its weights are beside the model's, under
-"prediction". Off (order 0), there is neither.
+Linear prediction from the mel (config.model.prediction) makes excitation of audio; autoregression over blocks
+(config.model.autoregression, models/blockwise.py) predicts its lowest bands from the mel and what came before. A
+system's map from audio to noise is chain(predictor(...), model); the weights are beside the model's, under those two
+names. Off (order 0, coefficients 0), there are neither.
 """
 
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -14,25 +17,34 @@ from jax import lax
 from fwn.bijectors import Bijector, chain
 from fwn.errors import UserError
 from fwn.mel import MelContract, read_contract
+from fwn.models.blockwise import Blockwise
 from fwn.nn.envelope import Envelope
 from fwn.prediction import prediction
 from fwn.systems.base import checked, frame_mask
 
 Array = jax.Array
-NAME = "prediction"
+NAME, AUTOREGRESSION = "prediction", "autoregression"
+FIELDS = frozenset({NAME, AUTOREGRESSION})
 
 
 class Predictor:
-    """The bijector between audio and excitation that a mel decides, or the identity."""
+    """The bijector between audio and what the model is of: the excitation, or the rest of it, or audio itself."""
 
     def __init__(self, config: Any, mel: MelContract | None):
-        """config.model.prediction: Envelope's fields, order 0 for none. mel: the contract; None: config.mel names it.
+        """config.model.prediction: Envelope's fields, order 0 for none. config.model.autoregression: Blockwise's,
+        coefficients 0 for none. mel: the contract; None: config.mel names it.
 
         Raises UserError for sizes that cannot be.
         """
         fields = dict(config.model.get(NAME) or {"order": 0})
-        self.envelope = None
+        low = dict(config.model.get(AUTOREGRESSION) or {"coefficients": 0})
+        self.envelope, self.blockwise = None, None
         if fields.get("order") == 0:
+            if low.get("coefficients") != 0:
+                raise UserError(
+                    f"config.model.{AUTOREGRESSION}: coefficients is {low.get('coefficients')!r} and "
+                    f"config.model.{NAME}.order is 0; it is of the excitation: give an order, as 256, or coefficients 0"
+                )
             return
         source = f"config.model.{NAME}"
         contract = mel or read_contract(config.mel, "config.mel")
@@ -48,6 +60,8 @@ class Predictor:
                 f"{source}: first_order is {self.envelope.first_order}; it must be below the order, "
                 f"{self.envelope.order}"
             )
+        if low.get("coefficients") != 0:
+            self.blockwise = _blockwise(low, contract.hop_length)
 
     @property
     def past(self) -> int:
@@ -56,15 +70,23 @@ class Predictor:
 
     def reach(self, model: tuple[int, int]) -> tuple[int, int]:
         """Mel frames (before, after) its own that a frame of audio depends on, through the model or the filters."""
-        own = 0 if self.envelope is None else self.envelope.reach
+        own = max(0 if part is None else part.reach for part in (self.envelope, self.blockwise))
         return max(model[0], own), max(model[1], own)
 
     def init(self, key: Array, mel: Array, drawn: Any) -> Any:
         """Its weights by name, {} without prediction. drawn: as of System.init."""
         if self.envelope is None:
             return {}
-        call = partial(self.envelope.apply, mutable=["params"], rngs={"params": key})
-        return {NAME: call({"params": drawn.get(NAME, {})}, mel)[1]["params"]}
+
+        def weights(module: nn.Module, name: str, *args: Any, **how: Any) -> Any:
+            call: Any = partial(module.apply, mutable=["params"], rngs={"params": key}, **how)
+            return call({"params": drawn.get(name, {})}, *args)[1]["params"]
+
+        params = {NAME: weights(self.envelope, NAME, mel)}
+        if self.blockwise is not None:
+            e = jnp.zeros((len(mel), mel.shape[1] * self.blockwise.hop, 1), mel.dtype)
+            params[AUTOREGRESSION] = weights(self.blockwise, AUTOREGRESSION, e, mel, method="forward")
+        return params
 
     def filters(self, params: Any, mel: Array, frames: Array | None) -> tuple[Array, Array]:
         """(a [B, S, order], log_g [B, S]) of a mel [B, F, M]."""
@@ -73,16 +95,41 @@ class Predictor:
         return out
 
     def __call__(self, params: Any, mel: Array, frames: Array | None = None, past: Array | None = None) -> Bijector:
-        """audio [B, T, 1] <-> excitation. past [B, order]: the audio before; None: silence."""
+        """audio [B, T, 1] <-> what the model is of. past [B, order]: the audio before; None: silence.
+
+        Autoregression over blocks begins with silence in either case.
+        """
         if self.envelope is None:
             return chain()
         mask = frame_mask(mel, frames)
         hop = self.envelope.contract.hop_length
-        mask = None if mask is None else jnp.repeat(mask, hop, axis=1)
-        return prediction(*self.filters(params, mel, frames), past, mask)
+        samples = None if mask is None else jnp.repeat(mask, hop, axis=1)
+        excitation = prediction(*self.filters(params, mel, frames), past, samples)
+        if self.blockwise is None:
+            return excitation
+        apply: Any = partial(self.blockwise.apply, {"params": params[AUTOREGRESSION]}, mask=mask)
+        return chain(excitation, Bijector(partial(apply, method="forward"), partial(apply, method="inverse")))
 
-    def window(self, params: Any, mel: Array, e: Array, frames: Array, skip: Any, past: Array) -> tuple[Array, Array]:
-        """Audio [B, n · hop] of excitation e [B, n · hop] of the mel's frames from `skip` on, and the past after it."""
+    def start(self, batch: int, dtype: Any) -> Any:
+        """The state of `window` before the first sample: silence."""
+        past = jnp.zeros((batch, self.past), dtype)
+        if self.blockwise is None:
+            return past
+        return past, self.blockwise.start(batch, dtype)
+
+    def window(self, params: Any, mel: Array, u: Array, frames: Array, skip: Any, state: Any) -> tuple[Array, Any]:
+        """Audio [B, n · hop] of the model's u [B, n · hop], of the mel's frames from `skip` on, and the state after."""
+        assert self.envelope is not None
+        if self.blockwise is None:
+            return self._audio(params, mel, u, frames, skip, state)
+        past, low = state
+        proceed: Any = partial(self.blockwise.apply, {"params": params[AUTOREGRESSION]}, method="proceed")
+        low, e = proceed(u[..., None], mel, frame_mask(mel, frames), skip, low)
+        audio, past = self._audio(params, mel, e[..., 0], frames, skip, past)
+        return audio, (past, low)
+
+    def _audio(self, params: Any, mel: Array, e: Array, frames: Array, skip: Any, past: Array) -> tuple[Array, Array]:
+        """Of excitation e [B, n · hop]: the audio, and the past after it."""
         assert self.envelope is not None
         subframe = self.envelope.subframe
         begin, length = skip * (self.envelope.contract.hop_length // subframe), e.shape[1] // subframe
@@ -90,3 +137,19 @@ class Predictor:
         a, log_g = (lax.dynamic_slice_in_dim(values, begin, length, axis=1) for values in (a, log_g))
         audio = prediction(a, log_g, past).inverse(e[..., None], mel)[0][..., 0]
         return audio, jnp.concatenate([past, audio], axis=1)[:, -self.past :]
+
+
+def _blockwise(fields: dict[str, Any], hop: int) -> Blockwise:
+    source = f"config.model.{AUTOREGRESSION}"
+    blockwise = Blockwise(hop, **checked(fields, Blockwise, source=source, hidden=frozenset({"hop"})))
+    if hop % blockwise.block:
+        raise UserError(
+            f"{source}: block is {blockwise.block}, which does not divide a mel frame of {hop} samples; give a "
+            f"divisor, as {hop // 16 or 1}"
+        )
+    if blockwise.coefficients > blockwise.block:
+        raise UserError(
+            f"{source}: coefficients is {blockwise.coefficients}; a block of {blockwise.block} samples has no more "
+            "than that"
+        )
+    return blockwise

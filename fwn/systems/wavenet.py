@@ -85,7 +85,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
 
     def start(batch: int, dtype: Any) -> Any:
         net = incremental.start(model.wavenet, batch, dtype)
-        return (net, jnp.zeros((batch, predict.past), dtype)) if predict.past else net
+        return (net, predict.start(batch, dtype)) if predict.past else net
 
     def draw_more(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
