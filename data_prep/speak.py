@@ -3,7 +3,8 @@
     python -m data_prep.speak --output=data/espeak --sentences=48
 
 Needs the espeakng-loader wheel (`pip install fwn[demo]`), which carries eSpeak NG. The voice is a synthesiser's: it
-shows that the programs work, not how good a model of recordings sounds. The same flags give the same files.
+shows that the programs work, not how good a model of recordings sounds. Its digital silence no microphone records, so
+white noise 70 dB below full scale is added. The same flags give the same files.
 """
 
 import ctypes
@@ -62,9 +63,12 @@ def synthesiser(voice: str) -> tuple[int, Callable[[str, int, int], np.ndarray]]
     return rate, speak
 
 
-def make(output: Path, sentences: int, voice: str, seed: int) -> None:
-    """Writes `output`/metadata.csv, last, and `output`/wavs. Raises UserError where there is another corpus already."""
-    draw = random.Random(seed)
+def make(output: Path, sentences: int, voice: str, seed: int, noise: float) -> None:
+    """Writes `output`/metadata.csv, last, and `output`/wavs. noise: RMS of what is added, full scale 1.
+
+    Raises UserError where there is another corpus already.
+    """
+    draw, room = random.Random(seed), np.random.default_rng(seed)
     texts = draw.sample(SENTENCES, sentences)
     tag = re.sub(r"\W+", "_", voice)
     names = [f"espeak-{tag}-{seed}-{i + 1:04d}" for i in range(sentences)]
@@ -80,7 +84,9 @@ def make(output: Path, sentences: int, voice: str, seed: int) -> None:
     seconds = 0.0
     for name, text in cli.progress(list(zip(names, texts, strict=True)), "speak"):
         steps = speak(text, draw.randint(150, 180), draw.randint(40, 60))
-        audio.write(output / "wavs" / f"{name}.wav", steps / np.float32(32768), rate)
+        recorded = steps / np.float32(32768) + noise * room.standard_normal(len(steps), np.float32)
+        if saturated := audio.write(output / "wavs" / f"{name}.wav", recorded, rate):
+            cli.say(f"{name}: {saturated} samples beyond full scale were saturated")
         seconds += len(steps) / rate
     with audio.atomic(file) as csv:
         csv.write(metadata.encode())
@@ -94,13 +100,14 @@ COUNT = flags.DEFINE_integer(
     "sentences", 48, f"How many of the {len(SENTENCES)} sentences.", lower_bound=1, upper_bound=len(SENTENCES)
 )
 VOICE = flags.DEFINE_string("voice", "en", "eSpeak NG's name of the voice.")
+NOISE = flags.DEFINE_float("noise_db", -70.0, "Level of the room's noise, in dB of full scale.", upper_bound=0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Draws the sentences, their order and each one's rate and pitch.")
 
 
 def main(args: list[str]) -> int | None:
     if args:
         raise UserError(f"unexpected argument {args[0]!r}; the folder is given by --output=DIR")
-    make(Path(OUTPUT.value), COUNT.value, VOICE.value, SEED.value)
+    make(Path(OUTPUT.value), COUNT.value, VOICE.value, SEED.value, 10 ** (NOISE.value / 20))
     return None
 
 

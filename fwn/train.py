@@ -40,11 +40,12 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python f
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; one that holds a run is continued. Required.", required=True
 )
-INIT_FROM = flags.DEFINE_string(
+INIT_FROM = flags.DEFINE_multi_string(
     "init_from",
-    None,
+    [],
     "Begin with the weights of this workdir or voice (fwn.export), in the parts (prediction, autoregression, model) "
-    "that it and the config have; a run that is continued keeps its own.",
+    "that it and the config have; may be repeated: a part is the first's that has it. A run that is continued keeps "
+    "its own.",
 )
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
@@ -118,11 +119,12 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 if weights is None:
                     raise
                 raise UserError(
-                    f"--init_from={INIT_FROM.value}: of another model ({error}); give one of this config.model"
+                    f"--init_from={' and '.join(INIT_FROM.value)}: of another model ({error}); give one of this "
+                    "config.model"
                 ) from error
             if weights is not None:
                 there, here = parts(weights), parts(state.params)
-                for what, names in (("begun anew, as it has none", here - there), ("of it not used", there - here)):
+                for what, names in (("begun anew, not being there", here - there), ("not used", there - here)):
                     if names:
                         tell(f"{what}: {', '.join(sorted(names))}")
         else:
@@ -184,16 +186,18 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
 
 def given(mel: MelContract) -> Any:
     """The weights that --init_from names, or None. Raises UserError where they hear mels of another contract."""
-    if INIT_FROM.value is None:
-        return None
-    _, its_mel, weights, step = exported.read_any(INIT_FROM.value)
-    if its_mel.hash() != mel.hash():
-        raise UserError(
-            f"--init_from={INIT_FROM.value} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
-            f"one contract\n{difference(its_mel, mel)}"
-        )
-    tell(f"beginning with the weights of {INIT_FROM.value}, step {step}")
-    return weights
+    found: dict[str, Any] = {}
+    for source in INIT_FROM.value:
+        _, its_mel, weights, step = exported.read_any(source)
+        if its_mel.hash() != mel.hash():
+            raise UserError(
+                f"--init_from={source} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
+                f"one contract\n{difference(its_mel, mel)}"
+            )
+        new = parts(weights) - parts(found)
+        found |= {name: node for name, node in weights.items() if parts([name]) <= new}
+        tell(f"beginning with the weights of {source}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
+    return found or None
 
 
 def check_taught(params: Any, frozen: Any, config: Any) -> None:

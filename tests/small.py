@@ -28,6 +28,7 @@ MODEL = {"n_block": 2, "n_flow": 1, "n_layer": 1, "channels": 8, "block_per_spli
     "prior_channels": 8,
 }
 PREDICTION = {"order": 12, "first_order": 4, "subframe": 128, "channels": 8}
+AUTOREGRESSION = {"coefficients": 2, "block": 32, "channels": 4, "n_layer": 2}
 REST = {"frames": 8, "batch_size": 4, "num_steps": 8, "log_every": 1, "save_every": 2, "eval_every": 4} | {
     "eval_batches": 2,
     "max_skipped": 3,
@@ -54,14 +55,15 @@ def record(folder: Path, lengths: list[int]) -> Path:
 def config(data: Path, **rest: Any) -> ConfigDict:
     """experiments/tiny.py, made minuscule."""
     small = tiny.get_config()
-    small.model.update(MODEL | {"prediction": PREDICTION})
+    small.model.update(MODEL | {"prediction": PREDICTION, "autoregression": AUTOREGRESSION})
     small.update(REST | {"data": str(data)} | rest)
     return small
 
 
 def config_flags(data: Path, **rest: Any) -> list[str]:
     """The same for the command line."""
-    model = MODEL | {f"prediction.{name}": value for name, value in PREDICTION.items()}
+    parts = {"prediction": PREDICTION, "autoregression": AUTOREGRESSION}
+    model = MODEL | {f"{part}.{name}": value for part, sizes in parts.items() for name, value in sizes.items()}
     fields = {f"model.{name}": value for name, value in model.items()} | REST | {"data": data} | rest
     return ["--config=experiments/tiny.py", *(f"--config.{name}={value}" for name, value in fields.items())]
 

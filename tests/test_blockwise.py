@@ -21,15 +21,16 @@ def inputs(frames, batch=2, dtype=jnp.float32):
     )
 
 
-def weights(model, e, mel, gain=0.5):
+def weights(model, e, mel, size=0.3):
     """Away from the identity that it begins with."""
     params = model.init(jax.random.key(0), e, mel, method="forward")["params"]
-    return jax.tree.map(lambda a: a.astype(e.dtype), params | {"gain": jnp.full_like(params["gain"], gain)})
+    out = jax.tree.map(lambda a: size * np.random.default_rng(2).normal(size=a.shape), params["net"]["out"])
+    return jax.tree.map(lambda a: jnp.asarray(a, e.dtype), params | {"net": params["net"] | {"out": out}})
 
 
 def test_at_first_it_is_the_identity():
     e, mel = inputs(3)
-    params = weights(MODEL, e, mel, gain=0)
+    params = weights(MODEL, e, mel, size=0)
     u, _, logdet = MODEL.apply({"params": params}, e, mel, method="forward")
     np.testing.assert_allclose(u, e, atol=1e-6)
     np.testing.assert_array_equal(logdet, 0)
@@ -104,6 +105,6 @@ def test_it_learns_what_noise_is_not():
 
 def test_what_is_loud_stays_finite():
     u, mel = inputs(20)
-    params = {"params": weights(MODEL, u, mel, gain=100.0)}
+    params = {"params": weights(MODEL, u, mel, size=2.0)}
     e, _ = jax.jit(partial(MODEL.apply, method="inverse"))(params, 30 * u, 1e3 * mel)
     assert np.all(np.isfinite(e))

@@ -98,7 +98,7 @@ def test_another_config_is_refused_and_what_may_change_is_not(copy, corpus):
 
 def test_a_run_from_before_a_field_was(corpus, tmp_path):
     """It is read, and continued as what it computed; as another it is refused."""
-    before = {"model.prediction.order": 0}
+    before = {"model.prediction.order": 0, "model.autoregression.coefficients": 0}
     assert continued(corpus, tmp_path, **before).code == 0
     file = tmp_path / "config.json"
     recorded = json.loads(file.read_text())

@@ -98,21 +98,26 @@ def test_training_begins_with_it(voice, corpus, tmp_path):
 def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
     """The filters of the voice, without its flow; then a flow behind what has learned already, and its ActNorm."""
     flags = [*small.config_flags(corpus, num_steps=1), "--config.optimiser.rate=1e-9", "--config.ema_decay=0"]
-    parts = [*flags, "--config.model.autoregression.coefficients=2", "--config.model.autoregression.channels=4"]
-    without = [*parts, "--config.model.n_block=0", f"--init_from={voice[0]}", f"--workdir={tmp_path / 'a'}"]
+    without = [*flags, "--config.model.n_block=0", f"--init_from={voice[0]}", f"--workdir={tmp_path / 'a'}"]
     result = small.program("fwn.train", *without)
     assert (result.code, result.err) == (0, "")
-    assert "begun anew, as it has none: autoregression\nof it not used: model\n" in result.out
-    result = small.program("fwn.train", *parts, f"--init_from={tmp_path / 'a'}", f"--workdir={tmp_path / 'b'}")
+    assert "step 7: autoregression, model, prediction\nnot used: model\n" in result.out
+    result = small.program("fwn.train", *flags, f"--init_from={tmp_path / 'a'}", f"--workdir={tmp_path / 'b'}")
     assert (result.code, result.err) == (0, "")
-    assert "begun anew, as it has none: model\n" in result.out
+    assert "begun anew, not being there: model\n" in result.out
+    both = [*flags, f"--init_from={tmp_path / 'a'}", f"--init_from={voice[0]}", f"--workdir={tmp_path / 'd'}"]
+    result = small.program("fwn.train", *both)
+    assert (result.code, result.err) == (0, "")
+    assert f"{tmp_path / 'a'}, step 1: autoregression, prediction\n" in result.out
+    assert f"{voice[0]}, step 7: model\n" in result.out
     first, a, b = (fwn.load(folder).params for folder in (voice[0], tmp_path / "a", tmp_path / "b"))
     assert a.keys() == {"prediction", "autoregression"}
     for part in a:
         for x, y in zip(jax.tree.leaves(a[part]), jax.tree.leaves(b[part]), strict=True):
             np.testing.assert_allclose(x, y, atol=1e-6)
     assert np.ptp(a["prediction"]["conv_0"]["kernel"] - first["prediction"]["conv_0"]["kernel"]) < 1e-6
-    neither = [*flags, "--config.model.prediction.order=0", f"--workdir={tmp_path / 'c'}"]
+    off = ["--config.model.prediction.order=0", "--config.model.autoregression.coefficients=0"]
+    neither = [*flags, *off, f"--workdir={tmp_path / 'c'}"]
     result = small.program("fwn.train", *neither, f"--init_from={tmp_path / 'a'}")
     assert (result.code, len(result.err.splitlines())) == (1, 1)
     assert "of another model (it has autoregression, prediction, this model)" in result.err

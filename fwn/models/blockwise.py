@@ -33,8 +33,8 @@ LOUDEST = 8.0  # what the network hears of a coefficient, whose variance is abou
 class Blockwise(nn.Module):
     """forward (e [B, T, 1], mel [B, F, M]) -> (u [B, T, 1], mel, logdet [B]); inverse (u, mel) -> (e, mel).
 
-    T = F · hop; block divides the hop. coefficients: K, of the `block` that there are. At first u is e: what the
-    network says is multiplied by gains of 0. mask [B, F, 1]: which *frames* are real. Before e there is silence.
+    T = F · hop; block divides the hop. coefficients: K, of the `block` that there are. At first u is e. mask [B, F, 1]:
+    which *frames* are real. Before e there is silence.
     """
 
     hop: int
@@ -51,14 +51,13 @@ class Blockwise(nn.Module):
     @property
     def wavenet(self) -> WaveNet:
         """The network alone, without parameters."""
-        plain = partial(WaveNet, causal=True, weight_norm=False, zero_init=False, parent=None)
+        plain = partial(WaveNet, causal=True, weight_norm=False, parent=None)
         net = partial(plain, channels=self.channels, n_layer=self.n_layer, kernel_size=KERNEL, front_kernel=FRONT)
         return net(2 * self.coefficients)
 
     def setup(self) -> None:
         self.encoder = encoder.Encoder(self.channels, weight_norm=False)
         self.net = self.wavenet.copy(parent=self)
-        self.gain = self.param("gain", nn.initializers.zeros, (2 * self.coefficients,))
 
     def forward(self, e: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
         v = self._coefficients(e)
@@ -96,7 +95,7 @@ class Blockwise(nn.Module):
         return state, self._samples(v)
 
     def _affine(self, theta: Array) -> tuple[Array, Array]:
-        mean, log_s = jnp.split(theta * self.gain, 2, axis=-1)
+        mean, log_s = jnp.split(theta, 2, axis=-1)
         return mean, bound(log_s, S_MAX)
 
     def _heard(self, v: Array) -> Array:

@@ -59,8 +59,9 @@ def pack(net: WaveNet, params: Any) -> Packed:
     """The weights of a causal WaveNet, weight norm folded (`fold_weight_norm`) already."""
 
     def linear(name: str) -> Linear:
-        kernel = params[name]["kernel"]
-        return Linear(kernel.reshape(-1, kernel.shape[-1]), params[name]["bias"])
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        gain = jnp.exp(3 * params[name]["log_scale"]) if "log_scale" in params[name] else 1  # a ZeroConv's
+        return Linear(gain * kernel.reshape(-1, kernel.shape[-1]), gain * bias)
 
     layers, conditions = [], []
     for n in range(len(net.dilations)):

@@ -1,0 +1,17 @@
+"""The demo's: tiny.py with autoregression over blocks, and odd. A minute of two CPU cores brings it a voice's pitch.
+
+make demo
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import lj_mini, tiny
+
+
+def get_config() -> ConfigDict:
+    config = tiny.get_config()
+    config.model.odd = True
+    config.model.autoregression.update(lj_mini.get_config().model.autoregression)  # so that it may begin with a voice's
+    config.update({"frames": 32, "batch_size": 2})
+    config.optimiser.rate = 1e-3
+    return config
