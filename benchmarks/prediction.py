@@ -6,11 +6,12 @@ Trains every run from its first step by fwn.train, measures its copies by fwn.ev
 curves and means. The row of step 0 is of a run of one step, which changes next to nothing: white noise through filters.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from absl import app, flags
 
 METRICS = [
     *("log_mel_l1", "multi_resolution_stft", "mcd", "f0_rmse_cents", "vuv_error"),
@@ -22,25 +23,25 @@ def program(module: str, *flags: str) -> None:
     subprocess.run([sys.executable, "-m", module, *flags], check=True)
 
 
-def run(options: argparse.Namespace, order: int, seed: int, steps: int) -> dict:
+def run(order: int, seed: int, steps: int) -> dict:
     """One training and its evaluation: {"order", "seed", "steps", "curve": [[step, nats]], "copies"}."""
-    folder = options.output / f"{options.config}-{order}-{seed}-{steps}"
+    folder = Path(OUTPUT.value) / f"{CONFIG.value}-{order}-{seed}-{steps}"
     every = max(1, steps // 8)
-    settings = {"data": options.data, "num_steps": steps, "seed": seed, "model.prediction.order": order}
+    settings = {"data": DATA.value, "num_steps": steps, "seed": seed, "model.prediction.order": order}
+    if not order:  # without excitation there is nothing that autoregression could be of
+        settings["model.autoregression.coefficients"] = 0
     settings |= {"eval_every": every, "save_every": steps, "log_every": 10, "eval_batches": 16}
-    settings |= {"batch_size": options.batch_size, "frames": options.frames}
-    flags = [f"--config.{name}={value}" for name, value in settings.items()]
-    program("fwn.train", f"--config=experiments/{options.config}.py", f"--workdir={folder}", *flags)
+    settings |= {"batch_size": BATCH_SIZE.value, "frames": FRAMES.value}
+    changes = [f"--config.{name}={value}" for name, value in settings.items()]
+    program("fwn.train", f"--config=experiments/{CONFIG.value}.py", f"--workdir={folder}", *changes)
     temperatures = [f"--temperature={t}" for t in (0.6, 0.8, 1.0)]
-    clips = f"--utterances={options.utterances}"
-    program(
-        "fwn.evaluate", f"--ckpt={folder}", f"--data={options.data}", f"--output={folder}/out", clips, *temperatures
-    )
+    clips = f"--utterances={UTTERANCES.value}"
+    program("fwn.evaluate", f"--ckpt={folder}", f"--data={DATA.value}", f"--output={folder}/out", clips, *temperatures)
     summary = json.loads((folder / "out" / "results.json").read_text())["summary"]
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     held_out = [r for r in records if r["what"] == "held_out"]
     return {
-        "config": options.config,
+        "config": CONFIG.value,
         "order": order,
         "seed": seed,
         "steps": steps,
@@ -50,22 +51,22 @@ def run(options: argparse.Namespace, order: int, seed: int, steps: int) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="data set made by data_prep.prepare")
-    parser.add_argument("--config", default="tiny", help="an experiment's name")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--utterances", type=int, default=6, help="held-out clips that are copied")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the runs and results.json")
-    options = parser.parse_args()
-    results = [run(options, 256, 0, 1)]
-    for seed in range(1, options.seeds + 1):
-        results += [run(options, order, seed, options.steps) for order in (0, 256)]
-        (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare.", required=True)
+CONFIG = flags.DEFINE_string("config", "tiny", "Name of an experiment.")
+STEPS = flags.DEFINE_integer("steps", 200, "Of every training.", lower_bound=1)
+SEEDS = flags.DEFINE_integer("seeds", 3, "How many trainings of each kind.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Crops a step.", lower_bound=1)
+FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames a crop.", lower_bound=1)
+UTTERANCES = flags.DEFINE_integer("utterances", 6, "Held-out clips that are copied.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the runs and results.json.", required=True)
+
+
+def main(args: list[str]) -> None:
+    results, output = [run(256, 0, 1)], Path(OUTPUT.value)
+    for seed in range(1, SEEDS.value + 1):
+        results += [run(order, seed, STEPS.value) for order in (0, 256)]
+        (output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    app.run(main)
