@@ -2,6 +2,12 @@
 
     make voice INPUT=ljspeech-mini
 
+The predictor was trained first, which alone is ten times as fast, then all of it:
+
+    python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/predictor --config.model.n_block=0 \
+        --config.frames=64 --config.batch_size=8
+    python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/lj-mini --init_from=runs/predictor
+
 What was tried to choose it, with curves: docs/prediction.md.
 """
 
