@@ -86,7 +86,7 @@ demo: $(ready) ## hear it in under 10 minutes: the voice in the box, then one tr
 	$(run) fwn.evaluate --ckpt="$(DEMO)/first" --data="$(DEMO)/data" --output="$(DEMO)/results_first"
 	echo "[5/7] training experiments/demo.py for $(DEMO_STEPS) steps in $(DEMO)/run, its predictor begun with the voice's"
 	$(run) fwn.train --config=experiments/demo.py --workdir="$(DEMO)/run" --config.data="$(DEMO)/data" --config.num_steps=$(DEMO_STEPS) \
-		--init_from=voices/lj-mini
+		--init_from=voices/lj-mini --init_parts=prediction --init_parts=autoregression
 	echo "[6/7] copying the held-out sentences and measuring the copies into $(DEMO)/results"
 	$(run) fwn.evaluate --ckpt="$(DEMO)/run" --data="$(DEMO)/data" --output="$(DEMO)/results"
 	echo "[7/7] a page with all of them"

@@ -34,7 +34,7 @@ from fwn.mel import MelContract, difference
 from fwn.nn.conv import fold_weight_norm
 from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.training import State, abstract, compiled_step, held_out, initial, parts
+from fwn.training import PARTS, State, abstract, compiled_step, held_out, initial, parts
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 WORKDIR = flags.DEFINE_string(
@@ -46,6 +46,12 @@ INIT_FROM = flags.DEFINE_multi_string(
     "Begin with the weights of this workdir or voice (fwn.export), in the parts (prediction, autoregression, model) "
     "that it and the config have; may be repeated: a part is the first's that has it. A run that is continued keeps "
     "its own.",
+)
+INIT_PARTS = flags.DEFINE_multi_enum(
+    "init_parts",
+    list(PARTS),
+    PARTS,
+    "Which parts --init_from begins with; may be repeated. By default all that it has.",
 )
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
@@ -124,7 +130,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 ) from error
             if weights is not None:
                 there, here = parts(weights), parts(state.params)
-                for what, names in (("begun anew, not being there", here - there), ("not used", there - here)):
+                for what, names in (("begun anew", here - there), ("not used", there - here)):
                     if names:
                         tell(f"{what}: {', '.join(sorted(names))}")
         else:
@@ -194,9 +200,14 @@ def given(mel: MelContract) -> Any:
                 f"--init_from={source} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
                 f"one contract\n{difference(its_mel, mel)}"
             )
-        new = parts(weights) - parts(found)
+        new = (parts(weights) & set(INIT_PARTS.value)) - parts(found)
         found |= {name: node for name, node in weights.items() if parts([name]) <= new}
         tell(f"beginning with the weights of {source}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
+    if INIT_FROM.value and not found:
+        raise UserError(
+            f"--init_parts={','.join(INIT_PARTS.value)}: {' and '.join(INIT_FROM.value)} has nothing of these; name "
+            f"others of {', '.join(PARTS)}"
+        )
     return found or None
 
 

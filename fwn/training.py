@@ -20,6 +20,7 @@ from fwn.systems import predictor
 from fwn.systems.base import System
 
 Array = jax.Array
+PARTS = predictor.NAME, predictor.AUTOREGRESSION, "model"  # of weights
 
 
 @flax.struct.dataclass
@@ -66,8 +67,8 @@ def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen
 
 
 def parts(names: Iterable[str]) -> set[str]:
-    """Which parts of a model these outermost names of its weights are of: "prediction", "autoregression", "model"."""
-    return {name if name in predictor.FIELDS else "model" for name in names}
+    """Which of PARTS these outermost names of a model's weights are of."""
+    return {name if name in predictor.FIELDS else PARTS[-1] for name in names}
 
 
 def initial(

@@ -104,7 +104,7 @@ def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
     assert "step 7: autoregression, model, prediction\nnot used: model\n" in result.out
     result = small.program("fwn.train", *flags, f"--init_from={tmp_path / 'a'}", f"--workdir={tmp_path / 'b'}")
     assert (result.code, result.err) == (0, "")
-    assert "begun anew, not being there: model\n" in result.out
+    assert "begun anew: model\n" in result.out
     both = [*flags, f"--init_from={tmp_path / 'a'}", f"--init_from={voice[0]}", f"--workdir={tmp_path / 'd'}"]
     result = small.program("fwn.train", *both)
     assert (result.code, result.err) == (0, "")
@@ -116,6 +116,10 @@ def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
         for x, y in zip(jax.tree.leaves(a[part]), jax.tree.leaves(b[part]), strict=True):
             np.testing.assert_allclose(x, y, atol=1e-6)
     assert np.ptp(a["prediction"]["conv_0"]["kernel"] - first["prediction"]["conv_0"]["kernel"]) < 1e-6
+    own = [*flags, f"--init_from={voice[1]}", "--init_parts=prediction", f"--workdir={tmp_path / 'e'}"]
+    result = small.program("fwn.train", *own, "--config.model.channels=12")
+    assert (result.code, result.err) == (0, "")
+    assert "step 7: prediction\nbegun anew: autoregression, model\n" in result.out
     off = ["--config.model.prediction.order=0", "--config.model.autoregression.coefficients=0"]
     neither = [*flags, *off, f"--workdir={tmp_path / 'c'}"]
     result = small.program("fwn.train", *neither, f"--init_from={tmp_path / 'a'}")
