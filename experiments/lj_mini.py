@@ -2,7 +2,7 @@
 
     make voice INPUT=ljspeech-mini
 
-The predictor was trained first, which alone is ten times as fast, then all of it:
+From nothing, the predictor first: alone it trains six times as fast. Then all of it:
 
     python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/predictor --config.model.n_block=0 \
         --config.frames=64 --config.batch_size=8
