@@ -22,6 +22,7 @@ from fwn.errors import UserError
 
 # From espeak-ng/speak_lib.h
 RETRIEVAL, DONT_EXIT, EE_OK, RATE, PITCH, CHARACTERS, UTF8 = 1, 0x8000, 0, 1, 3, 1, 1
+ROOM = 10 ** (-70 / 20)  # RMS of the noise that is added, full scale 1
 SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -63,11 +64,8 @@ def synthesiser(voice: str) -> tuple[int, Callable[[str, int, int], np.ndarray]]
     return rate, speak
 
 
-def make(output: Path, sentences: int, voice: str, seed: int, noise: float) -> None:
-    """Writes `output`/metadata.csv, last, and `output`/wavs. noise: RMS of what is added, full scale 1.
-
-    Raises UserError where there is another corpus already.
-    """
+def make(output: Path, sentences: int, voice: str, seed: int) -> None:
+    """Writes `output`/metadata.csv, last, and `output`/wavs. Raises UserError where there is another corpus already."""
     draw, room = random.Random(seed), np.random.default_rng(seed)
     texts = draw.sample(SENTENCES, sentences)
     tag = re.sub(r"\W+", "_", voice)
@@ -84,7 +82,7 @@ def make(output: Path, sentences: int, voice: str, seed: int, noise: float) -> N
     seconds = 0.0
     for name, text in cli.progress(list(zip(names, texts, strict=True)), "speak"):
         steps = speak(text, draw.randint(150, 180), draw.randint(40, 60))
-        recorded = steps / np.float32(32768) + noise * room.standard_normal(len(steps), np.float32)
+        recorded = steps / np.float32(32768) + ROOM * room.standard_normal(len(steps), np.float32)
         if saturated := audio.write(output / "wavs" / f"{name}.wav", recorded, rate):
             cli.say(f"{name}: {saturated} samples beyond full scale were saturated")
         seconds += len(steps) / rate
@@ -100,14 +98,13 @@ COUNT = flags.DEFINE_integer(
     "sentences", 48, f"How many of the {len(SENTENCES)} sentences.", lower_bound=1, upper_bound=len(SENTENCES)
 )
 VOICE = flags.DEFINE_string("voice", "en", "eSpeak NG's name of the voice.")
-NOISE = flags.DEFINE_float("noise_db", -70.0, "Level of the room's noise, in dB of full scale.", upper_bound=0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Draws the sentences, their order and each one's rate and pitch.")
 
 
 def main(args: list[str]) -> int | None:
     if args:
         raise UserError(f"unexpected argument {args[0]!r}; the folder is given by --output=DIR")
-    make(Path(OUTPUT.value), COUNT.value, VOICE.value, SEED.value, 10 ** (NOISE.value / 20))
+    make(Path(OUTPUT.value), COUNT.value, VOICE.value, SEED.value)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The demo's: tiny.py with autoregression over blocks, and odd. A minute of two CPU cores brings it a voice's pitch.
+"""The demo's: tiny.py with autoregression over blocks, and odd.
 
 make demo
 """

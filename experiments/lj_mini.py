@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.model.update({"odd": True, "prior_channels": 64})
     with config.model.ignore_type():
         config.model.channels = (48, 64, 64, 64, 64, 64, 64, 64)
-    # Of voicing the flow learns next to nothing in a few hours; this learns most of it in minutes: docs/prediction.md.
+    # It learns voicing sooner than the flow does: docs/prediction.md.
     config.model.autoregression.update({"coefficients": 6, "channels": 96, "n_layer": 9})
     # Many short crops differ more than a few long ones, but autoregression has to hear as far back as it can.
     config.update({"frames": 32, "batch_size": 2, "num_steps": 20_000})

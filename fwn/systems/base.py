@@ -125,8 +125,9 @@ def checked(
         if name not in known:
             raise UserError(f"{source}: no such field: {name!r}{nearest(name, known)}")
         kind = types.get(name)
-        if kind is int and not whole(value) and not (name in zero and value == 0 and not isinstance(value, bool)):
-            raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
+        least = 0 if name in zero else 1
+        if kind is int and not whole(value, least):
+            raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least {least}")
         if kind == int | tuple[int, ...] and not (whole(value) or wholes(value)):
             raise UserError(
                 f"{source}: {name} is {value!r}; it must be a whole number, at least 1, or one such number "
@@ -141,9 +142,9 @@ def checked(
     return values
 
 
-def whole(value: Any) -> bool:
-    """Whether it is a whole number, at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def whole(value: Any, least: int = 1) -> bool:
+    """Whether it is a whole number, at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def wholes(value: Any) -> bool:

@@ -116,6 +116,6 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         u = jax.lax.dynamic_slice_in_dim(u, skip * model.hop, kept * model.hop, axis=1)
         return predict.window(params, mel, u, frames, skip, state)
 
-    # What is predicted is of all that came before, in any window.
+    # Prediction needs the audio before a window: its state goes from one window to the next.
     recurrence = Recurrence(predict.start, proceed) if predict.past else None
     return System(init, loss, sample, log_likelihood, reach, roundtrip, recurrence, predict.past)

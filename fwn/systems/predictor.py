@@ -28,7 +28,7 @@ FIELDS = frozenset({NAME, AUTOREGRESSION})
 
 
 class Predictor:
-    """The bijector between audio and what the model is of: the excitation, or the rest of it, or audio itself."""
+    """The bijector between audio and the model's input: audio itself without prediction, else its residual."""
 
     def __init__(self, config: Any, mel: MelContract | None):
         """config.model.prediction: Envelope's fields, order 0 for none. config.model.autoregression: Blockwise's,
@@ -43,7 +43,8 @@ class Predictor:
             if low.get("coefficients") != 0:
                 raise UserError(
                     f"config.model.{AUTOREGRESSION}: coefficients is {low.get('coefficients')!r} and "
-                    f"config.model.{NAME}.order is 0; it is of the excitation: give an order, as 256, or coefficients 0"
+                    f"config.model.{NAME}.order is 0; autoregression needs linear prediction: set order to 256, or "
+                    "coefficients to 0"
                 )
             return
         source = f"config.model.{NAME}"
@@ -95,7 +96,7 @@ class Predictor:
         return out
 
     def __call__(self, params: Any, mel: Array, frames: Array | None = None, past: Array | None = None) -> Bijector:
-        """audio [B, T, 1] <-> what the model is of. past [B, order]: the audio before; None: silence.
+        """audio [B, T, 1] <-> the model's input. past [B, order]: the audio before; None: silence.
 
         Autoregression over blocks begins with silence in either case.
         """
