@@ -7,6 +7,7 @@ curves and means. The row of step 0 is of a run of one step, which changes next 
 """
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ def run(order: int, seed: int, steps: int) -> dict:
     settings |= {"eval_every": every, "save_every": steps, "log_every": 10, "eval_batches": 16}
     settings |= {"batch_size": BATCH_SIZE.value, "frames": FRAMES.value}
     changes = [f"--config.{name}={value}" for name, value in settings.items()]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     program("fwn.train", f"--config=experiments/{CONFIG.value}.py", f"--workdir={folder}", *changes)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     temperatures = [f"--temperature={t}" for t in (0.6, 0.8, 1.0)]
     clips = f"--utterances={UTTERANCES.value}"
     program("fwn.evaluate", f"--ckpt={folder}", f"--data={DATA.value}", f"--output={folder}/out", clips, *temperatures)
@@ -45,6 +49,7 @@ def run(order: int, seed: int, steps: int) -> dict:
         "order": order,
         "seed": seed,
         "steps": steps,
+        "cpu_seconds": round(cpu_seconds),  # of the training, compilation included
         "curve": [[r["step"], r["nats_per_sample"]] for r in held_out],
         "nats": summary["likelihood"]["nats_per_sample_dequantised"]["mean"],
         "copies": {t: {m: row[m]["mean"] for m in METRICS if m in row} for t, row in summary.items() if t[0] == "T"},

@@ -43,6 +43,7 @@ def get_config() -> ConfigDict:
                     "block": 16,  # samples
                     "channels": 64,
                     "n_layer": 8,  # dilations of 1, 2, 4, … blocks
+                    "taps": 0,  # blocks of a linear predictor beside it, made of the mel; 0: none
                 },
                 "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
                 # "plain"; with less memory and a third more time: "remat" computes each flow again in the backward
@@ -59,6 +60,7 @@ def get_config() -> ConfigDict:
             "seed": 1111,
             "num_steps": 700_000,
             "optimiser": {
+                "kind": "adam",  # or "muon" (docs/prediction.md)
                 "rate": 1e-3,
                 "warmup": 0,  # steps of linear warm-up
                 "halve_every": 200_000,

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from fwn import __version__
 from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, read_contract
+from fwn.optim import OPTIMISERS
 
 FILE = "config.json"
 # Every config has these and no others; experiments/base.py says what each means. Those marked True may change when a
@@ -38,15 +39,16 @@ FIELDS = {
     "max_skipped": True,
 }
 # Fields of the model that came to be after runs were begun, which have none: what those computed.
-LATER = {
+LATER: dict[str, Any] = {
     "conditioner": "squeezed",
     "conditioner_channels": 64,
     "odd": False,
     "prediction": {"order": 0, "first_order": 16, "subframe": 64, "channels": 256},
-    "autoregression": {"coefficients": 0, "block": 16, "channels": 64, "n_layer": 8},
+    "autoregression": {"coefficients": 0, "block": 16, "channels": 64, "n_layer": 8, "taps": 0},
 }
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
-OPTIMISER = ("rate", "warmup", "halve_every", "clip")
+OPTIMISER = ("kind", "rate", "warmup", "halve_every", "clip")
+FIRST_OPTIMISER = {"kind": "adam"}  # what configs from before there were several have
 
 
 def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
@@ -55,8 +57,13 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     config.model is checked by its system, but for its upsampling, whose rate is the mel contract's hop.
     """
     _check_fields(config, FIELDS, source)
-    optimiser = config["optimiser"]
+    optimiser = FIRST_OPTIMISER | plain(config["optimiser"])
     _check_fields(optimiser, OPTIMISER, f"{source}: optimiser")
+    if optimiser["kind"] not in OPTIMISERS:
+        raise UserError(
+            f"{source}: optimiser.kind is {optimiser['kind']!r}; there are: {', '.join(OPTIMISERS)}"
+            + nearest(str(optimiser["kind"]), OPTIMISERS)
+        )
     counts = {name: config[name] for name in COUNTS} | {"optimiser.halve_every": optimiser["halve_every"]}
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -156,12 +163,13 @@ def _given(values: Any) -> Any:
     Nor model.gradient, which decides on memory and time, and not what is computed; nor the sizes of a part that is
     off.
     """
-    model = LATER | values["model"]
+    model: dict[str, Any] = LATER | values["model"]
     for name, size in (("prediction", "order"), ("autoregression", "coefficients")):
-        if not (model[name] or {}).get(size):
+        model[name] = LATER[name] | (model[name] or {})
+        if not model[name][size]:
             model[name] = {size: 0}
     kept = {name: value for name, value in model.items() if value is not None and name != "gradient"}
-    return values | {"model": kept}
+    return values | {"model": kept, "optimiser": FIRST_OPTIMISER | values["optimiser"]}
 
 
 def _short(value: Any, other: Any) -> Any:

@@ -19,11 +19,15 @@ def per_sample(params: Any, model: Any) -> float:
     A FloWaveNet's block_i works at 2^-(i + 1) of the audio rate; stage_i of an upsampling at the rate it makes, with
     three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. Where there is an
     encoder, it and the products with what it makes (condition_n) are at the rate of frames, as is the network of linear
-    prediction, whose filters are counted by `filters`. The network of autoregression is at the rate of its blocks. The
-    last residual product of a WaveNet is not computed, as nothing uses it.
+    prediction, whose filters are counted by `filters`. The network of autoregression is at the rate of its blocks, as
+    are its products with the matrices that are made of the mel. The last residual product of a WaveNet is not computed,
+    as nothing uses it.
     """
     strides = tuple(model["upsample_strides"])
-    total, leaves = filters(model.get("prediction") or {"order": 0}), jax.tree_util.tree_leaves_with_path(params)
+    total = filters(model.get("prediction") or {"order": 0})
+    low = {"coefficients": 0, "taps": 0, "block": 1} | dict(model.get("autoregression") or {})
+    total += 2 * low["taps"] * low["coefficients"] ** 2 / low["block"]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
     names = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     bands, by_frame = _bands(names), r"encoder/|/condition_\d+$" if "encoder/first/kernel" in names else r"(?!)"
     for name, leaf in names.items():
@@ -31,7 +35,7 @@ def per_sample(params: Any, model: Any) -> float:
         if kind != "kernel" or _is_last_residual(parent, names):
             continue
         if parent.startswith("autoregression/net/") and "/condition_" not in parent:
-            total += 2 * leaf.size / model["autoregression"]["block"]
+            total += 2 * leaf.size / low["block"]
         elif re.search(by_frame, parent) or parent.startswith(("prediction/", "autoregression/")):
             total += 2 * leaf.size / math.prod(strides)
         elif match := re.search(r"upsample/stage_(\d+)$", parent):

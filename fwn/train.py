@@ -59,7 +59,6 @@ PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: number 
 PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: number of this process, from 0.")
 
 PREVIEW = 256  # mel frames of the held-out utterance that TensorBoard gets to hear
-TEMPERATURE = 0.8
 
 
 class Stop:
@@ -193,6 +192,10 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
 def given(mel: MelContract) -> Any:
     """The weights that --init_from names, or None. Raises UserError where they hear mels of another contract."""
     found: dict[str, Any] = {}
+    if not INIT_FROM.value and set(INIT_PARTS.value) != set(PARTS):
+        raise UserError(
+            f"--init_parts={','.join(INIT_PARTS.value)}: parts of what? Give --init_from, a workdir or a voice, too"
+        )
     for source in INIT_FROM.value:
         _, its_mel, weights, step = exported.read_any(source)
         if its_mel.hash() != mel.hash():
@@ -251,7 +254,7 @@ class Examiner:
         self.frozen = frozen
         self.evaluate = parallel.everywhere(held_out(system, config))
         self.batches, self.parallel = [tests[i] for i in range(config.eval_batches)], parallel
-        self.sample = jax.jit(system.sample)
+        self.sample, self.temperature = jax.jit(system.sample), system.temperature
         self.key = jax.random.key(config.seed)[None]
         utterance = corpus.split("test")[0]
         self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
@@ -260,8 +263,8 @@ class Examiner:
         weights = self.parallel.gathered(state.split()[0])
         results = [self.evaluate(weights, self.frozen, self.parallel.batch(batch)) for batch in self.batches]
         mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
-        audio = np.asarray(self.sample(weights, self.mel[None], self.key, TEMPERATURE))[0]
-        journal.held_out(step, mean, {"recording": self.audio, f"sample at T={TEMPERATURE}": audio})
+        audio = np.asarray(self.sample(weights, self.mel[None], self.key, self.temperature))[0]
+        journal.held_out(step, mean, {"recording": self.audio, f"sample at T={self.temperature}": audio})
         return score(mean)
 
 

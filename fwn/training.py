@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from fwn.nn.conv import draw, unfold_weight_norm
-from fwn.optim import adam, clip_factor, schedule, select
+from fwn.optim import clip_factor, optimiser, schedule, select
 from fwn.outline import computed
 from fwn.parallel import Mean, Parallel
 from fwn.sums import norm
@@ -49,7 +49,7 @@ def complete(config: Any, params: Any) -> State:
     """The state before step 0, all but the weights at zero."""
     zero = jnp.zeros((), jnp.int32)
     ema = params if config.ema_decay else ()
-    return State(zero, params, ema, adam(config.optimiser).init(params), zero, zero)
+    return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
 
 
 def places(state: State, parallel: Parallel) -> State:
@@ -99,7 +99,7 @@ def initial(
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
     """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
-    tx, rate = adam(config.optimiser), schedule(config.optimiser)
+    tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -107,7 +107,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         size = norm(grads)
         ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimiser))
-        updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, ok=ok)
+        updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation

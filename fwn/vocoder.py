@@ -45,8 +45,8 @@ class Vocoder:
 
     @property
     def temperature(self) -> float:
-        """Of the noise, where none is asked for: the paper's 0.8; 1 with linear prediction, where less is less loud."""
-        return 1.0 if self.system.past else 0.8
+        """Of the noise, where none is asked for."""
+        return self.system.temperature
 
     def __call__(
         self, mel: Any, temperature: float | None = None, key: Array | None = None, chunk: int | None = None

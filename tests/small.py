@@ -28,7 +28,7 @@ MODEL = {"n_block": 2, "n_flow": 1, "n_layer": 1, "channels": 8, "block_per_spli
     "prior_channels": 8,
 }
 PREDICTION = {"order": 12, "first_order": 4, "subframe": 128, "channels": 8}
-AUTOREGRESSION = {"coefficients": 2, "block": 32, "channels": 4, "n_layer": 2}
+AUTOREGRESSION = {"coefficients": 2, "block": 32, "channels": 4, "n_layer": 2, "taps": 3}
 REST = {"frames": 8, "batch_size": 4, "num_steps": 8, "log_every": 1, "save_every": 2, "eval_every": 4} | {
     "eval_batches": 2,
     "max_skipped": 3,

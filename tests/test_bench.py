@@ -85,12 +85,13 @@ def test_products_with_frames_are_counted_at_their_rate():
 
 def test_autoregression_is_counted_at_the_rate_of_its_blocks():
     """By hand: one layer, 2 of 4 coefficients, of 10 mel bands with a hop of 8."""
-    model = Blockwise(8, coefficients=2, block=4, channels=5, n_layer=1)
+    sizes = {"coefficients": 2, "block": 4, "channels": 5, "n_layer": 1, "taps": 3}
+    model = Blockwise(8, **sizes)
     e, mel = np.zeros((1, 32, 1), "float32"), np.zeros((1, 4, 10), "float32")
     shapes = jax.eval_shape(partial(model.init, method="forward"), jax.random.key(0), e, mel)["params"]
-    by_block = 4 * 4 * 5 + 2 * 5 * 10 + 5 * 5 + 5 * 5 + 5 * 4  # front, filter and gate, skip, final, out
-    by_frame = 3 * 10 * 5 + 3 * 5 * 5 + 5 * 10
-    counted = flops.per_sample({"autoregression": shapes}, {"upsample_strides": (2, 4), "autoregression": {"block": 4}})
+    by_block = 4 * 4 * 5 + 2 * 5 * 10 + 5 * 5 + 5 * 5 + 5 * 4 + 3 * 2 * 2  # front, gates, skip, final, out; matrices
+    by_frame = 3 * 10 * 5 + 3 * 5 * 5 + 5 * 10 + 5 * 10 + 10 * 3 * 2 * 2
+    counted = flops.per_sample({"autoregression": shapes}, {"upsample_strides": (2, 4), "autoregression": sizes})
     assert counted == pytest.approx(2 * (by_block / 4 + by_frame / 8))
 
 

@@ -11,7 +11,7 @@ import pytest
 from fwn.models.blockwise import Blockwise
 
 HOP, MELS = 32, 3
-MODEL = Blockwise(HOP, coefficients=3, block=8, channels=6, n_layer=3)
+MODEL = Blockwise(HOP, coefficients=3, block=8, channels=6, n_layer=3, taps=6)
 
 
 def inputs(frames, batch=2, dtype=jnp.float32):
@@ -24,8 +24,15 @@ def inputs(frames, batch=2, dtype=jnp.float32):
 def weights(model, e, mel, size=0.3):
     """Away from the identity that it begins with."""
     params = model.init(jax.random.key(0), e, mel, method="forward")["params"]
-    out = jax.tree.map(lambda a: size * np.random.default_rng(2).normal(size=a.shape), params["net"]["out"])
-    return jax.tree.map(lambda a: jnp.asarray(a, e.dtype), params | {"net": params["net"] | {"out": out}})
+    rng = np.random.default_rng(2)
+
+    def away(tree):
+        return jax.tree.map(lambda a: size * rng.normal(size=a.shape), tree)
+
+    changed = {"net": params["net"] | {"out": away(params["net"]["out"])}}
+    if "linear_out" in params:
+        changed["linear_out"] = jax.tree.map(lambda a: 0.3 * a, away(params["linear_out"]))
+    return jax.tree.map(lambda a: jnp.asarray(a, e.dtype), params | changed)
 
 
 def test_at_first_it_is_the_identity():
@@ -36,10 +43,10 @@ def test_at_first_it_is_the_identity():
     np.testing.assert_array_equal(logdet, 0)
 
 
-@pytest.mark.parametrize("coefficients", [1, 3, 8])
-def test_the_inverse_and_the_jacobian(coefficients):
+@pytest.mark.parametrize(("coefficients", "taps"), [(1, 6), (3, 0), (3, 1), (3, 6), (8, 3)])
+def test_the_inverse_and_the_jacobian(coefficients, taps):
     with jax.enable_x64():
-        model = MODEL.clone(coefficients=coefficients)
+        model = MODEL.clone(coefficients=coefficients, taps=taps)
         e, mel = inputs(2, 1, jnp.float64)
         params = weights(model, e, mel)
 

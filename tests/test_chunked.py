@@ -20,7 +20,7 @@ from fwn.vocoder import Vocoder
 MELS = 4
 NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False, "prediction": {"order": 0}}
 PREDICTION = {"prediction": {"order": 6, "first_order": 2, "subframe": 8, "channels": 3}}
-BLOCKWISE = {"autoregression": {"coefficients": 2, "block": 4, "channels": 3, "n_layer": 3}}
+BLOCKWISE = {"autoregression": {"coefficients": 2, "block": 4, "channels": 3, "n_layer": 3, "taps": 6}}
 SMALL = NARROW | {"n_block": 4, "n_flow": 3, "upsample_strides": (4, 4)}
 LITE = SMALL | {"channels": (3, 2, 2, 2), "conditioner_channels": 3}  # of a frame 8, 4, 2 positions and 1
 WAVENET = {"channels": 4, "gate_channels": 4, "skip_channels": 4, "weight_norm": False}

@@ -2,11 +2,12 @@
 
     v_n = DCT(e_n)                              block n of N samples, orthonormal; v_{n,k}: k … k + 1 times rate / 2N
     u_{n,k} = (v_{n,k} - μ_k) exp(-log s_k)     for k < K; the others stay as they are
-    μ, log s = WaveNet(v_1 … v_{n-1}, mel)
+    μ, log s = WaveNet(v_1 … v_{n-1}, mel),  to μ_n is added Σ_{j=1…taps} A_j(mel) v_{n-j, 0…K-1}
     log|det du/dv| = -Σ_n Σ_{k<K} log s_k       exactly: the Jacobian is lower triangular, block by block
 
 A voice's periodicity lies below a kilohertz: a small part of the likelihood, and most of what is heard of voicing
 (docs/prediction.md). A network of blocks sees many periods for little, and its inverse takes rate / N steps a second.
+A harmonic goes on linearly, by matrices that depend on its frequency: the mel knows it, so A is made of the mel alone.
 """
 
 import math
@@ -22,19 +23,21 @@ from jax.scipy.fft import dct, idct
 from fwn.bijectors import total
 from fwn.models.blocks import bound
 from fwn.nn import encoder, incremental
+from fwn.nn.conv import Conv, ZeroConv
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
 KERNEL, FRONT = 2, 4  # blocks, of the network's convolutions
 S_MAX = 4.0  # of |log s|
+WIDTH = 2  # of the network that makes A, times channels
 LOUDEST = 8.0  # what the network hears of a coefficient, whose variance is about 1
 
 
 class Blockwise(nn.Module):
     """forward (e [B, T, 1], mel [B, F, M]) -> (u [B, T, 1], mel, logdet [B]); inverse (u, mel) -> (e, mel).
 
-    T = F · hop; block divides the hop. coefficients: K, of the `block` that there are. At first u is e. mask [B, F, 1]:
-    which *frames* are real. Before e there is silence.
+    T = F · hop; block divides the hop. coefficients: K, of the `block` that there are. taps: of the linear predictor;
+    0: none. At first u is e. mask [B, F, 1]: which *frames* are real. Before e there is silence.
     """
 
     hop: int
@@ -42,6 +45,7 @@ class Blockwise(nn.Module):
     block: int = 16
     channels: int = 64
     n_layer: int = 8
+    taps: int = 0
 
     @property
     def reach(self) -> int:
@@ -58,10 +62,16 @@ class Blockwise(nn.Module):
     def setup(self) -> None:
         self.encoder = encoder.Encoder(self.channels, weight_norm=False)
         self.net = self.wavenet.copy(parent=self)
+        if self.taps:
+            self.linear_in = Conv(WIDTH * self.channels, weight_norm=False)
+            self.linear_out = ZeroConv(self.taps * self.coefficients**2)
 
     def forward(self, e: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
-        v = self._coefficients(e)
-        mean, log_s = self._affine(self.net(delayed(self._heard(v)), self.encoder(mel, mask)))
+        v, c = self._coefficients(e), self.encoder(mel, mask)
+        heard = self._heard(v)
+        mean, log_s = self._affine(self.net(delayed(heard), c))
+        if self.taps:
+            mean = mean + self._predicted(heard, self._matrices(c))
         low, rest = jnp.split(v, [self.coefficients], axis=-1)
         u = jnp.concatenate([(low - mean) * jnp.exp(-log_s), rest], axis=-1)
         real = None if mask is None else jnp.repeat(mask, self.hop // self.block, axis=1)
@@ -72,27 +82,62 @@ class Blockwise(nn.Module):
 
     def start(self, batch: int, dtype: Any) -> incremental.State:
         """The state before the first block."""
-        return incremental.start(self.wavenet, batch, dtype, self.block)
+        return incremental.start(self.wavenet, batch, dtype, self.block, self.taps)
 
     def proceed(
         self, u: Array, mel: Array, mask: Array | None, skip: Any, state: incremental.State
     ) -> tuple[incremental.State, Array]:
         """Continues `state` by the inverse of u [B, n · hop, 1], of the mel's frames from `skip` on."""
-        a_frame = self.hop // self.block
-        c = encoder.interpolate(self.encoder(mel, mask), a_frame)
-        c = lax.dynamic_slice_in_dim(c, skip * a_frame, u.shape[1] // self.block, axis=1)
+        a_frame, frames = self.hop // self.block, u.shape[1] // self.hop
+        c = self.encoder(mel, mask)
+        matrices = self._matrices(c) if self.taps else c[..., None, :0]
+        matrices = lax.dynamic_slice_in_dim(matrices, skip, frames, axis=1)
+        c = lax.dynamic_slice_in_dim(encoder.interpolate(c, a_frame), skip * a_frame, frames * a_frame, axis=1)
         weights = incremental.pack(self.net, self.variables["params"]["net"])
 
-        def draw(theta: Array, u: Array) -> Array:
-            mean, log_s = self._affine(theta)
-            low, rest = jnp.split(u, [self.coefficients], axis=-1)
-            return jnp.concatenate([mean + low * jnp.exp(log_s), rest], axis=-1)
+        def frame(state: incremental.State, inputs: tuple[Array, ...]) -> tuple[incremental.State, Array]:
+            c, v, a = inputs
 
-        blocks = math.gcd(incremental.BLOCK, a_frame)
-        state, v = incremental.generate(
-            self.net, weights, state, c, self._coefficients(u), draw, blocks, heard=self._heard
-        )
-        return state, self._samples(v)
+            def draw(theta: Array, u: Array, recent: Array) -> Array:
+                mean, log_s = self._affine(theta)
+                if self.taps:
+                    low = recent.reshape(len(u), -1, self.block)[:, -self.taps :, : self.coefficients]
+                    mean = mean + jnp.einsum("bi,bik->bk", low.reshape(len(u), -1), a)
+                low, rest = jnp.split(u, [self.coefficients], axis=-1)
+                return jnp.concatenate([mean + low * jnp.exp(log_s), rest], axis=-1)
+
+            blocks = math.gcd(incremental.BLOCK, a_frame)
+            return incremental.generate(self.net, weights, state, c, v, draw, blocks, heard=self._heard)
+
+        def by_frame(a: Array) -> Array:
+            """[B, n · blocks, ·] -> [n, B, blocks, ·]."""
+            return a.reshape(len(a), frames, a_frame, -1).swapaxes(0, 1)
+
+        inputs = by_frame(c), by_frame(self._coefficients(u)), matrices.swapaxes(0, 1)
+        state, v = lax.scan(frame, state, inputs)
+        return state, self._samples(v.swapaxes(0, 1).reshape(len(u), -1, self.block))
+
+    def _matrices(self, c: Array) -> Array:
+        """A of every frame, [B, F, taps · K, K]; the oldest block first."""
+        a = self.linear_out(nn.gelu(self.linear_in(c)))
+        return a.reshape(*c.shape[:2], self.taps * self.coefficients, self.coefficients)
+
+    def _predicted(self, heard: Array, matrices: Array) -> Array:
+        """Σ_j A_j v_{n-j} of all blocks [B, n, K], from what is heard of them and the matrices of their frames."""
+        a_frame, k = self.hop // self.block, self.coefficients
+        batch, n, _ = heard.shape
+        before = -(-self.taps // a_frame)  # frames that it hears
+        frames = jnp.pad(heard[..., :k], ((0, 0), (before * a_frame, 0), (0, 0))).reshape(batch, -1, a_frame, k)
+        n_frame = n // a_frame
+        spans = jnp.concatenate([frames[:, i : i + n_frame] for i in range(before + 1)], axis=2)
+
+        def block(i: int) -> Array:
+            """The i-th of every frame."""
+            end = before * a_frame + i
+            past = spans[:, :, end - self.taps : end].reshape(batch, n_frame, -1)
+            return jnp.einsum("bfi,bfik->bfk", past, matrices)
+
+        return jnp.stack([block(i) for i in range(a_frame)], axis=2).reshape(batch, n, k)
 
     def _affine(self, theta: Array) -> tuple[Array, Array]:
         mean, log_s = jnp.split(theta, 2, axis=-1)

@@ -48,7 +48,7 @@ class Packed(NamedTuple):
 
 
 class State(NamedTuple):
-    """After t samples. recent [B, front_kernel · C_in]: the newest; rings: [(k - 1) dilation, B, C] for each layer."""
+    """After t samples. recent [B, n · C_in]: the newest n; rings: [(k - 1) dilation, B, C] for each layer."""
 
     t: Array
     recent: Array
@@ -75,10 +75,13 @@ def pack(net: WaveNet, params: Any) -> Packed:
     return Packed(linear("front"), joined, tuple(layers), linear("final"), linear("out"))
 
 
-def start(net: WaveNet, batch: int, dtype: Any, inputs: int = 1) -> State:
-    """Before the first sample, of `inputs` channels: zeros, as a convolution's padding is."""
+def start(net: WaveNet, batch: int, dtype: Any, inputs: int = 1, recent: int = 0) -> State:
+    """Before the first sample, of `inputs` channels: zeros, as a convolution's padding is.
+
+    recent: how many of the newest are kept, if more than the first convolution needs.
+    """
     rings = tuple(jnp.zeros(((net.kernel_size - 1) * d, batch, net.channels), dtype) for d in net.dilations)
-    return State(jnp.zeros((), jnp.int32), jnp.zeros((batch, net.front_kernel * inputs), dtype), rings)
+    return State(jnp.zeros((), jnp.int32), jnp.zeros((batch, max(recent, net.front_kernel) * inputs), dtype), rings)
 
 
 def read(ring: Array, t: Array, dilation: int, n: int) -> Array:
@@ -98,15 +101,15 @@ def generate(
     state: State,
     c: Array,
     noise: Array,
-    draw: Callable[[Array, Array], Array],
+    draw: Callable[..., Array],
     block: int = BLOCK,
-    heard: Callable[[Array], Array] = lambda x: x,
+    heard: Callable[[Array], Array] | None = None,
 ) -> tuple[State, Array]:
     """Continues `state` by T samples: c [B, T, C_c], noise [B, T, N] -> (state after them, x [B, T] or [B, T, C_in]).
 
     draw: (the network's result [B, features], noise [B, N]) -> x [B] or [B, C_in]. block divides T, and all earlier
     T's: samples in an iteration of the outer loop. The result does not depend on it. heard: of x, what the network is
-    given.
+    given; with it, draw's third argument is what was given of the newest samples, state.recent.
     """
     batch, time, _ = c.shape
     if time % block:
@@ -117,7 +120,7 @@ def generate(
     def sample(carry: State, inputs: tuple[tuple[Array, ...], Array]) -> tuple[State, tuple[Array, tuple[Array, ...]]]:
         (t, recent, rings), (known, noise) = carry, inputs
         kept, inputs_of_far = list(rings), []
-        h = jax.nn.relu(weights.front(recent))
+        h = jax.nn.relu(weights.front(recent[:, -len(weights.front.kernel) :]))
         skips = jnp.zeros((), h.dtype)
         for n, layer in enumerate(weights.layers):
             gates = known[n] + h @ layer.now
@@ -129,8 +132,8 @@ def generate(
             residual, skip = jnp.split(layer.onward(gated(gates)), [h.shape[-1]], axis=-1)
             h, skips = (h + residual) * RESIDUAL_SCALE, skips + skip
         theta = weights.out(jax.nn.relu(weights.final(jax.nn.relu(skips))))
-        x = draw(theta, noise)
-        newest = heard(x.reshape(batch, -1))
+        x = draw(theta, noise, recent) if heard else draw(theta, noise)
+        newest = (heard or (lambda x: x))(x.reshape(batch, -1))
         recent = jnp.concatenate([recent[:, newest.shape[1] :], newest], axis=1)
         return State(t + 1, recent, tuple(kept)), (x, tuple(inputs_of_far))
 

@@ -59,6 +59,11 @@ class System(NamedTuple):
     recurrence: Recurrence | None = None
     past: int = 0
 
+    @property
+    def temperature(self) -> float:
+        """Of the noise, where none is asked for: the paper's 0.8; 1 with linear prediction, where less is less loud."""
+        return 1.0 if self.past else 0.8
+
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
     """[B, F, 1], true in the first `frames[b]` frames."""

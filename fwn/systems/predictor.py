@@ -142,7 +142,9 @@ class Predictor:
 
 def _blockwise(fields: dict[str, Any], hop: int) -> Blockwise:
     source = f"config.model.{AUTOREGRESSION}"
-    blockwise = Blockwise(hop, **checked(fields, Blockwise, source=source, hidden=frozenset({"hop"})))
+    blockwise = Blockwise(
+        hop, **checked(fields, Blockwise, source=source, hidden=frozenset({"hop"}), zero=frozenset({"taps"}))
+    )
     if hop % blockwise.block:
         raise UserError(
             f"{source}: block is {blockwise.block}, which does not divide a mel frame of {hop} samples; give a "
