@@ -38,6 +38,13 @@ TEMPERATURE = flags.DEFINE_multi_float(
     [],
     "Standard deviation of the noise; may be repeated. By default 0.8, or 1 for a model with linear prediction.",
 )
+LOW_TEMPERATURE = flags.DEFINE_float(
+    "low_temperature",
+    None,
+    "Of a model with autoregression over blocks: what it adds in the lowest bands, times --temperature; less is more "
+    "voiced. By default 0.9.",
+    lower_bound=0.0,
+)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
 
@@ -149,7 +156,7 @@ def main(args: list[str]) -> None:
     cli.flags_alone(args)
     cli.temperatures(*TEMPERATURE.value)
     corpus = Corpus(DATA.value)
-    vocoder = load(CKPT.value, STEP.value)
+    vocoder = load(CKPT.value, STEP.value, LOW_TEMPERATURE.value)
     corpus.check_contract(vocoder.mel, CKPT.value)
     output = Path(OUTPUT.value) if OUTPUT.value else None
     if output:
@@ -160,6 +167,7 @@ def main(args: list[str]) -> None:
     if output:
         loss_curve(Path(CKPT.value), output / "loss.png")
         result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value}
+        result["low_temperature"] = vocoder.low_temperature
         summary = {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
         result |= {"card": card(vocoder, corpus), "summary": summary, "utterances": rows}
         (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -52,6 +52,13 @@ TEMPERATURE = flags.DEFINE_float(
     "Standard deviation of the noise, 0 or more. By default 0.8, or 1 for a model with linear prediction.",
     lower_bound=0.0,
 )
+LOW_TEMPERATURE = flags.DEFINE_float(
+    "low_temperature",
+    None,
+    "Of a model with autoregression over blocks: what it adds in the lowest bands, times --temperature; less is more "
+    "voiced. By default 0.9.",
+    lower_bound=0.0,
+)
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise; each file gets a key by its rank, by path.", 0, 2**32 - 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
 CHUNK = flags.DEFINE_integer(
@@ -144,7 +151,7 @@ def main(args: list[str]) -> None:
     if CKPT.value is None and not VOICE.is_dir():
         raise UserError(f"{VOICE}: the voice that comes with the source is not there; give --ckpt=DIR")
     ckpt = CKPT.value or str(VOICE)
-    vocoder = load(ckpt, STEP.value)
+    vocoder = load(ckpt, STEP.value, LOW_TEMPERATURE.value)
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(
             f"--mel_contract={CONVENTION.value} is {stated.title}, but {ckpt} was trained on mels by "

@@ -1,5 +1,6 @@
 """A trained model as one object: mels in, speech out."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,9 +21,22 @@ from fwn.systems import build
 Array = jax.Array
 
 
-def load(ckpt: str | Path, step: int | None = None) -> "Vocoder":
-    """The vocoder of a workdir (of fwn.train or fwn.convert), its best checkpoint or that of `step`; or of a voice."""
-    return Vocoder(*exported.read_any(ckpt, step))
+def load(ckpt: str | Path, step: int | None = None, low_temperature: float | None = None) -> "Vocoder":
+    """The vocoder of a workdir (of fwn.train or fwn.convert), its best checkpoint or that of `step`; or of a voice.
+
+    low_temperature: as `Vocoder.low_temperature`; None: the system's own. Raises UserError where it has none.
+    """
+    vocoder = Vocoder(*exported.read_any(ckpt, step))
+    if low_temperature is not None:
+        if vocoder.low_temperature is None:
+            raise UserError(
+                f"{ckpt}: low_temperature is {low_temperature:g}, but the model has no autoregression over blocks "
+                "(config.model.autoregression), whose bands it is of; leave it out"
+            )
+        if not 0 <= low_temperature < math.inf:
+            raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")
+        vocoder.low_temperature = low_temperature
+    return vocoder
 
 
 class Vocoder:
@@ -32,11 +46,13 @@ class Vocoder:
     `fwn.mel.align` gives it. All is padded to a few lengths and compiled once for each; padding changes no sample.
     chunk: compute so many frames of mel at a time (fwn.chunked), which changes no sample either; 0: all at once. By
     default all up to 1024 frames, or less where half of the free memory is not enough for it.
+    low_temperature: of what autoregression over blocks adds to its bands, times the temperature; None: it has none.
     """
 
     def __init__(self, config: Any, mel: MelContract, params: Any, step: int):
         self.config, self.mel, self.step = config, mel, step
         self.system = build(config, mel=mel)
+        self.low_temperature = self.system.low_temperature
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
         self.params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
@@ -199,7 +215,7 @@ class Vocoder:
             nonlocal state
             if recurrence is None:
                 return self._sample(mel, keys, temperature, frames, first)[:, skip * hop : (skip + chunk) * hop]
-            scale = np.asarray(temperature, self.dtype)
+            scale = self._temperatures(temperature)
             audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
             return np.asarray(audio)
 
@@ -208,14 +224,20 @@ class Vocoder:
     def _sample(
         self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
     ) -> np.ndarray:
-        return np.asarray(self._run("sample", mel, keys, np.asarray(temperature, self.dtype), frames, np.int32(first)))
+        scale = self._temperatures(temperature)
+        return np.asarray(self._run("sample", mel, keys, scale, frames, np.int32(first)))
+
+    def _temperatures(self, temperature: float) -> np.ndarray:
+        """As a system takes them."""
+        low = self.low_temperature
+        return np.asarray(temperature if low is None else [temperature, low], self.dtype)
 
     def _kept(self, chunk: int | None, mel: np.ndarray, keys: Array, frames: np.ndarray) -> int:
         """Frames to keep of each window; 0: these mels [B, F, M] are computed at once."""
 
         def needs(size: int) -> int:
             """Bytes, as the compiled program says."""
-            args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, np.zeros((), self.dtype), frames
+            args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, self._temperatures(0.0), frames
             return self._program("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
 
         halo = self.system.halo

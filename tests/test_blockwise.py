@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.fft import dct
 
 from fwn.models.blockwise import Blockwise
 
@@ -72,6 +73,12 @@ def test_in_windows_as_in_one_pass():
         state, e = MODEL.apply(params, u[:, first * HOP : last * HOP], mel, None, first, state, method="proceed")
         parts.append(e)
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
+
+
+def test_cooled_are_the_predicted_coefficients_alone():
+    u, _ = inputs(3)
+    before, after = (dct(np.reshape(a, (2, -1, 8)), axis=-1, norm="ortho") for a in (u, MODEL.cooled(u, 0.25)))
+    np.testing.assert_allclose(after, before * np.where(np.arange(8) < 3, 0.25, 1), atol=1e-5)
 
 
 def test_padding_changes_nothing():

@@ -42,6 +42,23 @@ def test_is_the_model_in_half_precision(voice):
         np.testing.assert_allclose(a, b, rtol=2**-11, atol=1e-7)
 
 
+def test_low_temperature(voice, corpus):
+    """Its default is 0.9; at 0 the predicted bands still have the mean; of a model without such bands it is refused."""
+    mel = np.zeros((8, 80), "float32")
+    one, same, none = (fwn.load(voice[1], low_temperature=low)(mel) for low in (None, 0.9, 0.0))
+    np.testing.assert_array_equal(one, same)
+    assert np.max(np.abs(one - none)) > 1e-4
+    stream = b"".join(a.tobytes() for a in fwn.load(voice[1], low_temperature=0.0).stream([mel], chunk=2))
+    np.testing.assert_allclose(np.frombuffer(stream, "float32"), none, atol=1e-5)
+    with pytest.raises(UserError, match="low_temperature is nan"):
+        fwn.load(voice[1], low_temperature=float("nan"))
+    flags = [*small.config_flags(corpus), "--config.num_steps=1", "--config.model.autoregression.coefficients=0"]
+    run = voice[0].parent / "without"
+    assert small.program("fwn.train", *flags, f"--workdir={run}").code == 0
+    with pytest.raises(UserError, match=r"low_temperature is 0.5, but the model has no autoregression"):
+        fwn.load(run, low_temperature=0.5)
+
+
 def test_a_flipped_bit_is_refused(voice, tmp_path):
     config, weights = ((voice[1] / name).read_bytes() for name in ("config.json", exported.WEIGHTS))
     rng = np.random.default_rng(0)

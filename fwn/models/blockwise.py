@@ -80,6 +80,11 @@ class Blockwise(nn.Module):
     def inverse(self, u: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array]:
         return self.proceed(u, mel, mask, 0, self.start(len(u), u.dtype))[1], mel
 
+    def cooled(self, u: Array, temperature: Any) -> Array:
+        """u [B, T, 1] with the coefficients that are predicted, which sampling adds to what was, times temperature."""
+        v, predicted = self._coefficients(u), jnp.arange(self.block) < self.coefficients
+        return self._samples(jnp.where(predicted, temperature * v, v))
+
     def start(self, batch: int, dtype: Any) -> incremental.State:
         """The state before the first block."""
         return incremental.start(self.wavenet, batch, dtype, self.block, self.taps)

@@ -40,7 +40,8 @@ class System(NamedTuple):
         frozen: a teacher's plain params, or ().
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
     sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T], with one random key an
-        example. first: the mel's first frame is this one of its utterance: frames of noise are drawn by their index.
+        example. temperature: of the noise, or [2], where there is a low_temperature: both. first: the mel's first frame
+        is this one of its utterance: frames of noise are drawn by their index.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
     halo: how many mel frames before and after its own a frame of audio is of. In a window cut out of an utterance
         `sample` is right but for so many frames at the cut ends; it may be cut anywhere between two frames.
@@ -48,6 +49,7 @@ class System(NamedTuple):
         forward goes sample by sample.
     recurrence: of a system whose audio is of all audio before it; None: of noise and mel within the halo alone.
     past: samples of real audio before a crop that the loss depends on.
+    low_temperature: of what autoregression over blocks adds in its bands, where none is asked for; None: it has none.
     """
 
     init: Callable[..., Any]
@@ -58,6 +60,7 @@ class System(NamedTuple):
     roundtrip: Callable[..., Any] | None = None
     recurrence: Recurrence | None = None
     past: int = 0
+    low_temperature: float | None = None
 
     @property
     def temperature(self) -> float:

@@ -92,15 +92,18 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         nats = jnp.mean(log_likelihood(params, audio, batch["mel"], past=past))
         return -nats, {"nats_per_sample": nats}
 
-    def drawn_for(mel: Array, keys: Array, temperature: Any, first: Any) -> Array:
+    def drawn(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None, first: Any) -> Array:
+        """What prediction makes audio of, [B, T, 1]: the flow's, of noise."""
         z = noise(keys, mel.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
-        return temperature * z[..., None]
+        scale, low = predictor.temperatures(temperature)
+        return predict.cooled(flow(params, frames).inverse(scale * z[..., None], mel)[0], low)
 
     def sample(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
-        z = drawn_for(mel, keys, temperature, first)
-        return bijector(params, mel, frames).inverse(z, mel)[0][..., 0]
+        params = fold_weight_norm(params)
+        u = drawn(params, mel, keys, temperature, frames, first)
+        return predict(params, mel, frames).inverse(u, mel)[0][..., 0]
 
     def roundtrip(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         b = bijector(params, mel, frames)
@@ -112,10 +115,12 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
         params, kept = fold_weight_norm(params), mel.shape[1] - sum(reach)
-        u = flow(params, frames).inverse(drawn_for(mel, keys, temperature, first), mel)[0][..., 0]
+        u = drawn(params, mel, keys, temperature, frames, first)[..., 0]
         u = jax.lax.dynamic_slice_in_dim(u, skip * model.hop, kept * model.hop, axis=1)
         return predict.window(params, mel, u, frames, skip, state)
 
     # Prediction needs the audio before a window: its state goes from one window to the next.
     recurrence = Recurrence(predict.start, proceed) if predict.past else None
-    return System(init, loss, sample, log_likelihood, reach, roundtrip, recurrence, predict.past)
+    return System(
+        init, loss, sample, log_likelihood, reach, roundtrip, recurrence, predict.past, predict.low_temperature
+    )

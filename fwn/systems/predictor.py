@@ -25,6 +25,7 @@ from fwn.systems.base import checked, frame_mask
 Array = jax.Array
 NAME, AUTOREGRESSION = "prediction", "autoregression"
 FIELDS = frozenset({NAME, AUTOREGRESSION})
+LOW_TEMPERATURE = 0.9  # where none is asked for (docs/prediction.md)
 
 
 class Predictor:
@@ -69,6 +70,11 @@ class Predictor:
         """Samples of audio before a crop that its excitation depends on."""
         return 0 if self.envelope is None else self.envelope.order
 
+    @property
+    def low_temperature(self) -> float | None:
+        """As System.low_temperature."""
+        return None if self.blockwise is None else LOW_TEMPERATURE
+
     def reach(self, model: tuple[int, int]) -> tuple[int, int]:
         """Mel frames (before, after) its own that a frame of audio depends on, through the model or the filters."""
         own = max(0 if part is None else part.reach for part in (self.envelope, self.blockwise))
@@ -111,6 +117,10 @@ class Predictor:
         apply: Any = partial(self.blockwise.apply, {"params": params[AUTOREGRESSION]}, mask=mask)
         return chain(excitation, Bijector(partial(apply, method="forward"), partial(apply, method="inverse")))
 
+    def cooled(self, u: Array, low: Any) -> Array:
+        """The model's u [B, T, 1] as sampling takes it: what autoregression adds in its bands times `low`."""
+        return u if self.blockwise is None else self.blockwise.cooled(u, low)
+
     def start(self, batch: int, dtype: Any) -> Any:
         """The state of `window` before the first sample: silence."""
         past = jnp.zeros((batch, self.past), dtype)
@@ -138,6 +148,12 @@ class Predictor:
         a, log_g = (lax.dynamic_slice_in_dim(values, begin, length, axis=1) for values in (a, log_g))
         audio = prediction(a, log_g, past).inverse(e[..., None], mel)[0][..., 0]
         return audio, jnp.concatenate([past, audio], axis=1)[:, -self.past :]
+
+
+def temperatures(temperature: Any) -> tuple[Any, Any]:
+    """(of the noise, of what autoregression adds as well): temperature is the first alone, or [2], both."""
+    temperature = jnp.asarray(temperature)
+    return (temperature, LOW_TEMPERATURE) if temperature.ndim != 1 else (temperature[0], temperature[1])
 
 
 def _blockwise(fields: dict[str, Any], hop: int) -> Blockwise:
