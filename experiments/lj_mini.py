@@ -2,10 +2,10 @@
 
     make voice INPUT=ljspeech-mini
 
-From nothing, the predictor first: alone it trains six times as fast. Then all of it:
+From nothing, the predictor first, by Muon: alone it trains six times as fast, and voicing comes of it.
 
     python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/predictor --config.model.n_block=0 \
-        --config.frames=64 --config.batch_size=8
+        --config.frames=64 --config.batch_size=8 --config.optimiser.kind=muon
     python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/lj-mini --init_from=runs/predictor
 
 What was tried to choose it, with curves: docs/prediction.md.
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     with config.model.ignore_type():
         config.model.channels = (48, 64, 64, 64, 64, 64, 64, 64)
     # It learns voicing sooner than the flow does: docs/prediction.md.
-    config.model.autoregression.update({"coefficients": 6, "channels": 96, "n_layer": 9})
+    config.model.autoregression.update({"coefficients": 6, "channels": 96, "n_layer": 9, "taps": 64})
     # Many short crops differ more than a few long ones, but autoregression has to hear as far back as it can.
     config.update({"frames": 32, "batch_size": 2, "num_steps": 20_000})
     config.optimiser.update({"rate": 1e-3, "warmup": 100, "halve_every": 4_000})
