@@ -4,8 +4,7 @@
 
 From nothing, the predictor first, by Muon: alone it trains six times as fast, and voicing comes of it.
 
-    python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/predictor --config.model.n_block=0 \
-        --config.frames=64 --config.batch_size=8 --config.optimiser.kind=muon
+    python -m fwn.train --config=experiments/lj_mini_predictor.py --workdir=runs/predictor
     python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/lj-mini --init_from=runs/predictor
 
 What was tried to choose it, with curves: docs/prediction.md.

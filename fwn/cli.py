@@ -23,9 +23,10 @@ from absl import app, flags, logging
 from fwn.errors import UserError
 from fwn.terminal import progress, say
 
+flags.disclaim_key_flags()  # what is defined here is a flag of the program that asks for it, and in its --help
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
-__all__ = ["flags_alone", "give_back_memory", "progress", "run", "say", "temperatures"]
+__all__ = ["flags_alone", "give_back_memory", "low_temperature", "progress", "run", "say", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -80,6 +81,17 @@ def flags_alone(args: list[str]) -> None:
     """Of a program that takes no arguments: raises UserError on one."""
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+
+
+def low_temperature() -> flags.FlagHolder[float | None]:
+    """Defines --low_temperature, of programs that sample."""
+    return flags.DEFINE_float(
+        "low_temperature",
+        None,
+        "Of a model with autoregression over blocks: the noise of the predicted bands, times --temperature; less is "
+        "more voiced. By default 0.9.",
+        lower_bound=0.0,
+    )
 
 
 def temperatures(*values: float) -> None:

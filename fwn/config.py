@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from fwn import __version__
 from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, read_contract
-from fwn.optim import OPTIMISERS
+from fwn.optim import FIRST, OPTIMISERS
 
 FILE = "config.json"
 # Every config has these and no others; experiments/base.py says what each means. Those marked True may change when a
@@ -48,7 +48,6 @@ LATER: dict[str, Any] = {
 }
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
 OPTIMISER = ("kind", "rate", "warmup", "halve_every", "clip")
-FIRST_OPTIMISER = {"kind": "adam"}  # what configs from before there were several have
 
 
 def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
@@ -57,7 +56,7 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     config.model is checked by its system, but for its upsampling, whose rate is the mel contract's hop.
     """
     _check_fields(config, FIELDS, source)
-    optimiser = FIRST_OPTIMISER | plain(config["optimiser"])
+    optimiser = {"kind": FIRST} | plain(config["optimiser"])
     _check_fields(optimiser, OPTIMISER, f"{source}: optimiser")
     if optimiser["kind"] not in OPTIMISERS:
         raise UserError(
@@ -169,7 +168,7 @@ def _given(values: Any) -> Any:
         if not model[name][size]:
             model[name] = {size: 0}
     kept = {name: value for name, value in model.items() if value is not None and name != "gradient"}
-    return values | {"model": kept, "optimiser": FIRST_OPTIMISER | values["optimiser"]}
+    return values | {"model": kept, "optimiser": {"kind": FIRST} | values["optimiser"]}
 
 
 def _short(value: Any, other: Any) -> Any:

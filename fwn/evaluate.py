@@ -38,13 +38,7 @@ TEMPERATURE = flags.DEFINE_multi_float(
     [],
     "Standard deviation of the noise; may be repeated. By default 0.8, or 1 for a model with linear prediction.",
 )
-LOW_TEMPERATURE = flags.DEFINE_float(
-    "low_temperature",
-    None,
-    "Of a model with autoregression over blocks: what it adds in the lowest bands, times --temperature; less is more "
-    "voiced. By default 0.9.",
-    lower_bound=0.0,
-)
+LOW_TEMPERATURE = cli.low_temperature()
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
 

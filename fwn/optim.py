@@ -75,11 +75,12 @@ def muon(config: Any) -> optax.GradientTransformationExtraArgs:
 
 
 OPTIMISERS = {"adam": adam, "muon": muon}
+FIRST = "adam"  # what configs from before there were several have
 
 
 def optimiser(config: Any) -> optax.GradientTransformationExtraArgs:
-    """The one that config.kind names; configs from before there were several have Adam."""
-    return OPTIMISERS[config.get("kind", "adam")](config)
+    """The one that config.kind names, FIRST if it names none."""
+    return OPTIMISERS[config.get("kind", FIRST)](config)
 
 
 def clip_factor(norm: Array, config: Any) -> Array:

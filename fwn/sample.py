@@ -52,13 +52,7 @@ TEMPERATURE = flags.DEFINE_float(
     "Standard deviation of the noise, 0 or more. By default 0.8, or 1 for a model with linear prediction.",
     lower_bound=0.0,
 )
-LOW_TEMPERATURE = flags.DEFINE_float(
-    "low_temperature",
-    None,
-    "Of a model with autoregression over blocks: what it adds in the lowest bands, times --temperature; less is more "
-    "voiced. By default 0.9.",
-    lower_bound=0.0,
-)
+LOW_TEMPERATURE = cli.low_temperature()
 SEED = flags.DEFINE_integer("seed", 0, "Of the noise; each file gets a key by its rank, by path.", 0, 2**32 - 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
 CHUNK = flags.DEFINE_integer(

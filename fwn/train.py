@@ -192,10 +192,6 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
 def given(mel: MelContract) -> Any:
     """The weights that --init_from names, or None. Raises UserError where they hear mels of another contract."""
     found: dict[str, Any] = {}
-    if not INIT_FROM.value and set(INIT_PARTS.value) != set(PARTS):
-        raise UserError(
-            f"--init_parts={','.join(INIT_PARTS.value)}: parts of what? Give --init_from, a workdir or a voice, too"
-        )
     for source in INIT_FROM.value:
         _, its_mel, weights, step = exported.read_any(source)
         if its_mel.hash() != mel.hash():
@@ -270,6 +266,11 @@ class Examiner:
 
 def main(args: list[str]) -> int:
     cli.flags_alone(args)
+    if not INIT_FROM.value and set(INIT_PARTS.value) != set(PARTS):
+        raise UserError(
+            f"--init_parts={','.join(INIT_PARTS.value)}: parts of which model? Give --init_from, a workdir or a voice, "
+            "as well"
+        )
     join_processes()
     return train(CONFIG.value.copy_and_resolve_references(), Path(WORKDIR.value), Stop())
 

@@ -31,7 +31,7 @@ def load(ckpt: str | Path, step: int | None = None, low_temperature: float | Non
         if vocoder.low_temperature is None:
             raise UserError(
                 f"{ckpt}: low_temperature is {low_temperature:g}, but the model has no autoregression over blocks "
-                "(config.model.autoregression), whose bands it is of; leave it out"
+                "(config.model.autoregression); leave low_temperature out"
             )
         if not 0 <= low_temperature < math.inf:
             raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")

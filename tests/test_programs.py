@@ -118,6 +118,21 @@ TRAIN = [
         1,
         "unexpected argument 'more': all settings are flags (--help lists them)",
     ),
+    (
+        ["--config=experiments/tiny.py", "--init_parts=prediction"],
+        1,
+        "--init_parts=prediction: parts of which model? Give --init_from, a workdir or a voice, as well",
+    ),
+    (
+        ["--config=experiments/tiny.py", "--config.optimiser.kind=adamw"],
+        1,
+        "--config: optimiser.kind is 'adamw'; there are: adam, muon; did you mean 'adam'?",
+    ),
+    (
+        ["--config=experiments/lj_mini.py", "--config.model.autoregression.taps=-1"],
+        1,
+        "config.model.autoregression: taps is -1; it must be a whole number, at least 0",
+    ),
 ] + [
     (
         ["--config=experiments/tiny.py", f"--config.{count}=0"],

@@ -70,8 +70,7 @@ class Blockwise(nn.Module):
         v, c = self._coefficients(e), self.encoder(mel, mask)
         heard = self._heard(v)
         mean, log_s = self._affine(self.net(delayed(heard), c))
-        if self.taps:
-            mean = mean + self._predicted(heard, self._matrices(c))
+        mean = mean + self._predicted(heard, self._matrices(c))
         low, rest = jnp.split(v, [self.coefficients], axis=-1)
         u = jnp.concatenate([(low - mean) * jnp.exp(-log_s), rest], axis=-1)
         real = None if mask is None else jnp.repeat(mask, self.hop // self.block, axis=1)
@@ -81,7 +80,7 @@ class Blockwise(nn.Module):
         return self.proceed(u, mel, mask, 0, self.start(len(u), u.dtype))[1], mel
 
     def cooled(self, u: Array, temperature: Any) -> Array:
-        """u [B, T, 1] with the coefficients that are predicted, which sampling adds to what was, times temperature."""
+        """u [B, T, 1] with its first `coefficients`, the noise of the predicted bands, times temperature."""
         v, predicted = self._coefficients(u), jnp.arange(self.block) < self.coefficients
         return self._samples(jnp.where(predicted, temperature * v, v))
 
@@ -95,8 +94,7 @@ class Blockwise(nn.Module):
         """Continues `state` by the inverse of u [B, n · hop, 1], of the mel's frames from `skip` on."""
         a_frame, frames = self.hop // self.block, u.shape[1] // self.hop
         c = self.encoder(mel, mask)
-        matrices = self._matrices(c) if self.taps else c[..., None, :0]
-        matrices = lax.dynamic_slice_in_dim(matrices, skip, frames, axis=1)
+        matrices = lax.dynamic_slice_in_dim(self._matrices(c), skip, frames, axis=1)
         c = lax.dynamic_slice_in_dim(encoder.interpolate(c, a_frame), skip * a_frame, frames * a_frame, axis=1)
         weights = incremental.pack(self.net, self.variables["params"]["net"])
 
@@ -105,9 +103,9 @@ class Blockwise(nn.Module):
 
             def draw(theta: Array, u: Array, recent: Array) -> Array:
                 mean, log_s = self._affine(theta)
-                if self.taps:
-                    low = recent.reshape(len(u), -1, self.block)[:, -self.taps :, : self.coefficients]
-                    mean = mean + jnp.einsum("bi,bik->bk", low.reshape(len(u), -1), a)
+                recent = recent.reshape(len(u), -1, self.block)
+                past = recent[:, recent.shape[1] - self.taps :, : self.coefficients].reshape(len(u), -1)
+                mean = mean + jnp.einsum("bi,bik->bk", past, a)
                 low, rest = jnp.split(u, [self.coefficients], axis=-1)
                 return jnp.concatenate([mean + low * jnp.exp(log_s), rest], axis=-1)
 
@@ -123,8 +121,8 @@ class Blockwise(nn.Module):
         return state, self._samples(v.swapaxes(0, 1).reshape(len(u), -1, self.block))
 
     def _matrices(self, c: Array) -> Array:
-        """A of every frame, [B, F, taps · K, K]; the oldest block first."""
-        a = self.linear_out(nn.gelu(self.linear_in(c)))
+        """A of every frame, [B, F, taps · K, K]; the oldest block first. Without taps it is empty, and predicts 0."""
+        a = self.linear_out(nn.gelu(self.linear_in(c))) if self.taps else c[..., :0]
         return a.reshape(*c.shape[:2], self.taps * self.coefficients, self.coefficients)
 
     def _predicted(self, heard: Array, matrices: Array) -> Array:

@@ -1,0 +1,17 @@
+"""The predictor of the voice in the box by itself: lj_mini.py without a flow, by Muon, eight times the speech a step.
+
+python -m fwn.train --config=experiments/lj_mini_predictor.py --workdir=runs/predictor
+python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/lj-mini --init_from=runs/predictor
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import lj_mini
+
+
+def get_config() -> ConfigDict:
+    config = lj_mini.get_config()
+    config.model.n_block = 0
+    config.update({"frames": 64, "batch_size": 8})
+    config.optimiser.update({"kind": "muon", "warmup": 50, "halve_every": 1_200})
+    return config
