@@ -22,8 +22,9 @@ from typing import Any
 from absl import flags
 
 from experiments import base
-from fwn import cli, measure
-from fwn.corpus import Corpus
+from fwn import cli
+from fwn.data.corpus import Corpus
+from fwn.evaluation import measure
 
 INPUT = flags.DEFINE_string("input", None, "Folder of a corpus in LJSpeech's layout.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for what is made; must not be there yet.", required=True)

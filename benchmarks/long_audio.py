@@ -12,8 +12,9 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from fwn import cli, measure
+from fwn import cli
 from fwn import config as configs
+from fwn.evaluation import measure
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 SECONDS = flags.DEFINE_float("seconds", 60.0, "Length of the audio.", 0.1)

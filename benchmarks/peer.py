@@ -238,7 +238,7 @@ def main(args: list[str]) -> None:
     if OUTPUT.value:
         import torch
 
-        from fwn import measure
+        from fwn.evaluation import measure
 
         about = measure.machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
         result = {"machine": about, "records": records}

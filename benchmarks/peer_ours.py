@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fwn import cli, measure
+from fwn import cli
 from fwn import config as configs
 from fwn.errors import UserError
-from fwn.parallel import Parallel
+from fwn.evaluation import measure
 from fwn.systems import build
-from fwn.training import compiled_step, initial
+from fwn.training.parallel import Parallel
+from fwn.training.step import compiled_step, initial
 
 DEVICE = jax.default_backend()
 

@@ -22,7 +22,7 @@ from jax import lax
 
 from experiments import wavenet_gaussian
 from fwn import cli
-from fwn.densities import gaussian
+from fwn.flows.densities import gaussian
 from fwn.models.autoregressive import Autoregressive, sample
 
 BATCH = flags.DEFINE_multi_integer("batch", [1], "Utterances at a time; may be repeated.")

@@ -27,11 +27,12 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from fwn import cli, measure
+from fwn import cli
 from fwn import config as configs
-from fwn.parallel import Parallel
+from fwn.evaluation import measure
 from fwn.systems import build
-from fwn.training import abstract, train_step
+from fwn.training.parallel import Parallel
+from fwn.training.step import abstract, train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 DEVICES = flags.DEFINE_multi_integer("devices", [1, 2, 4], "Virtual devices of one process; may be repeated.", 1)

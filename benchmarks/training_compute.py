@@ -3,8 +3,9 @@
     python benchmarks/training_compute.py --runs=base=runs/base --runs=lite=runs/lite --output=runs/compute
 
 What a run took is counted, not timed: 3 passes (forward, and backward twice that) over every sample of every step's
-crops, at the operations of its products (fwn.flops). That makes runs comparable that ran on other machines, or beside
-other work. Runs that are to be compared must have the same crops, held-out batches, rate of learning and data set.
+crops, at the operations of its products (fwn.evaluation.flops). That makes runs comparable that ran on other machines,
+or beside other work. Runs that are to be compared must have the same crops, held-out batches, rate of learning and
+data set.
 """
 
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 import jax
 from absl import flags
 
-from fwn import cli, flops, journal, measure, plots
+from fwn import cli
 from fwn import config as configs
 from fwn.errors import UserError
+from fwn.evaluation import flops, measure, plots
 from fwn.systems import build
+from fwn.training import journal
 
 RUNS = flags.DEFINE_multi_string("runs", [], "NAME=WORKDIR of a run of fwn.train without a teacher; may be repeated.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for held_out.png and table.md. By default the table is printed.")

@@ -25,9 +25,9 @@ from absl import flags
 from data_prep import shards
 from data_prep.recordings import Kind, Recording, find, fingerprint
 from fwn import cli
-from fwn.audio import atomic
+from fwn.audio.audio_file import atomic
 from fwn.cli import say
-from fwn.corpus import FORMAT, MANIFEST, read_manifest
+from fwn.data.corpus import FORMAT, MANIFEST, read_manifest
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, difference, read_contract
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fwn import audio
-from fwn.audio import EXTENSIONS
+from fwn.audio import audio_file
+from fwn.audio.audio_file import EXTENSIONS
 from fwn.cli import say
 from fwn.errors import UserError
 from fwn.mel import MelContract, align
@@ -118,11 +118,11 @@ def convert(folder: Path, recording: Recording, kind: Kind) -> Converted | str:
     if path.suffix.lower() in UNREADABLE:
         return f"{path.suffix} cannot be read by libsndfile; convert it to flac or wav"
     try:
-        recorded, notes = audio.read(path, kind.contract.sample_rate, kind.contract.n_fft)
+        recorded, notes = audio_file.read(path, kind.contract.sample_rate, kind.contract.n_fft)
     except UserError as error:
         return str(error).removeprefix(f"{path}: ")
     aligned, mel = align(recorded, kind.contract)
     if kind.audio_dtype == "int16":
-        aligned, saturated = audio.pcm16(aligned)
+        aligned, saturated = audio_file.pcm16(aligned)
         notes += ["saturated at full scale"] * (saturated > 0)
     return Converted(aligned.astype(kind.audio_dtype), mel.astype(kind.mel_dtype), len(recorded), notes)

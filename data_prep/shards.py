@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data_prep.recordings import Converted, Kind, Recording, convert
-from fwn.audio import atomic
-from fwn.corpus import FORMAT
+from fwn.audio.audio_file import atomic
+from fwn.data.corpus import FORMAT
 from fwn.errors import UserError
 
 A = TypeVar("A")

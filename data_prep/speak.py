@@ -17,7 +17,8 @@ import numpy as np
 from absl import flags
 
 from data_prep.sentences import SENTENCES
-from fwn import audio, cli
+from fwn import cli
+from fwn.audio import audio_file
 from fwn.errors import UserError
 
 # From espeak-ng/speak_lib.h
@@ -83,10 +84,10 @@ def make(output: Path, sentences: int, voice: str, seed: int) -> None:
     for name, text in cli.progress(list(zip(names, texts, strict=True)), "speak"):
         steps = speak(text, draw.randint(150, 180), draw.randint(40, 60))
         recorded = steps / np.float32(32768) + ROOM * room.standard_normal(len(steps), np.float32)
-        if saturated := audio.write(output / "wavs" / f"{name}.wav", recorded, rate):
+        if saturated := audio_file.write(output / "wavs" / f"{name}.wav", recorded, rate):
             cli.say(f"{name}: {saturated} samples beyond full scale were saturated")
         seconds += len(steps) / rate
-    with audio.atomic(file) as csv:
+    with audio_file.atomic(file) as csv:
         csv.write(metadata.encode())
     cli.say(f"{output}: {sentences} sentences, {seconds / 60:.1f} min at {rate} Hz, eSpeak NG voice {voice}")
 

@@ -12,7 +12,7 @@ __all__ = ["UserError", "Vocoder", "load"]
 def __getattr__(name: str) -> Any:
     """fwn.load and fwn.Vocoder, imported on first use: data preparation needs no JAX."""
     if name in ("load", "Vocoder"):
-        from fwn import vocoder
+        from fwn.synthesis import vocoder
 
         return getattr(vocoder, name)
     if name == "UserError":

@@ -5,9 +5,9 @@
     python -m fwn.bench --config=experiments/base.py --only=sampling --seconds=1 --seconds=10 --output=bench.json
 
 Of every compiled program: time to compile, from nothing and from the persistent cache; the median of --repeats runs
-after one that is thrown away; samples per second, times real time; operations counted from the weights (fwn/flops.py)
-and by XLA; and the share they make of the machine's own matrix-product peak, measured in the same run. Memory is what
-XLA says it needs. --output keeps all of it as JSON, with machine, versions and commit.
+after one that is thrown away; samples per second, times real time; operations counted from the weights
+(fwn.evaluation.flops) and by XLA; and the share they make of the machine's own matrix-product peak, measured in the
+same run. Memory is what XLA says it needs. --output keeps all of it as JSON, with machine, versions and commit.
 """
 
 import json
@@ -27,15 +27,16 @@ from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import config_flags
 
-from fwn import cli, flops, measure
+from fwn import cli
 from fwn import config as configs
-from fwn.corpus import Corpus
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
+from fwn.evaluation import flops, measure
 from fwn.models.blocks import listed
 from fwn.nn.conv import fold_weight_norm
-from fwn.parallel import Parallel
 from fwn.systems import System, build
-from fwn.training import initial, train_step
+from fwn.training.parallel import Parallel
+from fwn.training.step import initial, train_step
 
 PARTS = ("sampling", "training", "data")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")

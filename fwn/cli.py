@@ -169,4 +169,4 @@ def _fail(program: str, message: str, code: int) -> int:
 def _module() -> str:
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    return spec.name if spec else os.path.basename(sys.argv[0])
+    return spec.name.removesuffix(".__main__") if spec else os.path.basename(sys.argv[0])

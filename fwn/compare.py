@@ -20,13 +20,14 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import cli, measure, metrics, report, studies
+from fwn import cli
 from fwn import config as configs
-from fwn.corpus import Corpus
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.measure import Figures
-from fwn.paper import PAPER
-from fwn.vocoder import Vocoder, bucket, load
+from fwn.evaluation import ablations, measure, metrics, report
+from fwn.evaluation.measure import Figures
+from fwn.evaluation.published import PAPER
+from fwn.synthesis.vocoder import Vocoder, bucket, load
 
 CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, which --ckpts are measured on.")
@@ -180,7 +181,7 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
     for i, (name, config) in enumerate(sizes.items(), 1):
         cli.say(f"[{i}/{len(sizes)}] building {name}, untrained")
         models[name] = untrained(name, config)
-    found, left_out = studies.studies({name: f.config for name, f in systems.items()}) if systems else ([], [])
+    found, left_out = ablations.studies({name: f.config for name, f in systems.items()}) if systems else ([], [])
     pictures = report.draw(output, systems, found, TEMPERATURE.value) if output and systems else {}
     how = told(systems, models, spoken)
     sections = report.sections(systems, models, found, left_out, how, pictures)

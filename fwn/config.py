@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 from fwn import __version__
 from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, read_contract
-from fwn.optim import FIRST, OPTIMISERS
 
 FILE = "config.json"
+OPTIMISERS = "adam", "muon"  # fwn/training/optimizer.py
+FIRST = OPTIMISERS[0]  # what configs from before there were several have
 # Every config has these and no others; experiments/base.py says what each means. Those marked True may change when a
 # run is continued: they decide where, how often and how long, and not what is computed.
 FIELDS = {

@@ -18,10 +18,12 @@ import jax
 from absl import flags
 
 from experiments import base, clarinet, wavenet_gaussian
-from fwn import checkpoints, cli, official, torch_file
+from fwn import cli
 from fwn.errors import UserError
 from fwn.mel import PRESETS, read_contract
 from fwn.nn.conv import fold_weight_norm
+from fwn.official import importer, torch_reader
+from fwn.training import checkpoints
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
 MEL = flags.DEFINE_string(
@@ -62,8 +64,8 @@ def main(args: list[str]) -> None:
             f"give one checkpoint to convert (official.pth), got {len(args)}: {' '.join(args)}".rstrip(": ")
         )
     source, mel = args[0], read_contract(MEL.value, "--mel_contract")
-    checkpoint = torch_file.read(source)
-    system, fields, params, n_mels = official.convert(checkpoint, source, STACKS.value, upsampling())
+    checkpoint = torch_reader.read(source)
+    system, fields, params, n_mels = importer.convert(checkpoint, source, STACKS.value, upsampling())
     if system != "clarinet" and TEACHER.value is not None:
         raise UserError(f"--teacher={TEACHER.value}: {source} is a {system}, which has no teacher; leave the flag out")
     if n_mels != mel.n_mels:

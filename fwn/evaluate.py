@@ -17,11 +17,14 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import audio, cli, journal, metrics, plots
-from fwn.corpus import Corpus
-from fwn.measure import chosen, copy_metrics, likelihoods, machine, training
+from fwn import cli
+from fwn.audio import audio_file
+from fwn.data.corpus import Corpus
+from fwn.evaluation import metrics, plots
+from fwn.evaluation.measure import chosen, copy_metrics, likelihoods, machine, training
 from fwn.mel import mel_spectrogram
-from fwn.vocoder import Vocoder, load
+from fwn.synthesis.vocoder import Vocoder, load
+from fwn.training import journal
 
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert or fwn.export. Required.", required=True
@@ -57,14 +60,14 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
         path = output / name if output else None  # names of a corpus may hold folders
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
-            audio.write(f"{path}.recording.wav", recording, rate)
+            audio_file.write(f"{path}.recording.wav", recording, rate)
         for temperature in temperatures:
             copy = next(vocoder.synthesise([mel], [key], temperature))
             title = f"{name}.T{temperature}"
             rows["copies"][temperature][name] = copy_metrics(title, recording, copy, rate)
             if path and np.isfinite(copy).all():
                 pictures[f"copy at T = {temperature}"] = mel_spectrogram(copy, vocoder.mel)[: len(mel)]
-                if saturated := audio.write(f"{path}.T{temperature}.wav", copy, rate):
+                if saturated := audio_file.write(f"{path}.T{temperature}.wav", copy, rate):
                     cli.say(f"{title}.wav: {saturated} samples beyond full scale were saturated")
         if path:
             plots.mel_pair(f"{path}.png", pictures, rate, hop, f"mel ({vocoder.mel.name})")

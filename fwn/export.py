@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from fwn import checkpoints, cli, exported
+from fwn import cli
 from fwn import config as configs
-from fwn.corpus import Corpus
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.measure import chosen, dequantised
-from fwn.vocoder import Vocoder, load
+from fwn.evaluation.measure import chosen, dequantised
+from fwn.synthesis import exported
+from fwn.synthesis.vocoder import Vocoder, load
+from fwn.training import checkpoints
 
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True

@@ -17,11 +17,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import audio, cli
-from fwn.chunked import bucket
+from fwn import cli
+from fwn.audio import audio_file
 from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, difference, read_contract
-from fwn.vocoder import Vocoder, load
+from fwn.synthesis.chunked import bucket
+from fwn.synthesis.vocoder import Vocoder, load
 
 VOICE = Path(__file__).parents[1] / "voices" / "lj-mini"  # comes with the source
 
@@ -71,7 +72,7 @@ def files(more: list[str]) -> list[Path]:
     flags_ = [("--mel=", p) for p in MEL.value] + [("--wav=", p) for p in WAV.value] + [("", p) for p in more]
     for flag, pattern in flags_:
         path = Path(pattern)
-        wanted = {"--mel=": {".npy"}, "--wav=": audio.EXTENSIONS}.get(flag, audio.EXTENSIONS | {".npy"})
+        wanted = {"--mel=": {".npy"}, "--wav=": audio_file.EXTENSIONS}.get(flag, audio_file.EXTENSIONS | {".npy"})
         if path.is_dir():
             found = [file for file in path.iterdir() if file.suffix.lower() in wanted and file.is_file()]
         else:
@@ -95,7 +96,7 @@ def files(more: list[str]) -> list[Path]:
 def read(file: Path, mel: MelContract) -> np.ndarray:
     """A .npy mel, or the mel of a recording -> [F, M]. Raises UserError."""
     if file.suffix != ".npy":
-        samples, notes = audio.read(file, mel.sample_rate, mel.n_fft)
+        samples, notes = audio_file.read(file, mel.sample_rate, mel.n_fft)
         if notes:
             cli.say(f"{file}: {', '.join(notes)}")
         return align(samples, mel)[1]
@@ -122,10 +123,10 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
     )
     for i, samples in zip(order, results, strict=True):
         path = output / f"{named[i].stem}.wav"
-        if saturated := audio.write(path, samples, vocoder.mel.sample_rate):
+        if saturated := audio_file.write(path, samples, vocoder.mel.sample_rate):
             cli.say(f"{path}: {saturated} of {len(samples)} samples beyond full scale were saturated")
         if PLOT.value:
-            from fwn import plots
+            from fwn.evaluation import plots
 
             plots.waveform_and_mel(
                 path.with_suffix(".png"), samples, mels[i], vocoder.mel.sample_rate, vocoder.mel.hop_length

@@ -23,18 +23,20 @@ from absl import flags
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from fwn import checkpoints as saved
-from fwn import cli, data, exported
+from fwn import cli
 from fwn import config as configs
-from fwn.checkpoints import Checkpoints, checkpoints_in
-from fwn.corpus import Corpus
+from fwn.data import loader
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.journal import Journal, score
 from fwn.mel import MelContract, difference
 from fwn.nn.conv import fold_weight_norm
-from fwn.parallel import Parallel
+from fwn.synthesis import exported
 from fwn.systems import build
-from fwn.training import PARTS, State, abstract, compiled_step, held_out, initial, parts
+from fwn.training import checkpoints as saved
+from fwn.training.checkpoints import Checkpoints, checkpoints_in
+from fwn.training.journal import Journal, score
+from fwn.training.parallel import Parallel
+from fwn.training.step import PARTS, State, abstract, compiled_step, held_out, initial, parts
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 WORKDIR = flags.DEFINE_string(
@@ -110,7 +112,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     corpus.check_contract(mel, "config.mel")
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
     shape |= {"process": jax.process_index(), "processes": jax.process_count(), "past": system.past}
-    stream, tests = data.batches(corpus, "train", **shape), data.batches(corpus, "test", **shape)
+    stream, tests = loader.batches(corpus, "train", **shape), loader.batches(corpus, "test", **shape)
 
     alone = locked(workdir) if jax.process_index() == 0 else nullcontext()
     with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
@@ -150,7 +152,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
             last: tuple[int, Any] | None = None
-            for i, batch in enumerate(data.iterate(stream, first), first + 1):
+            for i, batch in enumerate(loader.iterate(stream, first), first + 1):
                 state, metrics = step(state, frozen, parallel.batch(batch))
                 if last is not None:  # read one step late, so that the devices never wait for the host
                     watch(*last, config, workdir, stream, journal)

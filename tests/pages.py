@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import small
 
-from fwn import audio
-from fwn.metrics import CONTRACT
+from fwn.audio import audio_file
+from fwn.evaluation.metrics import CONTRACT
 
 NAMES = ("Alpha", "Beta flow")  # of the systems
 SAMPLES = 8820  # 0.4 s
@@ -30,7 +30,7 @@ def folders(tmp_path):
         found[name] = tmp_path / name
         found[name].mkdir()
         for i, samples in enumerate(LENGTHS):
-            audio.write(found[name] / f"u{i:02d}.wav", degraded(small.speech(i, samples), noise, gain), small.RATE)
+            audio_file.write(found[name] / f"u{i:02d}.wav", degraded(small.speech(i, samples), noise, gain), small.RATE)
     return found
 
 
@@ -48,9 +48,9 @@ def evaluated(tmp_path):
     names = [f"book/LJ001-000{i}" for i in (1, 2)]
     for i, (name, samples) in enumerate(zip(names, LENGTHS, strict=False)):
         clip = small.speech(i, samples)
-        audio.write(folder / f"{name}.recording.wav", clip, small.RATE)
+        audio_file.write(folder / f"{name}.recording.wav", clip, small.RATE)
         for t in MEASURED:
-            audio.write(folder / f"{name}.T{t}.wav", degraded(clip, 0.01 * t), small.RATE)
+            audio_file.write(folder / f"{name}.T{t}.wav", degraded(clip, 0.01 * t), small.RATE)
     row = dict.fromkeys(CONTRACT, 9.0) | {"pesq_wb": None}
     results = {
         "step": 1200,

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from experiments import tiny
-from fwn import audio
+from fwn.audio import audio_file
 
 ROOT = Path(__file__).resolve().parents[1]
 HOP, RATE = 256, 22050
@@ -48,7 +48,7 @@ def record(folder: Path, lengths: list[int]) -> Path:
     """A folder of recordings u00.wav, u01.wav, … of so many samples."""
     folder.mkdir(parents=True)
     for i, samples in enumerate(lengths):
-        audio.write(folder / f"u{i:02d}.wav", speech(i, samples), RATE)
+        audio_file.write(folder / f"u{i:02d}.wav", speech(i, samples), RATE)
     return folder
 
 

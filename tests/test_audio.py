@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fwn import audio
+from fwn.audio import audio_file
 from fwn.errors import UserError
 
 
@@ -32,7 +32,7 @@ FORMATS = [
 def test_reads_every_format(tmp_path, suffix, subtype, tolerance):
     path, wav = tmp_path / f"a.{suffix}", tone()
     soundfile.write(path, wav, 22050, subtype=subtype)
-    heard, notes = audio.read(path, 22050)
+    heard, notes = audio_file.read(path, 22050)
     assert heard.dtype == np.float32
     assert notes == []
     assert abs(heard[2000:20000] - wav[2000:20000]).max() <= tolerance
@@ -44,7 +44,7 @@ def test_reads_every_format(tmp_path, suffix, subtype, tolerance):
 def test_resamples_and_mixes_down_and_says_so(tmp_path, rate, channels, subtype):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.stack([tone(rate, rate)] * channels, axis=1), rate, subtype=subtype)
-    heard, notes = audio.read(path, 22050)
+    heard, notes = audio_file.read(path, 22050)
     assert heard.shape == (22050,)
     assert abs(heard - tone())[500:-500].max() < 1e-3  # the same tone at the same pitch
     mixed = [f"mixed {channels} channels down"] if channels > 1 else []
@@ -89,7 +89,7 @@ def test_what_is_no_recording_is_refused(tmp_path, make, message):
     path = tmp_path / "a.wav"
     make(path)
     with pytest.raises(UserError) as error:
-        audio.read(path, 22050)
+        audio_file.read(path, 22050)
     assert str(error.value) == f"{path}: {message}"
 
 
@@ -97,13 +97,13 @@ def test_a_truncated_recording_is_refused(tmp_path):
     path = tmp_path / "a.wav"
     cut_flac(path)
     with pytest.raises(UserError, match=rf"^{path}: (damaged|not an audio file)"):
-        audio.read(path, 22050)
+        audio_file.read(path, 22050)
 
 
 def test_wavs_saturate_and_never_wrap_around(tmp_path):
     path = tmp_path / "a.wav"
     wav = np.array([0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 1e9, -1e9], np.float32)
-    assert audio.write(path, wav, 22050) == 5
+    assert audio_file.write(path, wav, 22050) == 5
     steps, rate = soundfile.read(path, dtype="int16")
     assert rate == 22050
     np.testing.assert_array_equal(steps, [0, 16384, -16384, 32767, -32768, 32767, -32768, 32767, -32768])
@@ -114,8 +114,8 @@ def test_wavs_saturate_and_never_wrap_around(tmp_path):
 def test_16_bits_survive_reading_and_writing(tmp_path):
     steps = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", steps, 22050)
-    heard, _ = audio.read(tmp_path / "a.wav", 22050)
-    assert audio.write(tmp_path / "b.wav", heard, 22050) == 0
+    heard, _ = audio_file.read(tmp_path / "a.wav", 22050)
+    assert audio_file.write(tmp_path / "b.wav", heard, 22050) == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
@@ -123,17 +123,17 @@ def test_audio_that_is_not_finite_is_not_written(tmp_path):
     wav = tone()
     wav[7] = np.nan
     with pytest.raises(UserError, match=r"a.wav: not written, 1 of 22050 samples are NaN or infinite$"):
-        audio.write(tmp_path / "a.wav", wav, 22050)
+        audio_file.write(tmp_path / "a.wav", wav, 22050)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.wav"
-    audio.write(path, tone(), 22050)
+    audio_file.write(path, tone(), 22050)
     before = path.read_bytes()
 
     def interrupted():
-        with audio.atomic(path) as file:
+        with audio_file.atomic(path) as file:
             file.write(b"half of it")
             raise KeyboardInterrupt
 
@@ -145,13 +145,13 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
 
 def test_where_nothing_can_be_written_the_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
-        audio.write(tmp_path / "none" / "a.wav", tone(), 22050)
+        audio_file.write(tmp_path / "none" / "a.wav", tone(), 22050)
     assert error.value.filename == str(tmp_path / "none" / "a.wav")
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(small_disk):
     with pytest.raises(OSError, match="No space left") as error:
-        audio.write(small_disk / "a.wav", np.tile(tone(), 5), 22050)
+        audio_file.write(small_disk / "a.wav", np.tile(tone(), 5), 22050)
     assert error.value.errno == errno.ENOSPC
     assert error.value.filename == str(small_disk / "a.wav")
     assert list(small_disk.iterdir()) == []

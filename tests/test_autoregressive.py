@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from experiments import tiny_wavenet, wavenet_gaussian, wavenet_mol
 from fwn import config as configs
-from fwn.densities import DISTRIBUTIONS
 from fwn.errors import UserError
+from fwn.flows.densities import DISTRIBUTIONS
 from fwn.models.autoregressive import Autoregressive, sample
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import small
 
-from fwn import flops
+from fwn.evaluation import flops
 from fwn.models.blocks import listed
 from fwn.models.blockwise import Blockwise
 from fwn.models.flowavenet import FloWaveNet
@@ -41,7 +41,7 @@ def of(experiment):
 def test_operations_counted_from_weights(monkeypatch, experiment, mega):
     """The paper's model takes 16.8 million a sample; XLA, which counts elementwise work too, finds up to 3% more.
 
-    That is of plain convolutions, without the trick that halves a CPU's multiplications (fwn/nn/winograd.py).
+    That is of plain convolutions, without the trick that halves a CPU's multiplications (fwn/xla/winograd.py).
 
     Of a loop XLA counts one turn: an autoregressive model has its parallel pass compared, a block's flows are listed.
     """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fwn.bijectors import (
+from fwn.flows.bijectors import (
     Bijector,
     actnorm,
     chain,
@@ -24,14 +24,14 @@ from fwn.bijectors import (
     unsqueeze,
     unsqueeze_of_x,
 )
-from fwn.layers import Layer
+from fwn.flows.layers import Layer
+from fwn.flows.prediction import prediction
 from fwn.models.blocks import Block, Flow, Prior, bound
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import draw, fold_weight_norm
 from fwn.nn.encoder import interpolate
 from fwn.nn.upsample import Upsample
 from fwn.nn.wavenet import WaveNet
-from fwn.prediction import prediction
 
 NET = partial(WaveNet, channels=5, n_layer=1)
 TINY = partial(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import small
 
-from fwn import checkpoints
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.mel import PRESETS
+from fwn.training import checkpoints
 
 MEL = PRESETS["flowavenet"]
 

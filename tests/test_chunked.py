@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fwn import chunked
 from fwn.errors import UserError
 from fwn.mel import PRESETS
+from fwn.synthesis import chunked
+from fwn.synthesis.vocoder import Vocoder
 from fwn.systems import build
 from fwn.systems.base import noise
-from fwn.vocoder import Vocoder
 
 MELS = 4
 NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False, "prediction": {"order": 0}}

@@ -10,12 +10,13 @@ import small
 
 import fwn
 from experiments import tiny, tiny_wavenet
-from fwn import checkpoints, journal, measure, report, studies
-from fwn.corpus import Corpus
-from fwn.densities import LSB
+from fwn.data.corpus import Corpus
+from fwn.evaluation import ablations, measure, report
+from fwn.evaluation.published import MEASURED, PAPER
+from fwn.flows.densities import LSB
 from fwn.mel import PRESETS
-from fwn.paper import MEASURED, PAPER
 from fwn.systems import build
+from fwn.training import checkpoints, journal
 
 WAVENET = {"n_stack": 1, "n_layer": 2, "channels": 4, "gate_channels": 4, "skip_channels": 4, "front_kernel": 2}
 
@@ -114,14 +115,14 @@ def models(compared):
 
 
 def test_studies_are_of_models_that_differ_in_nothing_else(models):
-    found, left_out = studies.studies(models)
+    found, left_out = ablations.studies(models)
     assert left_out == []
     assert [s.rows for s in found] == [
         {"base": ("not causal",), "causal": ("causal",)},
         {"base": ("every 2 of 4",), "whole": ("none",)},
         {"student": ("clarinet", "0.5", "1.0")},
     ]
-    found, left_out = studies.studies({name: models[name] for name in ("base", "wider", "slow")})
+    found, left_out = ablations.studies({name: models[name] for name in ("base", "wider", "slow")})
     assert found == []
     assert len(left_out) == 3
 
@@ -141,7 +142,7 @@ def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
     assert "No batch was timed of causal" in " ".join(report.speeds("", systems, 8, []).notes)
     del systems["slow"], systems["slower"]
     assert {line[4] for line in report.speeds("", systems, 8, []).lines[1:]} == {"-"}
-    found, _ = studies.studies({name: f.config for name, f in systems.items()})
+    found, _ = ablations.studies({name: f.config for name, f in systems.items()})
     assert [*report.draw(tmp_path, systems, found, [0.8, 1.0]).values()] == [
         "speed.png",
         "temperature.png",

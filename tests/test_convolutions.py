@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from fwn.nn import conv, winograd
+from fwn.nn import conv
 from fwn.nn.wavenet import gated, relu
-from fwn.sums import inner, norm
+from fwn.xla import winograd
+from fwn.xla.sums import inner, norm
 
 WIDE = conv.FEW_CHANNELS
 KERNEL = np.random.default_rng(7).normal(size=(1, 3, 4))

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from fwn.corpus import FORMAT, Corpus, Utterance
+from fwn.data.corpus import FORMAT, Corpus, Utterance
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 

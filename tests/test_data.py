@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fwn import data
-from fwn.corpus import Corpus
+from fwn.data import loader
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS, align
 
@@ -14,7 +14,7 @@ FRAMES = 8
 
 
 def batches(corpus, split="train", **changes):
-    return data.batches(Corpus(corpus), split, **({"frames": FRAMES, "batch_size": 4, "seed": 1} | changes))
+    return loader.batches(Corpus(corpus), split, **({"frames": FRAMES, "batch_size": 4, "seed": 1} | changes))
 
 
 def examples(*batches):
@@ -42,7 +42,7 @@ def test_a_batch_depends_on_seed_and_step_alone(corpus):
 
 
 def test_iterating_from_a_step_is_indexing_from_it(corpus):
-    stream, iterator = batches(corpus), data.iterate(batches(corpus), 3)
+    stream, iterator = batches(corpus), loader.iterate(batches(corpus), 3)
     for step in (3, 4, 5):
         assert_same(examples(next(iterator)), examples(stream[step]))
 

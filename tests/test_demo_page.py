@@ -7,7 +7,7 @@ import re
 import pytest
 from pages import BETTER, build
 
-from fwn import demo_page
+from fwn.listening import demo_page
 
 
 def test_figures_stand_above_the_published(demo):

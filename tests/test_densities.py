@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fwn.densities import (
+from fwn.flows.densities import (
     BINS,
     DISTRIBUTIONS,
     GAUSSIAN_FLOOR,

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_layers import LAYERS, level
 
 from experiments import base
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("fwn", "data_prep", "experiments", "benchmarks", "tests")
+OURS = ("fwn", "data_prep", "experiments", "tools", "benchmarks", "tests")
 FIRST_SCREEN = 45  # lines
 DOCS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -86,7 +85,9 @@ def module(dotted: str) -> tuple[Path, str] | None:
 
 def flags(program: str) -> tuple[set[str], set[str]]:
     """(all flags that a program defines, those of them that must be given)."""
-    found = module(program)
+    found = module(f"{program}.__main__") or module(program)
+    if found and found[1] == "__main__":  # no package, but a file
+        found = module(program)
     assert found is not None, f"there is no program {program}"
     assert not found[1], f"there is no program {program}"
     names, required = set(), set()
@@ -123,7 +124,8 @@ TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
 ALL_FLAGS = {
     flag
-    for file in [*(ROOT / "fwn").glob("*.py"), *(ROOT / "data_prep").glob("*.py")]
+    for folder in ("fwn", "fwn/listening", "data_prep", "tools")
+    for file in (ROOT / folder).glob("*.py")
     for flag in flags(".".join(file.relative_to(ROOT).with_suffix("").parts))[0]
 }
 COMMANDS = {f"{name}: {' '.join(words)}": words for name, text in DOCS.items() for words in commands(text)}
@@ -213,7 +215,7 @@ def test_first_screen_has_exactly_two_commands() -> None:
 
 
 def test_python_in_the_readme_uses_what_there_is() -> None:
-    vocoder = next(n for n in ast.walk(tree(ROOT / "fwn/vocoder.py")) if isinstance(n, ast.ClassDef))
+    vocoder = next(n for n in ast.walk(tree(ROOT / "fwn/synthesis/vocoder.py")) if isinstance(n, ast.ClassDef))
     attributes = {*defined(vocoder), *re.findall(r"self\.(\w+)", ast.unparse(vocoder))}
     nodes = [node for block in fences(README, "python") for node in ast.walk(ast.parse(block))]
     used = [f"{n.module}.{alias.name}" for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names]
@@ -227,23 +229,18 @@ def test_python_in_the_readme_uses_what_there_is() -> None:
     assert {"mel", "log_likelihood"} <= of_vocoder <= attributes
 
 
-def test_design_draws_the_layers_that_are_enforced() -> None:
-    """Every module of fwn stands in its layer's lines of the picture in docs/design.md, and no other does."""
-    picture = next(block for block in fences(DOCS["docs/design.md"], "text") if block.startswith("programs"))
+def test_design_draws_every_package_and_file() -> None:
+    """The tree in docs/design.md has every file of fwn in its package, and no other."""
+    picture = next(block for block in fences(DOCS["docs/design.md"], "text") if block.startswith("fwn/"))
     drawn: dict[str, set[str]] = {}
-    layer = ""
-    for line in picture.partition("\n\n")[0].splitlines():
-        layer = line.split(" ")[0] or layer  # a line that begins with blanks continues the layer above
-        modules = re.split(r"\s{3,}", line.removeprefix(layer).strip())[0]
-        drawn.setdefault(layer, set()).update(modules.split())
-    there = {path.stem for path in (ROOT / "fwn").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    enforced: dict[str, set[str]] = {}
-    for name in there:
-        index = level(name)
-        assert index is not None, name
-        enforced.setdefault(LAYERS[index].name, set()).add(name)
-    assert drawn == enforced
-    assert list(drawn) == [other.name for other in reversed(LAYERS)]
+    for line in picture.splitlines()[1:]:
+        package, *files = line.split()
+        drawn.setdefault(package.rstrip("/"), set()).update(files)
+    there: dict[str, set[str]] = {}
+    for path in (ROOT / "fwn").rglob("*.py"):
+        if not path.stem.startswith("__"):
+            there.setdefault(path.parent.relative_to(ROOT / "fwn").as_posix(), set()).add(path.stem)
+    assert drawn == there
 
 
 def test_every_preset_is_in_the_readme_with_its_hash() -> None:

@@ -10,8 +10,8 @@ import soundfile
 
 import fwn
 from data_prep.prepare import Kind, prepare
-from fwn import audio
-from fwn.corpus import Corpus
+from fwn.audio import audio_file
+from fwn.data.corpus import Corpus
 from fwn.mel import PRESETS
 
 KIND = Kind(PRESETS["flowavenet"], "int16", "float32")
@@ -87,7 +87,7 @@ def test_a_page_is_made_of_it(evaluated, tmp_path):
 def test_chapters_of_ljspeech_are_counted(run, tmp_path):
     (tmp_path / "in").mkdir()
     for i, name in enumerate(("LJ001-0001", "LJ001-0002", "LJ002-0001")):
-        audio.write(tmp_path / "in" / f"{name}.wav", small.speech(i, 9000), small.RATE)
+        audio_file.write(tmp_path / "in" / f"{name}.wav", small.speech(i, 9000), small.RATE)
     assert prepare("folder", tmp_path / "in", tmp_path / "data", KIND, 0.67, None, 1) == []
     flags = [f"--ckpt={run}", f"--data={tmp_path / 'data'}", "--utterances=1", f"--output={tmp_path / 'out'}"]
     assert small.program("fwn.evaluate", *flags).code == 0
@@ -98,11 +98,11 @@ def test_chapters_of_ljspeech_are_counted(run, tmp_path):
 def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    audio.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
-    audio.write(folder / "b_short.wav", small.speech(1, 1100), small.RATE)
+    audio_file.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
+    audio_file.write(folder / "b_short.wav", small.speech(1, 1100), small.RATE)
     faint = np.zeros(8000, np.float32)
     faint[4000] = 2e-4  # the least that is not refused as silence, in digital silence
-    audio.write(folder / "c_faint.wav", faint, small.RATE)
+    audio_file.write(folder / "c_faint.wav", faint, small.RATE)
     assert prepare("folder", folder, tmp_path / "data", KIND, 0.67, None, 1) == []
     result = small.program("fwn.evaluate", f"--ckpt={run}", f"--data={tmp_path / 'data'}")
     assert (result.code, result.err) == (0, "")
@@ -124,7 +124,7 @@ def test_a_killed_runs_journal_is_drawn_without_its_last_line(run, corpus, tmp_p
 def test_mistakes_are_one_line(run, corpus, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    audio.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
+    audio_file.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
     prepare("folder", folder, tmp_path / "data", KIND, 0.0, None, 1)
     (tmp_path / "file").write_text("x")
     for flags, message in [

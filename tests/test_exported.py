@@ -8,10 +8,11 @@ import pytest
 import small
 
 import fwn
-from fwn import checkpoints, exported
 from fwn.errors import UserError
 from fwn.mel import PRESETS
+from fwn.synthesis import exported
 from fwn.systems import build
+from fwn.training import checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from test_bijectors import MASK, MODELS, jit, normal, random_params
 from experiments import tiny
 from fwn.errors import UserError
 from fwn.models.flowavenet import FloWaveNet
-from fwn.parallel import Parallel
 from fwn.systems import build
+from fwn.training.parallel import Parallel
 
 GRADIENTS = ("plain", "remat", "invert")
 SPLITS, ODD = MODELS["split after every block"], MODELS["odd number of flows"]

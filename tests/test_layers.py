@@ -1,67 +1,42 @@
-"""The layers of the house, read from the imports: a file of fwn/ imports only from layers below its own."""
+"""The packages of fwn and the arrows between them, read from the imports: the picture in docs/design.md cannot rot."""
 
 import ast
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-class Layer(NamedTuple):
-    """`files`: modules or packages of fwn; `within`: those of them that files of the same layer may import."""
-
-    name: str
-    files: str
-    within: str = ""
-
-
-MACHINERY = (  # may import each other
-    "config flops audio corpus data optim training checkpoints journal parallel chunked metrics plots vocoder exported "
-    "torch_file official measure paper studies report stimuli listening_test demo_page ballots opinion "
-    "crops parts"
-)
-LAYERS = (  # from the lowest to the highest
-    Layer("words", "errors terminal outline sums"),
-    Layer("contracts", "mel", within="mel"),
-    Layer("maths", "bijectors densities spectral shapes layers prediction", within="bijectors"),
-    Layer("networks", "nn", within="nn"),
-    Layer("models", "models", within="models.blocks"),
-    Layer("systems", "losses systems", within="losses systems.base systems.predictor systems.student"),
-    Layer("machinery", MACHINERY, within=MACHINERY),
-    Layer("api", "__init__"),
-    Layer("programs", "cli train slots sample evaluate convert bench export listening compare", within="cli"),
-)
-DATA_PREP_MAY_IMPORT = "mel audio corpus cli terminal errors"
-
-
-def covers(names: str, module: str) -> bool:
-    """Whether `module` ("systems.base") is one of `names` or inside a package which is."""
-    return any(f"{module}.".startswith(f"{name}.") for name in names.split())
-
-
-def level(module: str) -> int | None:
-    """The index of the layer that a module of fwn belongs to."""
-    return next((i for i, layer in enumerate(LAYERS) if covers(layer.files, module)), None)
-
-
-def objection(importer: str, imported: str) -> str | None:
-    """Why a module of fwn (or of data_prep) may not import this module of fwn; None where it may."""
-    if importer.startswith("data_prep"):
-        return None if covers(DATA_PREP_MAY_IMPORT, imported) else f"data_prep may import only {DATA_PREP_MAY_IMPORT}"
-    above, below = level(importer), level(imported)
-    if above is None or below is None:
-        return f"{importer if above is None else imported} is in no layer"
-    layer = LAYERS[above]
-    if below > above:
-        return f"{layer.name} may not import {LAYERS[below].name}, a higher layer"
-    gathers = imported.startswith(f"{importer}.")  # a package's __init__ may import its own files
-    if below == above and not gathers and not covers(layer.within, imported):
-        return f"{layer.name} may not import each other" + (f", only {layer.within}" if layer.within else "")
-    return None
+# Package: the packages that its files may import. What everybody meets (errors, terminal, config, cli) are files.
+ARROWS = {
+    "errors": "",
+    "terminal": "",
+    "xla": "",
+    "mel": "errors",
+    "config": "errors mel",
+    "cli": "errors terminal",
+    "audio": "errors",
+    "flows": "",
+    "nn": "flows mel xla",
+    "models": "flows nn",
+    "systems": "audio errors flows mel models nn",
+    "data": "errors mel terminal",
+    "training": "config errors mel nn systems terminal xla",
+    "synthesis": "config errors mel models nn systems training",
+    "official": "errors models",
+    "evaluation": "audio config data errors flows mel nn synthesis systems terminal training",
+    "listening": "audio cli errors evaluation terminal",
+    "__init__": "errors synthesis",
+}
+PROGRAMS = "train sample evaluate compare convert export bench"  # may import every package, but no other program
+FOLDERS = {  # beside fwn
+    "data_prep": "audio cli data errors mel",
+    "tools": "cli config data errors systems training",
+}
+# Files that others of their package may import. A package that is not here has no such rule.
+SHARED = {"models": "blocks", "systems": "base losses predictor student"}
 
 
 def name(path: Path) -> str:
@@ -71,11 +46,36 @@ def name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-FILES = {name(path): path for folder in ("fwn", "data_prep") for path in sorted((ROOT / folder).rglob("*.py"))}
+FILES = {name(path): path for folder in ("fwn", *FOLDERS) for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+def package(module: str) -> str:
+    """ "nn.conv" -> "nn"."""
+    return module.partition(".")[0]
+
+
+def objection(importer: str, imported: str) -> str | None:
+    """Why a module may not import this module of fwn; None where it may."""
+    above, below = package(importer), package(imported)
+    if above == below:
+        gathers = imported.startswith(f"{importer}.")  # a package's __init__ may import its own files
+        free = above not in SHARED or gathers or imported.partition(".")[2] in SHARED[above].split()
+        return None if free else f"files of {above} may not import each other, only {SHARED[above]}"
+    if below in PROGRAMS.split():
+        return f"{below} is a program"
+    if above in PROGRAMS.split():
+        return None
+    allowed = (ARROWS | FOLDERS).get(above)
+    if allowed is None:
+        return f"{above} is no package of ARROWS"
+    return None if below in allowed.split() else f"{above} may import only {allowed or 'nothing of fwn'}"
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """The modules of fwn that a file imports, inside its functions too; `from fwn import x` is x where x is a file."""
+    """The modules of FILES that a file imports, inside its functions too; `from fwn import x` is x where x is a file.
+
+    fwn.__version__ is a literal, which any file may name.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             full = [alias.name for alias in node.names]
@@ -84,25 +84,39 @@ def imports(tree: ast.Module) -> Iterator[str]:
             full = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for module in (f.removeprefix("fwn").removeprefix(".") for f in full if covers("fwn", f)):
-            if module == "__version__":  # a literal, which any file may name
-                continue
-            names = [module, module.rpartition(".")[0]]
-            yield next((n for n in names if n in FILES), "__init__")
+        for module in full:
+            top, _, rest = module.partition(".")
+            if top == "fwn" and rest != "__version__":
+                yield next((n for n in (rest, rest.rpartition(".")[0]) if n in FILES), "__init__")
+            elif top in FOLDERS:
+                yield next(n for n in (module, module.rpartition(".")[0], top) if n in FILES)
 
 
 GRAPH = {module: set(imports(ast.parse(path.read_text()))) - {module} for module, path in FILES.items()}
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_imports_only_from_layers_below(module: str) -> None:
-    assert module.startswith("data_prep") or level(module) is not None, f"{FILES[module]} is in no layer of LAYERS"
+def test_imports_follow_the_arrows(module: str) -> None:
     objections = {f"{module} imports {other}": objection(module, other) for other in GRAPH[module]}
     assert not {k: v for k, v in objections.items() if v}
 
 
+@pytest.mark.parametrize("above", [*ARROWS, *FOLDERS])
+def test_every_arrow_is_used(above: str) -> None:
+    used = {package(other) for module in GRAPH if package(module) == above for other in GRAPH[module]} - {above}
+    assert set((ARROWS | FOLDERS)[above].split()) == used
+
+
+def test_every_file_is_of_a_package() -> None:
+    assert {package(module) for module in FILES} == {*ARROWS, *FOLDERS, *PROGRAMS.split()}
+
+
 def test_no_cycles() -> None:
     TopologicalSorter(GRAPH).prepare()  # raises CycleError, which names the cycle
+
+
+def test_no_cycles_of_packages() -> None:
+    TopologicalSorter({above: names.split() for above, names in ARROWS.items()}).prepare()
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -113,26 +127,29 @@ def test_file_is_named_for_what_it_holds(module: str) -> None:
 @pytest.mark.parametrize(
     ("importer", "imported", "allowed"),
     [
-        ("bijectors", "errors", True),
-        ("bijectors", "nn.conv", False),
+        ("mel.check", "errors", True),
+        ("flows.bijectors", "errors", False),
+        ("flows.bijectors", "nn.conv", False),
         ("nn.wavenet", "nn.conv", True),
         ("models.iaf", "models.flowavenet", False),
-        ("models.iaf", "bijectors", True),
+        ("models.iaf", "flows.bijectors", True),
+        ("models.flowavenet", "models.blocks", True),
         ("systems.clarinet", "systems.base", True),
         ("systems.clarinet", "systems.wavenet", False),
         ("systems", "systems.clarinet", True),
         ("systems.clarinet", "systems", False),
-        ("systems.flowavenet", "checkpoints", False),
-        ("checkpoints", "mel", True),
-        ("data", "cli", False),
-        ("vocoder", "train", False),
+        ("systems.flowavenet", "training.checkpoints", False),
+        ("training.checkpoints", "mel", True),
+        ("data.loader", "cli", False),
+        ("synthesis.vocoder", "train", False),
         ("train", "cli", True),
         ("train", "sample", False),
         ("sample", "__init__", True),
-        ("vocoder", "__init__", False),
+        ("synthesis.vocoder", "__init__", False),
         ("utils", "errors", False),
-        ("data_prep.prepare", "corpus", True),
-        ("data_prep.prepare", "checkpoints", False),
+        ("data_prep.prepare", "data.corpus", True),
+        ("data_prep.prepare", "training.checkpoints", False),
+        ("sample", "data_prep.prepare", True),
     ],
 )
 def test_the_rules_themselves(importer: str, imported: str, allowed: bool) -> None:
@@ -146,7 +163,9 @@ def test_the_rules_themselves(importer: str, imported: str, allowed: bool) -> No
         ("from fwn import errors, load, __version__", ["errors", "__init__"]),
         ("from fwn.errors import UserError", ["errors"]),
         ("import fwn.cli", ["cli"]),
+        ("from fwn.flows import bijectors", ["flows.bijectors"]),
         ("def f():\n    from fwn.systems import base_of_nothing", ["systems"]),
+        ("from tools.crops import Crops", ["tools.crops"]),
     ],
 )
 def test_how_imports_are_read(source: str, modules: list[str]) -> None:

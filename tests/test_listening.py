@@ -11,8 +11,9 @@ import small
 import soundfile
 from pages import NAMES, SAMPLES, build
 
-from fwn import audio, stimuli
+from fwn.audio import audio_file
 from fwn.errors import UserError
+from fwn.listening import stimuli
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -64,7 +65,7 @@ def test_levels_are_matched_without_clipping(folders, tmp_path, click):
     path = folders["Alpha"] / "u01.wav"
     clip = 0.1 * soundfile.read(path)[0]
     clip[100] += click
-    audio.write(path, clip, small.RATE)
+    audio_file.write(path, clip, small.RATE)
     result = build(folders, tmp_path / "out")
     clips = [soundfile.read(p)[0] for p in (tmp_path / "out").rglob("*.wav")]
     assert len(clips) == 3 * 4 + 3 * 3
@@ -136,7 +137,7 @@ SAID = {  # what is done to the folders; exit code; what is said
     "another rate": (resampled, 0, "Alpha: 1 clip resampled 16000 -> 22050 Hz"),
     "beyond full scale": (beyond, 0, "Alpha: 1 clip at or beyond full scale"),
     "another length": (
-        lambda f: audio.write(f["Alpha"] / "u00.wav", small.speech(0, 3 * SAMPLES), small.RATE) and None,
+        lambda f: audio_file.write(f["Alpha"] / "u00.wav", small.speech(0, 3 * SAMPLES), small.RATE) and None,
         0,
         "Alpha: 1 clip more than 0.1 s longer or shorter",
     ),
@@ -146,7 +147,7 @@ SAID = {  # what is done to the folders; exit code; what is said
         "Alpha: not in the reference and not used: u01",
     ),
     "what no system has": (
-        lambda f: audio.write(f["reference"] / "x.wav", small.speech(0, SAMPLES), small.RATE) and None,
+        lambda f: audio_file.write(f["reference"] / "x.wav", small.speech(0, SAMPLES), small.RATE) and None,
         0,
         "reference: in no system and not used: x",
     ),
@@ -194,8 +195,8 @@ def test_refuses_in_one_line(case, folders, evaluated, tmp_path):
     places |= {"other": tmp_path / "other", "twice": tmp_path / "twice"}
     for name in ("empty", "silent", "other", "twice"):
         places[name].mkdir()
-    audio.write(places["silent"] / "u00.wav", np.zeros(SAMPLES), small.RATE)
-    audio.write(places["other"] / "x00.wav", small.speech(0, SAMPLES), small.RATE)
+    audio_file.write(places["silent"] / "u00.wav", np.zeros(SAMPLES), small.RATE)
+    audio_file.write(places["other"] / "x00.wav", small.speech(0, SAMPLES), small.RATE)
     for suffix in ("wav", "flac"):
         soundfile.write(places["twice"] / f"u00.{suffix}", small.speech(0, SAMPLES), small.RATE)
     for name in ("unfinished", "damaged", "mixed"):

@@ -8,7 +8,7 @@ import small
 from browser import Browser, find
 from pages import BETTER, build
 
-from fwn.ballots import COLUMNS
+from fwn.listening.answers import COLUMNS
 
 SHOWN = "document.querySelector('section:not([hidden])').id"
 

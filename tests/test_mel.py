@@ -8,7 +8,7 @@ import librosa
 import numpy as np
 import pytest
 
-from fwn import audio
+from fwn.audio import audio_file
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, align, check_mel, contract, difference, mel_spectrogram
 from fwn.mel.spectrogram import band_weights
@@ -41,7 +41,7 @@ def test_alignment_equals_the_official_code(golden):
 
 @pytest.mark.parametrize("clip", ["LJ001-0015", "LJ001-0051", "LJ001-0063", "LJ001-0072", "LJ001-0079"])
 def test_tacotron2_equals_the_published_waveglow_mels(clip, shared):
-    wav, _ = audio.read(shared / "data" / "ljspeech-mini" / "wavs" / f"{clip}.flac", 22050)
+    wav, _ = audio_file.read(shared / "data" / "ljspeech-mini" / "wavs" / f"{clip}.flac", 22050)
     published = np.load(shared / "golden" / "nvidia_waveglow_mels" / f"{clip}.npy")
     np.testing.assert_allclose(mel_spectrogram(wav, PRESETS["tacotron2"]).T, published, rtol=0, atol=5e-4)
 

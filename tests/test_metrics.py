@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fwn import metrics, spectral
+from fwn.audio import spectral
 from fwn.errors import UserError
+from fwn.evaluation import metrics
 
 RATE = 22050
 
@@ -190,7 +191,7 @@ def test_missing_package_gives_none_and_says_so_once(blocked, metric, said, monk
 
 def test_importing_the_metrics_imports_no_optional_package():
     optional = {"librosa", "pyworld", "pesq", "pystoi", "soxr", "matplotlib"}
-    code = f"import sys, fwn.metrics, fwn.plots; print(*{optional} & set(sys.modules))"
+    code = f"import sys, fwn.evaluation.metrics, fwn.evaluation.plots; print(*{optional} & set(sys.modules))"
     root = Path(__file__).resolve().parents[1]
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout

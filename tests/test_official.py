@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import small
 
-from fwn import audio, checkpoints, official, torch_file
-from fwn.densities import DISTRIBUTIONS, normal_log_prob
+from fwn.audio import audio_file
 from fwn.errors import UserError
+from fwn.flows.densities import DISTRIBUTIONS, normal_log_prob
 from fwn.models.autoregressive import Autoregressive
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample
+from fwn.official import importer, torch_reader
+from fwn.training import checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINT = GOLDEN / "flowavenet_tiny.pth"
@@ -32,11 +34,11 @@ def golden() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def checkpoint() -> dict:
-    return torch_file.read(CHECKPOINT)
+    return torch_reader.read(CHECKPOINT)
 
 
 def test_architecture(golden, checkpoint):
-    system, fields, params, n_mels = official.flowavenet(checkpoint, "tiny")
+    system, fields, params, n_mels = importer.flowavenet(checkpoint, "tiny")
     config = ast.literal_eval(str(golden["config"]))
     width = config.pop("filter_size")
     assert config.pop("cin_channels") == n_mels
@@ -47,7 +49,7 @@ def test_architecture(golden, checkpoint):
 
 @pytest.mark.parametrize(("dtype", "likelihood", "audio"), [("float64", 1e-9, 1e-8), ("float32", 1e-5, 1e-3)])
 def test_golden(golden, checkpoint, dtype, likelihood, audio):
-    _, fields, params, _ = official.flowavenet(checkpoint, "tiny")
+    _, fields, params, _ = importer.flowavenet(checkpoint, "tiny")
     model = FloWaveNet(**fields)
     with jax.enable_x64(dtype == "float64"):
         params = jax.tree.map(lambda w: w.astype(dtype), params)
@@ -73,9 +75,9 @@ def test_golden(golden, checkpoint, dtype, likelihood, audio):
 def test_forms(checkpoint):
     """The state dict alone, and DataParallel's prefix, are the same weights."""
     weights = checkpoint["state_dict"]
-    expected = official.flowavenet(checkpoint, "tiny")
+    expected = importer.flowavenet(checkpoint, "tiny")
     for form in (weights, {"state_dict": {f"module.{key}": w for key, w in weights.items()}}):
-        found = official.flowavenet(form, "tiny")
+        found = importer.flowavenet(form, "tiny")
         assert found.fields == expected.fields
         jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
 
@@ -99,7 +101,7 @@ NET = "blocks.1.flows.0.coupling.net"
 def test_refused(checkpoint, changes, said):
     weights = {key: w for key, w in (checkpoint["state_dict"] | changes).items() if w is not None}
     with pytest.raises(UserError, match=f"^tiny.pth: .*{said}"):
-        official.flowavenet(weights, "tiny.pth")
+        importer.flowavenet(weights, "tiny.pth")
 
 
 @pytest.mark.parametrize(
@@ -114,15 +116,15 @@ def test_refused(checkpoint, changes, said):
 )
 def test_something_else(checkpoint, said):
     with pytest.raises(UserError, match=f"^other.pth: .*{said}"):
-        official.convert(checkpoint, "other.pth", 1)
+        importer.convert(checkpoint, "other.pth", 1)
 
 
 def test_clarinet_teacher(x64):
     """Its architecture, and to 1e-9 its results: (mean, log_sd) with x not shifted, and the likelihood of them."""
     with np.load(GOLDEN / "clarinet_tiny.npz") as file:
         golden = dict(file)
-    checkpoint = torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth")
-    system, fields, params, n_mels = official.convert(checkpoint, "teacher", 1)
+    checkpoint = torch_reader.read(GOLDEN / "clarinet_tiny_teacher.pth")
+    system, fields, params, n_mels = importer.convert(checkpoint, "teacher", 1)
     config = ast.literal_eval(str(golden["config"]))["teacher"]
     assert (system, n_mels) == ("wavenet", 80)
     assert fields == {
@@ -162,9 +164,9 @@ def test_clarinet_teacher(x64):
     ],
 )
 def test_refused_teacher(stacks, changes, said):
-    weights = torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth")["state_dict"] | changes
+    weights = torch_reader.read(GOLDEN / "clarinet_tiny_teacher.pth")["state_dict"] | changes
     with pytest.raises(UserError, match=f"^teacher.pth: .*{said}"):
-        official.convert({key: w for key, w in weights.items() if w is not None}, "teacher.pth", stacks)
+        importer.convert({key: w for key, w in weights.items() if w is not None}, "teacher.pth", stacks)
 
 
 def test_program(checkpoint, tmp_path):
@@ -179,7 +181,7 @@ def test_program(checkpoint, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "56,028 parameters with weight-norm gains, float32; trained for 700,000 steps" in done.stdout
     config, mel, params, step = checkpoints.read(output)
-    expected = official.flowavenet(checkpoint, "tiny")
+    expected = importer.flowavenet(checkpoint, "tiny")
     assert (config.system, mel.name, step) == ("flowavenet", "flowavenet", 700_000)
     assert {name: config.model[name] for name in expected.fields} == {**expected.fields, "upsample_strides": [16, 16]}
     jax.tree.map(np.testing.assert_array_equal, params, expected.params)
@@ -210,7 +212,7 @@ def test_program_of_clarinet(tmp_path):
     arguments = f"--ckpt={tmp_path / 'student'}", f"--mel={tmp_path / 'a.npy'}", f"--output={tmp_path}"
     result = small.program("fwn.sample", *arguments)
     assert (result.code, result.err) == (0, ""), result
-    assert audio.read(tmp_path / "a.wav", small.RATE, 16)[0].shape == (3 * small.HOP,)
+    assert audio_file.read(tmp_path / "a.wav", small.RATE, 16)[0].shape == (3 * small.HOP,)
     for name, flags, said in (
         ("clarinet_tiny_student", [], "convert the teacher first, then name its folder: --teacher=DIR"),
         ("clarinet_tiny_student", [f"--teacher={tmp_path / 'student'}"], "is a clarinet; a ClariNet student's teacher"),

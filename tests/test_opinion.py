@@ -9,9 +9,10 @@ import pytest
 import small
 from scipy.stats import binomtest
 
-from fwn import ballots, metrics, opinion
-from fwn.ballots import COLUMNS, Preference, Rating
 from fwn.errors import UserError
+from fwn.evaluation import metrics
+from fwn.listening import answers, opinion
+from fwn.listening.answers import COLUMNS, Preference, Rating
 
 SYSTEMS = ["reference", "A", "B", "anchor"]
 UTTERANCES = ["u0", "u1", "u2"]
@@ -145,14 +146,14 @@ def test_the_files_hold_the_figures(tmp_path):
 def test_a_file_downloaded_twice_counts_once(tmp_path):
     files = [write(tmp_path / "early.csv", rows()[:5]), write(tmp_path / "late.csv", rows())]
     for order in (files, files[::-1], [files[1], files[1]]):
-        found = ballots.read(order, KEY)
+        found = answers.read(order, KEY)
         assert len(found.ratings) == 12
         assert len(found.notes) == 1
         assert f"{files[1]} is counted" in found.notes[0]
 
 
 def test_a_half_finished_file_counts_and_is_said(tmp_path):
-    found = ballots.read([write(tmp_path / "half.csv", rows()[:5])], KEY)
+    found = answers.read([write(tmp_path / "half.csv", rows()[:5])], KEY)
     assert len(found.ratings) == 5
     assert "anna: half-finished, 5 of 15 answers" in found.notes[0]
     left_out, unknown = opinion.inattentive(found.ratings)
@@ -187,7 +188,7 @@ REFUSED = {
 def test_refuses_what_is_no_answer_to_this_test(case, tmp_path):
     files, message = REFUSED[case]
     with pytest.raises(UserError) as error:
-        ballots.read([write(tmp_path / f"{n}.csv", lines) for n, lines in enumerate(files)], KEY)
+        answers.read([write(tmp_path / f"{n}.csv", lines) for n, lines in enumerate(files)], KEY)
     assert message in str(error.value)
 
 
@@ -205,7 +206,7 @@ def test_refuses_other_files(content, message, tmp_path):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        ballots.read([str(path)], KEY)
+        answers.read([str(path)], KEY)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_refuses_what_is_no_key(content, message, tmp_path):
     if content is not None:
         (tmp_path / "key.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        ballots.read_key(tmp_path / "key.json")
+        answers.read_key(tmp_path / "key.json")
 
 
 def test_says_where_it_looked_for_the_key(tmp_path):
@@ -236,6 +237,6 @@ def test_nobody_left_is_an_error(tmp_path):
 
 
 def test_the_page_and_the_reader_agree_on_the_columns():
-    script = (small.ROOT / "fwn" / "listening_pages" / "test.js").read_text()
+    script = (small.ROOT / "fwn" / "listening" / "pages" / "test.js").read_text()
     line = next(line for line in script.splitlines() if line.startswith("const COLUMNS"))
     assert tuple(json.loads(line.partition("= ")[2].rstrip(";"))) == COLUMNS

@@ -7,7 +7,7 @@ import optax
 import pytest
 import small
 
-from fwn.optim import OPTIMISERS, SPECTRAL, adam, muon, optimiser, schedule
+from fwn.training.optimizer import OPTIMISERS, SPECTRAL, adam, muon, optimiser, schedule
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from fwn import plots
 from fwn.errors import UserError
+from fwn.evaluation import plots
 
 RNG = np.random.default_rng(0)
 MEL = RNG.normal(size=(50, 80))

@@ -13,9 +13,9 @@ from test_bijectors import jit, normal
 
 from experiments import lite, tiny, wavenet_gaussian
 from fwn.errors import UserError
+from fwn.flows.prediction import autocorrelation, filtered, levinson, prediction, recursion, two_stages
 from fwn.mel import PRESETS, align
 from fwn.nn.envelope import Envelope, log_spectrum
-from fwn.prediction import autocorrelation, filtered, levinson, prediction, recursion, two_stages
 from fwn.systems import build
 
 CONTRACTS = PRESETS | {

@@ -14,7 +14,7 @@ import soundfile
 from data_prep.prepare import prepare
 from data_prep.recordings import Kind, Recording
 from data_prep.shards import plan
-from fwn.corpus import Corpus
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS, align
 
@@ -97,7 +97,7 @@ KILLED = """
 import contextlib, os, signal, sys
 from pathlib import Path
 from data_prep import prepare, shards
-import fwn.audio
+from fwn.audio import audio_file
 
 calls = 0
 
@@ -105,7 +105,7 @@ calls = 0
 def dies(path):
     global calls
     calls += 1
-    with fwn.audio.atomic(path) as file:
+    with audio_file.atomic(path) as file:
         if calls == int(sys.argv[3]):
             file.write(b"half of it")
             file.flush()

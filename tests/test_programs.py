@@ -9,7 +9,7 @@ import small
 import soundfile
 
 from fwn import cli
-from fwn.corpus import Corpus
+from fwn.data.corpus import Corpus
 from fwn.mel import PRESETS, difference
 
 MEL = PRESETS["flowavenet"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import small
 
-from fwn import audio, checkpoints
+from fwn.audio import audio_file
+from fwn.training import checkpoints
 
 WAVENET = {"n_stack": 1, "n_layer": 2, "channels": 4, "gate_channels": 4, "skip_channels": 4, "front_kernel": 4}
 IAF = {"n_layer": 2, "channels": 4, "gate_channels": 4, "skip_channels": 4, "front_kernel": 4}
@@ -47,7 +48,7 @@ def test_recipe(runs, corpus, tmp_path, name):
     np.save(tmp_path / "a.npy", mel)
     result = small.program("fwn.sample", f"--ckpt={runs / name}", f"--mel={tmp_path / 'a.npy'}", f"--output={tmp_path}")
     assert (result.code, result.err) == (0, ""), result
-    samples, _ = audio.read(tmp_path / "a.wav", small.RATE, 16)
+    samples, _ = audio_file.read(tmp_path / "a.wav", small.RATE, 16)
     assert samples.shape == (5 * small.HOP,)
     assert np.any(samples)
     arguments = f"--ckpt={runs / name}", f"--data={corpus}", "--utterances=1", f"--output={tmp_path / 'results'}"

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import small
 
-from fwn import checkpoints, crops, parts
-from fwn.corpus import Corpus
-from fwn.crops import Crops
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.parallel import Parallel
 from fwn.systems import build
-from fwn.training import abstract, initial, train_step
+from fwn.training import checkpoints
+from fwn.training.parallel import Parallel
+from fwn.training.step import abstract, initial, train_step
+from tools import crops, parts
+from tools.crops import Crops
 
 
 @pytest.fixture(scope="module")
@@ -161,19 +162,19 @@ def test_slots_and_conversion(corpus, tmp_path, compiled):
     """Two slots as a user runs them, then a workdir that the sampler reads; another config is refused in one line."""
     flags = small.config_flags(corpus, num_steps=3, ema_decay=0.9)
     back, output = f"--output={tmp_path / 'back'}", f"--output={tmp_path / 'next'}"
-    first = small.program("fwn.slots", *flags, back)
+    first = small.program("tools.slots", *flags, back)
     assert (first.code, first.err) == (0, ""), first
     assert "trained to the last step 3 of 3" in first.out
     files = sorted(os.listdir(tmp_path / "back" / "state"))
     assert files == ["config.json", "metrics.jsonl", "part-1-of-1.npz"]
-    again = small.program("fwn.slots", *flags, f"--state={tmp_path / 'back'}", output)
+    again = small.program("tools.slots", *flags, f"--state={tmp_path / 'back'}", output)
     assert (again.code, again.err) == (0, ""), again
     assert "continuing from step 3" in again.out
     other = [*flags, "--config.seed=7"]
-    refused = small.program("fwn.slots", *other, f"--state={tmp_path / 'back'}", output)
+    refused = small.program("tools.slots", *other, f"--state={tmp_path / 'back'}", output)
     assert refused.code == 1
     assert "seed: 1111 there, 7 now" in refused.err
-    made = small.program("fwn.slots", *flags, f"--state={tmp_path / 'back'}", f"--workdir={tmp_path / 'run'}")
+    made = small.program("tools.slots", *flags, f"--state={tmp_path / 'back'}", f"--workdir={tmp_path / 'run'}")
     assert (made.code, made.err) == (0, ""), made
     _, _, params, step = checkpoints.read(tmp_path / "run")
     assert step == 3

@@ -22,15 +22,15 @@ from experiments import (
     tiny_parallel_wavenet,
 )
 from fwn import config as configs
-from fwn import official, torch_file
-from fwn.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
 from fwn.errors import UserError
-from fwn.losses import feature_loss, frame_loss, power_loss, signs, style_loss
+from fwn.flows.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
 from fwn.models.autoregressive import from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.conv import fold_weight_norm
-from fwn.parallel import Parallel
+from fwn.official import importer, torch_reader
 from fwn.systems import build
+from fwn.systems.losses import feature_loss, frame_loss, power_loss, signs, style_loss
+from fwn.training.parallel import Parallel
 
 GOLDEN = Path(__file__).parent / "golden"
 FIELDS = {"stacks": (1, 2), "n_layer": 2, "channels": 6, "gate_channels": 5, "skip_channels": 7} | {
@@ -161,10 +161,10 @@ def test_golden_student(x64):
     """
     with np.load(GOLDEN / "clarinet_tiny.npz") as file:
         golden = {name: a.swapaxes(1, 2) if a.ndim == 3 else a for name, a in file.items()}
-    taught = official.convert(torch_file.read(GOLDEN / "clarinet_tiny_teacher.pth"), "teacher", 1)
+    taught = importer.convert(torch_reader.read(GOLDEN / "clarinet_tiny_teacher.pth"), "teacher", 1)
     upsample = fold_weight_norm(taught.params["upsample"])
-    system, fields, params, n_mels = official.convert(
-        torch_file.read(GOLDEN / "clarinet_tiny_student.pth"), "student", 1, upsample
+    system, fields, params, n_mels = importer.convert(
+        torch_reader.read(GOLDEN / "clarinet_tiny_student.pth"), "student", 1, upsample
     )
     stated = ast.literal_eval(str(golden["config"]))["student"]
     assert (system, n_mels) == ("clarinet", 80)

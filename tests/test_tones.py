@@ -11,10 +11,10 @@ import small
 from test_bijectors import MODELS, jit, normal, pair, random_params
 
 from experiments import tiny
+from fwn.audio.spectral import line_excess
 from fwn.errors import UserError
 from fwn.models.blocks import Flow
 from fwn.nn.odd import OddWaveNet
-from fwn.spectral import line_excess
 from fwn.systems import build
 
 ODD = {

@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fwn import torch_file
 from fwn.errors import UserError
+from fwn.official import torch_reader
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = ("zip", "legacy")
@@ -19,7 +19,7 @@ FORMATS = ("zip", "legacy")
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_tensors(form):
-    saved = torch_file.read(GOLDEN / f"torch_{form}.pth")
+    saved = torch_reader.read(GOLDEN / f"torch_{form}.pth")
     a = np.arange(24, dtype=np.float32).reshape(4, 6)
     expected = {
         "float": a,
@@ -52,7 +52,7 @@ def test_cut_off(form, tmp_path):
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match=r"cut.pth: (not a PyTorch checkpoint|damaged or cut off|refers to)"):
-            torch_file.read(path)
+            torch_reader.read(path)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -66,7 +66,7 @@ def test_damaged(form, tmp_path):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ int(flip)]) + whole[at + 1 :])
         with contextlib.suppress(UserError):
             outcomes.add("refused")
-            for value in torch_file.read(path).get("state_dict", {}).values():
+            for value in torch_reader.read(path).get("state_dict", {}).values():
                 np.array(value)  # touches every element
             outcomes.add("read")
     assert outcomes == {"refused", "read"}
@@ -98,7 +98,7 @@ def test_nothing_is_executed(form, hostile, named, tmp_path, monkeypatch):
     path = tmp_path / "hostile.pth"
     write(path, form, {"state_dict": hostile})
     with pytest.raises(UserError, match=rf"hostile.pth: refers to {named}.*nothing else is read"):
-        torch_file.read(path)
+        torch_reader.read(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["hostile.pth"]
 
 
@@ -119,12 +119,12 @@ def test_other_content(form, tmp_path):
     path = tmp_path / "x.pth"
     write(path, form, [1, 2])
     with pytest.raises(UserError, match="holds a list, not a dict"):
-        torch_file.read(path)
+        torch_reader.read(path)
     write(path, form, {}, {"little_endian": False})
     with pytest.raises(UserError, match="big-endian"):
-        torch_file.read(path)
+        torch_reader.read(path)
     write(path, form, {"step": 3})
-    assert torch_file.read(path) == {"step": 3}
+    assert torch_reader.read(path) == {"step": 3}
 
 
 def test_no_checkpoint(tmp_path):
@@ -139,4 +139,4 @@ def test_no_checkpoint(tmp_path):
         (other, "a zip file without PyTorch's data.pkl"),
     ]:
         with pytest.raises(UserError, match=said):
-            torch_file.read(path)
+            torch_reader.read(path)

@@ -14,15 +14,16 @@ import pytest
 import small
 
 from fwn import config as configs
-from fwn import data, training
-from fwn.checkpoints import Checkpoints
-from fwn.corpus import Corpus
+from fwn.data import loader
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.optim import schedule
-from fwn.parallel import Parallel
 from fwn.systems import build
 from fwn.systems.base import recorded
 from fwn.systems.predictor import Predictor
+from fwn.training.checkpoints import Checkpoints
+from fwn.training.optimizer import schedule
+from fwn.training.parallel import Parallel
+from fwn.training.step import State, abstract, complete, draw, initial, places, train_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +43,7 @@ def config(corpus):
 
 @pytest.fixture(scope="module")
 def batches(config):
-    stream = data.batches(Corpus(config.data), "train", frames=8, batch_size=4, seed=1)
+    stream = loader.batches(Corpus(config.data), "train", frames=8, batch_size=4, seed=1)
     return [{name: a.astype(np.float64) if a.ndim > 1 else a for name, a in stream[i].items()} for i in range(6)]
 
 
@@ -60,22 +61,22 @@ def away_from_identity(params, seed=1):
 @pytest.fixture(scope="module")
 def start(system, config, batches):
     """A state after initialisation, as NumPy arrays."""
-    state = training.initial(system, config, Parallel("jit", 4), batches[0])
+    state = initial(system, config, Parallel("jit", 4), batches[0])
     params = away_from_identity(state.params)
-    return jax.tree.map(np.asarray, training.complete(config, params))
+    return jax.tree.map(np.asarray, complete(config, params))
 
 
 @pytest.fixture(scope="module")
 def one_device(system, config):
     """The reference: plain jit, which knows of no mesh."""
-    step = jax.jit(partial(training.train_step(system, config), mean=lambda tree: tree))
+    step = jax.jit(partial(train_step(system, config), mean=lambda tree: tree))
     return lambda state, batch: step(state, (), batch)
 
 
 @pytest.fixture(scope="module")
 def four_devices(system, config, start):
     """{mode: (Parallel, its step, which donates the state)}"""
-    step, steps = training.train_step(system, config), {}
+    step, steps = train_step(system, config), {}
     for mode in ("jit", "zero", "pmap"):
         parallel = Parallel(mode, config.batch_size)
         steps[mode] = parallel, parallel.everywhere(step, donate=True, carried=placed(start, parallel))
@@ -83,7 +84,7 @@ def four_devices(system, config, start):
 
 
 def placed(state, parallel):
-    return jax.device_put(state, training.places(state, parallel))
+    return jax.device_put(state, places(state, parallel))
 
 
 def runner(parallel, step):
@@ -169,9 +170,9 @@ def test_networks_of_half_precision_have_weights_and_gradients_of_full(mode, con
     half = config.copy_and_resolve_references()
     half.model.dtype = "bfloat16"
     system, parallel = build(half), Parallel(mode, 4)
-    state = training.abstract(system, half, parallel, batches[0])
+    state = abstract(system, half, parallel, batches[0])
     assert {a.dtype.itemsize for a in jax.tree.leaves((state.params, state.ema, state.opt))} <= {4, 8}
-    step = parallel.everywhere(training.train_step(system, half), carried=state)
+    step = parallel.everywhere(train_step(system, half), carried=state)
     program = step.lower(state, (), parallel.batch(batches[0])).as_text()
     assert "bf16" in program
     summed = re.findall(r"stablehlo\.all_reduce.*?-> tensor<([\dx]*)(\w+)>", program, re.DOTALL)
@@ -183,9 +184,9 @@ def test_networks_of_half_precision_have_weights_and_gradients_of_full(mode, con
 
 def test_initialisation_is_of_the_whole_batch(system, config, batches):
     """ActNorms over four devices are those of the batch on one, and the first one's are its mean and deviation."""
-    state = training.initial(system, config, Parallel("jit", 4), batches[0])
+    state = initial(system, config, Parallel("jit", 4), batches[0])
     shapes = jax.eval_shape(system.init, jax.random.key(0), batches[0], {})
-    drawn = training.draw(shapes, np.random.default_rng(config.seed))
+    drawn = draw(shapes, np.random.default_rng(config.seed))
     key = jax.random.key(config.seed)
     expected = jax.jit(system.init)(key, batches[0], drawn)
     assert_close(state.params, expected, 1e-10)
@@ -253,7 +254,7 @@ def test_a_save_under_donated_steps_holds_the_state_of_its_moment(
         for _ in range(3):
             state, _ = step(state, (), parallel.batch(batches[0]))
         checkpoints.wait()
-        found = training.State.merge(*checkpoints.load(i, *state.split()))
+        found = State.merge(*checkpoints.load(i, *state.split()))
         jax.tree.map(np.testing.assert_array_equal, jax.tree.map(single, found), then[i])
     checkpoints.close()
 
@@ -266,7 +267,7 @@ def test_a_checkpoint_of_one_mode_is_read_in_another(written, read, config, star
     checkpoints.save(1, *placed(state, Parallel(written, 4)).split())
     checkpoints.wait()
     like = placed(jax.tree.map(np.zeros_like, state), Parallel(read, 4))
-    found = training.State.merge(*checkpoints.load(1, *like.split()))
+    found = State.merge(*checkpoints.load(1, *like.split()))
     checkpoints.close()
     jax.tree.map(np.testing.assert_array_equal, found, state)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):

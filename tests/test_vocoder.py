@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import fwn
-from fwn.corpus import Corpus
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 from fwn.nn.conv import fold_weight_norm
+from fwn.synthesis.vocoder import Vocoder, bucket
 from fwn.systems.base import noise
-from fwn.vocoder import Vocoder, bucket
 
 HOP = 256
 # Sums inside a convolution are taken in another order when shapes differ: a few units of float32's 1.2e-7, through two
@@ -106,7 +106,7 @@ def test_likelihood_is_trainings_and_padding_does_not_change_it(vocoder, corpus)
         audio, mel = prepared.window(0, 2, min(frames, prepared.utterances[0].frames - 2))
         batch = {"audio": audio[None], "mel": mel[None], "index": np.zeros(1, np.int32)}
         vocoder.config.dequantise = False
-        plain = fwn.vocoder.build(vocoder.config)
+        plain = fwn.synthesis.vocoder.build(vocoder.config)
         loss = plain.loss(vocoder.params, (), jax.tree.map(jnp.asarray, batch), jax.random.key(0))[0]
         assert abs(vocoder.log_likelihood(audio, mel) + loss) < 1e-4 * max(1, abs(loss))
         np.testing.assert_allclose(vocoder.log_likelihood(audio[None], mel[None])[0], -loss, rtol=1e-4)

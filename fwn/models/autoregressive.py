@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from fwn.densities import DISTRIBUTIONS, Distribution
+from fwn.flows.densities import DISTRIBUTIONS, Distribution
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample, halo

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fwn.bijectors import (
+from fwn.flows.bijectors import (
     Bijector,
     actnorm,
     actnorm_statistics,
@@ -27,7 +27,7 @@ from fwn.bijectors import (
     unsqueeze,
     unsqueeze_of_x,
 )
-from fwn.layers import Layer
+from fwn.flows.layers import Layer
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array

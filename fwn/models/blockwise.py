@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.fft import dct, idct
 
-from fwn.bijectors import total
+from fwn.flows.bijectors import total
 from fwn.models.blocks import bound
 from fwn.nn import encoder, incremental
 from fwn.nn.conv import Conv, ZeroConv

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn.bijectors import Bijector, chain, change_order_of_c
-from fwn.layers import Layer, recomputed
+from fwn.flows.bijectors import Bijector, chain, change_order_of_c
+from fwn.flows.layers import Layer, recomputed
 from fwn.models.blocks import UNSQUEEZE, Block, Reversible, fixed, on_first_half_of
 from fwn.nn import encoder, upsample
 from fwn.nn.odd import OddWaveNet

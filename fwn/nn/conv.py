@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fwn.nn import winograd
-from fwn.sums import inner
+from fwn.xla import winograd
+from fwn.xla.sums import inner
 
 Array = jax.Array
 

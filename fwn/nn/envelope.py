@@ -1,4 +1,4 @@
-"""From a mel to the filters of linear prediction (fwn/prediction.py): its own inverse, and what a network adds."""
+"""From a mel to the filters of linear prediction (fwn.flows.prediction): its own inverse, and what a network adds."""
 
 import math
 from functools import lru_cache
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fwn.flows.prediction import two_stages
 from fwn.mel import MelContract
 from fwn.mel.spectrogram import band_weights, mel_scale
 from fwn.nn.conv import Conv, ZeroConv
 from fwn.nn.encoder import before, interpolate
-from fwn.prediction import two_stages
 
 Array = jax.Array
 KERNEL, LAYERS = 3, 3  # frames, of each convolution

@@ -1,4 +1,4 @@
-"""What can be trained: each system is three pure functions (base.System), built from a config by its name."""
+"""What can be trained: each system is a few pure functions (base.System), built from a config by its name."""
 
 import importlib
 import pkgutil
@@ -8,7 +8,7 @@ from fwn.errors import UserError, nearest
 from fwn.mel import MelContract
 from fwn.systems.base import System
 
-PARTS = {"base", "predictor", "student"}  # of systems, and none themselves
+PARTS = {"base", "losses", "predictor", "student"}  # of systems, and none themselves
 
 
 def build(config: Any, teacher: Any = None, mel: MelContract | None = None) -> System:

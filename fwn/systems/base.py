@@ -14,9 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fwn.bijectors import total
-from fwn.densities import LSB
 from fwn.errors import UserError, nearest
+from fwn.flows.bijectors import total
+from fwn.flows.densities import LSB
 
 Array = jax.Array
 DTYPES = None, "bfloat16", "float16", "float32"  # of a network's products

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fwn.densities import Distribution, gaussian_kl
-from fwn.losses import frame_loss
+from fwn.flows.densities import Distribution, gaussian_kl
 from fwn.systems.base import System
+from fwn.systems.losses import frame_loss
 from fwn.systems.student import Lesson, Terms, student
 
 Array = jax.Array

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fwn.bijectors import Bijector, chain
-from fwn.densities import normal_log_prob
 from fwn.errors import UserError
+from fwn.flows.bijectors import Bijector, chain
+from fwn.flows.densities import normal_log_prob
 from fwn.mel import MelContract
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.conv import fold_weight_norm

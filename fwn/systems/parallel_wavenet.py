@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fwn.densities import BASES, Distribution
 from fwn.errors import UserError
-from fwn.losses import feature_loss, power_loss, style_loss
+from fwn.flows.densities import BASES, Distribution
 from fwn.systems.base import System
+from fwn.systems.losses import feature_loss, power_loss, style_loss
 from fwn.systems.student import Lesson, Terms, student
 
 Array = jax.Array

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fwn.bijectors import Bijector, chain
 from fwn.errors import UserError
+from fwn.flows.bijectors import Bijector, chain
+from fwn.flows.prediction import prediction
 from fwn.mel import MelContract, read_contract
 from fwn.models.blockwise import Blockwise
 from fwn.nn.envelope import Envelope
-from fwn.prediction import prediction
 from fwn.systems.base import checked, frame_mask
 
 Array = jax.Array

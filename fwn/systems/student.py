@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from fwn.densities import BASES, Distribution
 from fwn.errors import UserError
-from fwn.losses import signs
+from fwn.flows.densities import BASES, Distribution
 from fwn.models.autoregressive import Autoregressive, from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.conv import fold_weight_norm
 from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example
+from fwn.systems.losses import signs
 
 Array = jax.Array
 

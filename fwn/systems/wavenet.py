@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fwn.densities import DISTRIBUTIONS
 from fwn.errors import UserError, nearest
+from fwn.flows.densities import DISTRIBUTIONS
 from fwn.mel import MelContract
 from fwn.models.autoregressive import Autoregressive, from_fields, proceed, sample
 from fwn.nn import incremental

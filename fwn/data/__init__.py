@@ -1,0 +1,1 @@
+"""Reads what data_prep writes: corpora, crops and batches."""

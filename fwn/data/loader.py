@@ -1,0 +1,79 @@
+"""Training batches: random crops of a prepared corpus, a pure function of (seed, step) for any number of processes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+
+from fwn.data.corpus import Corpus
+from fwn.errors import UserError
+from fwn.terminal import say
+
+
+class Crops:
+    """A grain source: the utterances of a split that are long enough for a crop of `frames` frames.
+
+    past: so many samples of the audio before a crop come with it.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, frames: int, past: int = 0):
+        self.corpus, self.frames, self.past = corpus, frames, past
+        everything = corpus.split(split)
+        if not everything:
+            raise UserError(
+                f"{corpus.path}: its {split} split is empty; prepare the data set with a --test_share that leaves "
+                "utterances for both training and testing"
+            )
+        self.indices = [i for i in everything if corpus.utterances[i].frames >= frames]
+        if not self.indices:
+            raise UserError(
+                f"{corpus.path}: none of the {len(everything)} utterances of the {split} split has the "
+                f"{frames} frames of a crop; lower config.frames, or prepare more data"
+            )
+        if short := len(everything) - len(self.indices):
+            say(f"{corpus.path}: {short} of {len(everything)} {split} utterances are shorter than a crop: left out")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> int:
+        return self.indices[i]
+
+    def crop(self, utterance: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """A crop at a random frame: audio [frames · hop] float32 in ±1 and the mel [frames, M] of the same time."""
+        start = int(rng.integers(0, self.corpus.utterances[utterance].frames - self.frames + 1))
+        audio, mel = self.corpus.window(utterance, start, self.frames)
+        past = {"past": self.corpus.past(utterance, start, self.past)} if self.past else {}
+        return {"audio": audio, "mel": mel, **past}
+
+
+def batches(
+    corpus: Corpus,
+    split: str,
+    *,
+    frames: int,
+    batch_size: int,
+    seed: int,
+    process: int = 0,
+    processes: int = 1,
+    past: int = 0,
+) -> grain.MapDataset:
+    """`batches(...)[step]` is this process's part of the global batch of that step, {"audio", "mel", "index"}.
+
+    past: with "past" [B, past] too, the audio before the crops (systems.base).
+
+    The crop is drawn before the stream is dealt to processes: the global batch depends on (seed, step) alone.
+    """
+    source = Crops(corpus, split, frames, past)
+    stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(source.crop)
+    stream = stream.map_with_index(lambda i, example: {**example, "index": np.int32(i % 2**31)})
+    return stream[process::processes].batch(batch_size // processes, drop_remainder=True)
+
+
+def iterate(stream: grain.MapDataset, first_step: int, threads: int = 2) -> Iterator[Any]:
+    """The batches from `first_step` on, read ahead by threads."""
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)
+    iterator = iter(stream.to_iter_dataset(options))
+    grain.experimental.set_next_index(iterator, first_step)
+    return iterator

@@ -1,0 +1,175 @@
+"""Linear prediction as a bijector: audio to excitation by filters that change from block to block.
+
+    e_t = (x_t + Σ_{k=1…p} a_k x_{t-k}) / g        audio -> excitation (an FIR filter)
+    x_t = g e_t - Σ_k a_k x_{t-k}                  excitation -> audio (the recursion)
+    log|det de/dx| = -Σ_t log g                    exactly: the Jacobian is lower triangular
+
+Itakura & Saito 1968; Atal & Hanauer 1971. docs/prediction.md says what it is for.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from fwn.flows.bijectors import Bijector, total
+
+Array = jax.Array
+WIDENING = 0.9998  # every pole moves inwards by this factor: a bandwidth of 1.4 Hz, far above the rounding of float32
+LONGEST_BLOCK = 256  # samples that the recursion computes at once, except on a CPU
+
+
+def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | None = None) -> Bijector:
+    """Audio x [B, T, 1] <-> excitation e [B, T, 1]; c is not used.
+
+    a [B, S, p]: coefficients a_1 … a_p of S blocks of T / S samples. log_g [B, S]. past [B, p]: the samples before x;
+    None: zeros. mask [B, T, 1], true in whole blocks. Sums of p products in x's type, so the excitation of a filter
+    with a large gain keeps fewer digits than the audio.
+    """
+    blocks, order = a.shape[1:]
+    past = jnp.zeros((len(a), order), a.dtype) if past is None else past
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        e = filtered(jnp.concatenate([past.astype(x.dtype), x[..., 0]], axis=1), a)
+        e = (e * jnp.exp(-log_g)[..., None]).reshape(x.shape)
+        size = x.shape[1] // blocks
+        return e, c, -size * total(log_g[..., None], None if mask is None else mask[:, ::size])
+
+    def inverse(e: Array, c: Array) -> tuple[Array, Array]:
+        driven = e.reshape(len(e), blocks, -1) * jnp.exp(log_g)[..., None]
+        by_block = partial(recursion, length=1), partial(recursion, length=LONGEST_BLOCK)
+        x = lax.platform_dependent(driven, a, past.astype(e.dtype), cpu=by_block[0], default=by_block[1])
+        return x.reshape(e.shape), c
+
+    return Bijector(forward, inverse)
+
+
+def filtered(x: Array, a: Array) -> Array:
+    """x_t + Σ_k a_k x_{t-k} for audio x [B, p + T] with its past, and a [B, S, p] -> [B, S, T / S]."""
+    blocks, order = a.shape[1:]
+    size = (x.shape[1] - order) // blocks
+    first = order + size * np.arange(blocks)[:, None, None] + np.arange(size)[:, None]
+    history = x[:, first - 1 - np.arange(order)]  # [B, S, size, p]
+    return x[:, order:].reshape(len(x), blocks, size) + jnp.einsum("bsnp,bsp->bsn", history, a)
+
+
+def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
+    """The inverse of `filtered`: driven [B, S, N], a [B, S, p], past [B, p] -> x [B, S · N].
+
+    A block of N samples depends on the p samples before it and on its own filter alone, so within it all samples are
+    computed at once: x = L^-1 (driven - U past), where L [N, N] is lower triangular. L^-1 is computed for all blocks
+    in parallel; a scan carries the p samples from block to block. Neighbouring blocks are joined up to `length`
+    samples: fewer steps of the scan, more arithmetic.
+    """
+    batch, blocks, size = driven.shape
+    order = a.shape[2]
+    joined = max(n for n in range(1, blocks + 1) if blocks % n == 0 and (n == 1 or n * size <= length))
+    n = joined * size
+    rows = np.arange(n)[:, None]
+    lag = rows - np.arange(n)
+    inside = (lag >= 1) & (lag <= order)
+    # Which of the p + n samples (the past, then zeros for the block itself) is k = 1 … p before each row.
+    source = order + rows - 1 - np.arange(order)
+
+    def grouped(values: Array) -> Array:
+        """[B, S, …] -> [S / joined, B, joined, …], for the scan."""
+        return values.reshape(batch, blocks // joined, joined, *values.shape[2:]).swapaxes(0, 1)
+
+    a, driven = grouped(a), grouped(driven).reshape(-1, batch, n)
+    of_row = jnp.repeat(a, size, axis=2)  # [S', B, n, p]
+    lower = jnp.where(inside, of_row[..., rows, np.clip(lag - 1, 0, order - 1)], 0) + jnp.eye(n, dtype=a.dtype)
+    identity = jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), lower.shape)
+    solved = lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True, unit_diagonal=True)
+
+    def step(past: Array, inputs: Any) -> tuple[Array, Array]:
+        driven, a, solved = inputs
+        padded = jnp.pad(past, ((0, 0), (0, n)))
+        heard = padded[:, source].reshape(batch, joined, size, order)
+        rest = driven - jnp.einsum("bjnp,bjp->bjn", heard, a).reshape(batch, n)
+        x = jnp.einsum("bij,bj->bi", solved, rest)
+        return jnp.concatenate([past, x], axis=1)[:, -order:], x
+
+    _, x = lax.scan(step, past, (driven, a, solved))
+    return x.swapaxes(0, 1).reshape(batch, -1)
+
+
+def two_stages(spectrum: Array, order: int, first: int, floors: tuple[float, float]) -> tuple[Array, Array]:
+    """The predictor of a power spectrum: spectrum [K, S] at 0 … π -> (a [p, S], g² [S]), p = order.
+
+    An envelope of order `first` is removed before a filter of the rest of the order is found, and the two filters are
+    multiplied: what is left has so small a range that float32 resolves it. first = 0: one stage. floors: white noise
+    added in each stage, as a share of the power. Stable for every positive spectrum.
+    """
+    one = jnp.ones_like(spectrum[:1])
+    envelope = one
+    if first:
+        envelope, _ = levinson(autocorrelation(spectrum, first, floors[0]), floors[0])
+        gain = jnp.fft.rfft(envelope, 2 * len(spectrum) - 2, axis=0)
+        spectrum = spectrum * (gain.real**2 + gain.imag**2)
+    fine, power = levinson(autocorrelation(spectrum, order - first, floors[1]), floors[1])
+    delayed = [envelope[i] * jnp.pad(fine, ((i, first - i), (0, 0))) for i in range(first + 1)]
+    product = sum(delayed[1:], start=delayed[0])
+    inwards = WIDENING ** np.arange(1, order + 1, dtype=np.float32)[:, None]
+    return product[1:] * inwards.astype(spectrum.dtype), power
+
+
+def autocorrelation(spectrum: Array, order: int, floor: float) -> Array:
+    """r_0 … r_p [p + 1, S] of a power spectrum [K, S], r_0 raised by the share `floor`."""
+    r = jnp.fft.irfft(spectrum, axis=0)[: order + 1].astype(spectrum.dtype)
+    return r.at[0].multiply(1 + floor)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def levinson(r: Array, floor: float) -> tuple[Array, Array]:
+    """(a [p + 1, S] with a_0 = 1, error [S]) of autocorrelations r [p + 1, S]: R a = error · (1, 0, …, 0).
+
+    Levinson-Durbin. floor: the share of r_0 that is white noise. The error cannot fall below it; where rounding says
+    so, the reflection coefficient is 0 instead. All are then below 1 whatever r is, and the filter is stable.
+    """
+    least = 0.5 * floor * r[0]
+
+    def step(state: Any, _: None) -> tuple[Any, None]:
+        forward, backward, error = state
+        backward = jnp.concatenate([jnp.zeros_like(backward[:1]), backward[:-1]])
+        k = -jnp.sum(backward * r, axis=0) / error
+        k = jnp.where(error * (1 - k * k) > least, k, 0)
+        return (forward + k * backward, backward + k * forward, error * (1 - k * k)), None
+
+    start = jnp.zeros_like(r).at[0].set(1)
+    (a, _, error), _ = lax.scan(step, (start, start, r[0]), None, length=len(r) - 1)
+    return a, error
+
+
+def _levinson_backward(_: float, kept: tuple[Array, Array], gradients: tuple[Array, Array]) -> tuple[Array]:
+    """From R a = error · e_0: nothing is kept from the recursion, and R^-1 is applied by products with a alone."""
+    (a, error), (da, derror) = kept, gradients
+    solved = _solve(a, error, da.at[0].set(0))
+    weights = (solved[0] + derror) * a - solved
+    dr = _correlate(weights, a) + _correlate(a, weights)
+    return (dr.at[0].multiply(0.5),)
+
+
+levinson.defvjp(lambda r, floor: (levinson(r, floor),) * 2, _levinson_backward)
+
+
+def _solve(a: Array, error: Array, v: Array) -> Array:
+    """R^-1 v by the formula of Gohberg & Semencul 1972: R^-1 = (A A^T - B B^T) / error, A and B triangular Toeplitz."""
+    b = jnp.concatenate([jnp.zeros_like(a[:1]), a[:0:-1]])
+    return (_convolve(a, _correlate(a, v)) - _convolve(b, _correlate(b, v))) / error
+
+
+def _convolve(x: Array, y: Array) -> Array:
+    """Σ_i x_i y_{n-i} for n = 0 … p, along axis 0."""
+    return jnp.fft.irfft(_transform(x) * _transform(y), 2 * len(x), axis=0)[: len(x)].astype(x.dtype)
+
+
+def _correlate(x: Array, y: Array) -> Array:
+    """Σ_i x_i y_{i+n} for n = 0 … p, along axis 0."""
+    return jnp.fft.irfft(jnp.conj(_transform(x)) * _transform(y), 2 * len(x), axis=0)[: len(x)].astype(x.dtype)
+
+
+def _transform(x: Array) -> Array:
+    return jnp.fft.rfft(x, 2 * len(x), axis=0)

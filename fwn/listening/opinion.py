@@ -1,0 +1,205 @@
+"""Statistics of a listening test: mean opinion scores, significance, preferences; as data, as text.
+
+Intervals are Student's t at 95% (fwn.evaluation.metrics.estimate). Tests are exact: see sign_flip.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from fwn.errors import UserError
+from fwn.evaluation.metrics import Estimate, estimate
+from fwn.listening.answers import Preference, Rating
+from fwn.listening.stimuli import ANCHOR, REFERENCE
+from fwn.terminal import aligned
+
+ALPHA = 0.05
+
+
+class Score(NamedTuple):
+    """Of one system: over all ratings (as papers give it), over listeners' means, and of listeners' z-scores."""
+
+    mos: Estimate
+    over_listeners: Estimate
+    z: Estimate
+
+
+class Comparison(NamedTuple):
+    """Mean of a's score minus b's over ratings of one utterance by one listener; p by sign flips, and after Holm."""
+
+    a: str
+    b: str
+    difference: Estimate
+    p: float
+    p_holm: float
+
+
+class Shares(NamedTuple):
+    """How often a, none and b was preferred; exact binomial p without the indifferent, and after Holm."""
+
+    a: str
+    b: str
+    prefer_a: int
+    same: int
+    prefer_b: int
+    p: float
+    p_holm: float
+
+
+class Analysis(NamedTuple):
+    """`left_out`: listeners and why. `first`: how often A, the clip heard first, was preferred, of `decided`."""
+
+    listeners: list[str]
+    left_out: dict[str, str]
+    scores: dict[str, Score]
+    comparisons: list[Comparison]
+    preferences: list[Shares]
+    first: int
+    decided: int
+
+
+def sign_flip(differences: Iterable[float]) -> float:
+    """Two-sided p that the sum of paired differences is as far from 0 under random signs; for ±1 the binomial test.
+
+    Fisher's randomisation test, exact by convolution as differences of scores are multiples of 1/2. Its null is that
+    these listeners hear no difference in any of these pairs.
+    """
+    steps = np.rint(2 * np.fromiter(differences, float)).astype(int)
+    chances = np.ones(1)  # of each sum of |steps| that got a plus
+    for step in np.abs(steps[steps != 0]):
+        both = np.zeros(len(chances) + step)
+        both[: len(chances)] += chances / 2
+        both[step:] += chances / 2
+        chances = both
+    sums = 2 * np.arange(len(chances)) - np.abs(steps).sum()
+    return float(min(1.0, chances[np.abs(sums) >= abs(steps.sum())].sum()))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm 1979: p-values that hold for the whole family."""
+    order = np.argsort(p, kind="stable")
+    scaled = np.asarray(p, float)[order] * (len(p) - np.arange(len(p)))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return adjusted.tolist()
+
+
+def inattentive(ratings: Sequence[Rating]) -> tuple[dict[str, str], list[str]]:
+    """Listeners who put the hidden anchor not below the hidden reference, and why; and whom that cannot be asked of."""
+    wrong, unknown = {}, []
+    for listener in dict.fromkeys(r.listener for r in ratings):
+        own = {s: [r.score for r in ratings if r[:2] == (listener, s)] for s in (REFERENCE, ANCHOR)}
+        if not all(own.values()):
+            unknown.append(f"{listener}: attention cannot be checked, no rating of the hidden reference or anchor yet")
+            continue
+        reference, anchor = (float(np.mean(own[s])) for s in (REFERENCE, ANCHOR))
+        if anchor >= reference:
+            than = "above" if anchor > reference else "level with"
+            wrong[listener] = f"rates the hidden anchor ({anchor:.2f}) {than} the hidden reference ({reference:.2f})"
+    return wrong, unknown
+
+
+def analyse(
+    systems: Sequence[str], ratings: Sequence[Rating], preferences: Sequence[Preference], left_out: dict[str, str]
+) -> Analysis:
+    """All figures of the listeners that are not left out; `systems` in the order of the tables."""
+    ratings = [r for r in ratings if r.listener not in left_out]
+    preferences = [p for p in preferences if p.listener not in left_out]
+    listeners = list(dict.fromkeys([r.listener for r in ratings] + [x.listener for x in preferences]))
+    if not listeners:
+        raise UserError("no listener is left: " + "; ".join(f"{name} {why}" for name, why in left_out.items()))
+    by_pair = {(r.listener, r.utterance, r.system): r.score for r in ratings}
+    z = _z(ratings)
+    scores = {}
+    for system in systems:
+        own = [r for r in ratings if r.system == system]
+        rated_by = dict.fromkeys(r.listener for r in own)
+        means = [float(np.mean([r.score for r in own if r.listener == name])) for name in rated_by]
+        z_own = [z[i] for i, r in enumerate(ratings) if r.system == system and i in z]
+        scores[system] = Score(estimate([r.score for r in own]), estimate(means), estimate(z_own))
+    compared = []
+    for a, b in combinations([s for s in systems if s != ANCHOR], 2):
+        both = [(by_pair[n, u, a], by_pair[n, u, b]) for n, u, s in by_pair if s == a and (n, u, b) in by_pair]
+        compared.append((a, b, [x - y for x, y in both]))
+    p = [sign_flip(d) for *_, d in compared]
+    comparisons = [
+        Comparison(a, b, estimate(d), *ps) for (a, b, d), ps in zip(compared, zip(p, holm(p), strict=True), strict=True)
+    ]
+    decided = [x for x in preferences if x.preferred is not None]
+    return Analysis(
+        listeners,
+        left_out,
+        scores,
+        comparisons,
+        _shares(systems, preferences),
+        sum(x.preferred == x.a for x in decided),
+        len(decided),
+    )
+
+
+def _z(ratings: Sequence[Rating]) -> dict[int, float]:
+    """Score minus its listener's mean, over its listener's standard deviation, by index; none for a constant one."""
+    z: dict[int, float] = {}
+    for listener in {r.listener for r in ratings}:
+        own = {i: r.score for i, r in enumerate(ratings) if r.listener == listener}
+        values = np.array(list(own.values()))
+        if len(values) > 1 and values.std(ddof=1) > 0:
+            z |= dict(zip(own, ((values - values.mean()) / values.std(ddof=1)).tolist(), strict=True))
+    return z
+
+
+def _shares(systems: Sequence[str], preferences: Sequence[Preference]) -> list[Shares]:
+    rows = []
+    for a, b in combinations(systems, 2):
+        said = [x.preferred for x in preferences if {x.a, x.b} == {a, b}]
+        if said:
+            counts = said.count(a), said.count(None), said.count(b)
+            rows.append((a, b, *counts, sign_flip([1.0] * counts[0] + [-1.0] * counts[2])))
+    return [Shares(*row, adjusted) for row, adjusted in zip(rows, holm([row[-1] for row in rows]), strict=True)]
+
+
+def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
+    """The tables as text or Markdown."""
+    n = sum(score.mos.n for score in analysis.scores.values())
+    votes = sum(x.prefer_a + x.same + x.prefer_b for x in analysis.preferences)
+    people = len(analysis.listeners)
+    parts = [f"{title}: {people} listener{'s' * (people != 1)}, {n} ratings, {votes} preferences"]
+    if n:
+        lines = [["system", "MOS, over ratings", "MOS, over listeners", "z-score", "ratings"]]
+        for system, score in sorted(analysis.scores.items(), key=lambda item: -(item[1].mos.mean or 0)):
+            lines.append([system, *map(_interval, score), str(score.mos.n)])
+        parts += [
+            "Mean opinion score (1 bad to 5 excellent) ± 95% confidence interval",
+            aligned(lines, "<>>>>", markdown),
+        ]
+        lines = [["system", "and", "difference", "p", "p (Holm)", f"at {ALPHA:.0%}"]]
+        for x in analysis.comparisons:
+            better = x.a if (x.difference.mean or 0) > 0 else x.b
+            verdict = f"{better} is better" if x.p_holm < ALPHA else "not significant"
+            lines.append([x.a, x.b, _interval(x.difference), _p(x.p), _p(x.p_holm), verdict])
+        parts += [
+            "Ratings of one utterance by one listener, paired (exact sign-flip test)",
+            aligned(lines, "<<>>><", markdown),
+        ]
+    if votes:
+        lines = [["A", "B", "A better", "no difference", "B better", "p", "p (Holm)"]]
+        for y in analysis.preferences:
+            total = y.prefer_a + y.same + y.prefer_b
+            shares = [f"{k / total:.0%} ({k})" for k in (y.prefer_a, y.same, y.prefer_b)]
+            lines.append([y.a, y.b, *shares, _p(y.p), _p(y.p_holm)])
+        words = "Preferences (exact binomial test of those who heard a difference)"
+        parts += [words, aligned(lines, "<<>>>>>", markdown)]
+        parts.append(f"The clip named A on the page was preferred in {analysis.first} of {analysis.decided} choices.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _interval(value: Estimate) -> str:
+    if value.mean is None:
+        return "-"
+    return f"{value.mean:.2f}" + ("" if value.ci95 is None else f" ± {value.ci95:.2f}")
+
+
+def _p(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"

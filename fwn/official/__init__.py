@@ -1,0 +1,1 @@
+"""Reads checkpoints of the official PyTorch code, without PyTorch."""

@@ -1,0 +1,1 @@
+"""From mels to audio: the vocoder, chunks and streams, and voices in one file."""

@@ -1,0 +1,279 @@
+"""A trained model as one object: mels in, speech out."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fwn.errors import UserError
+from fwn.mel import MelContract, check_mel
+from fwn.models.blocks import listed
+from fwn.nn.conv import fold_weight_norm
+from fwn.synthesis import chunked, exported
+from fwn.synthesis.chunked import Stream, bucket
+from fwn.systems import build
+
+Array = jax.Array
+
+
+def load(ckpt: str | Path, step: int | None = None, low_temperature: float | None = None) -> "Vocoder":
+    """The vocoder of a workdir (of fwn.train or fwn.convert), its best checkpoint or that of `step`; or of a voice.
+
+    low_temperature: as `Vocoder.low_temperature`; None: the system's own. Raises UserError where it has none.
+    """
+    vocoder = Vocoder(*exported.read_any(ckpt, step))
+    if low_temperature is not None:
+        if vocoder.low_temperature is None:
+            raise UserError(
+                f"{ckpt}: low_temperature is {low_temperature:g}, but the model has no autoregression over blocks "
+                "(config.model.autoregression); leave low_temperature out"
+            )
+        if not 0 <= low_temperature < math.inf:
+            raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")
+        vocoder.low_temperature = low_temperature
+    return vocoder
+
+
+class Vocoder:
+    """vocoder(mel) -> audio; vocoder.stream(mels) -> audio, bit by bit; vocoder.log_likelihood(audio, mel) -> nats.
+
+    Mels are float [F, M] (or [M, F]) by the model's own mel contract, `vocoder.mel`; audio is float [F · hop] in ±1, as
+    `fwn.mel.align` gives it. All is padded to a few lengths and compiled once for each; padding changes no sample.
+    chunk: compute so many frames of mel at a time (fwn.synthesis.chunked), which changes no sample either; 0: all at
+    once. By default all up to 1024 frames, or less where half of the free memory is not enough for it.
+    low_temperature: of what autoregression over blocks adds to its bands, times the temperature; None: it has none.
+    """
+
+    def __init__(self, config: Any, mel: MelContract, params: Any, step: int):
+        self.config, self.mel, self.step = config, mel, step
+        self.system = build(config, mel=mel)
+        self.low_temperature = self.system.low_temperature
+        self.n_params = sum(a.size for a in jax.tree.leaves(params))
+        self.params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
+        self.dtype = jax.tree.leaves(self.params)[0].dtype
+        self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
+        self._compiled: dict[Any, Any] = {}
+
+    @property
+    def temperature(self) -> float:
+        """Of the noise, where none is asked for."""
+        return self.system.temperature
+
+    def __call__(
+        self, mel: Any, temperature: float | None = None, key: Array | None = None, chunk: int | None = None
+    ) -> np.ndarray:
+        """Speech [F · hop], or [B, F · hop] for [B, F, M]. key: of the noise, jax.random.key(0) if not given.
+
+        temperature: `Vocoder.temperature` if not given.
+        """
+        key, temperature = _key(key), self.temperature if temperature is None else temperature
+        if np.ndim(mel) == 3:
+            return np.stack([self(one, temperature, jax.random.fold_in(key, i), chunk) for i, one in enumerate(mel)])
+        return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature, chunk=chunk))
+
+    def stream(
+        self,
+        mel_frames: Iterable[Any],
+        temperature: float | None = None,
+        key: Array | None = None,
+        chunk: int | None = None,
+    ) -> Stream:
+        """Speech while its mel is being made: an iterator over audio [n · hop], together what vocoder(mel) gives.
+
+        mel_frames: single frames [M] or any number of them, [n, M], as they come. chunk: frames of audio at a time.
+        Less is heard sooner (Stream.latency) and costs more: every chunk is computed with the frames around it that it
+        is of (`vocoder.system.halo`). By default as many as these: twice the work of one pass.
+        """
+        halo, key = self.system.halo, _key(key)
+        scale = self.temperature if temperature is None else temperature
+        chunk = max(16, sum(halo)) if chunk is None else _chunk(chunk, 1)
+
+        def lumps() -> Iterator[np.ndarray]:
+            fed = 0
+            for lump in mel_frames:
+                frames = np.asarray(lump)[None] if np.ndim(lump) == 1 else lump
+                mel = check_mel(frames, self.mel, f"mel_frames, from frame {fed} on", bands_last=True)
+                fed += len(mel)
+                yield mel[None].astype(self.dtype)
+            if not fed:
+                raise UserError("mel_frames: no frame has come; a stream has one or more")
+
+        def audio() -> Iterator[np.ndarray]:
+            for piece in self._pieces(lumps(), key[None], scale, chunk):
+                self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
+                yield piece[0]
+
+        return Stream(audio(), chunk + halo[1] - 1, self.mel.sample_rate / self.mel.hop_length)
+
+    def synthesise(
+        self,
+        mels: Sequence[Any],
+        keys: Sequence[Array],
+        temperature: float,
+        batch_size: int = 1,
+        least: int = 1,
+        chunk: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Speech for each mel [F, M], in order; neighbours of one padded length go in one batch.
+
+        least: frames that all are padded to at least. The longest of many makes one compilation do for all.
+        """
+        for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
+            mel, frames = self._stack([mels_i for _, mels_i in group], batch_size, least)
+            chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
+            if (kept := self._kept(chunk, mel, chosen, frames)) == 0:
+                audio = self._sample(mel, chosen, temperature, frames)
+            else:
+                audio, done = np.empty((len(mel), max(frames) * self.mel.hop_length), self.dtype), 0
+                for piece in self._pieces([mel[:, : max(frames)]], chosen, temperature, kept, frames):
+                    audio[:, done : done + piece.shape[1]] = piece
+                    done += piece.shape[1]
+            for row, (_, mel_i) in zip(audio, group, strict=False):
+                self.sampled_seconds += len(mel_i) * self.mel.hop_length / self.mel.sample_rate
+                yield row[: len(mel_i) * self.mel.hop_length]
+
+    def log_likelihood(self, audio: Any, mel: Any) -> np.ndarray:
+        """log p(audio | mel) in nats per sample: a scalar, or [B] for [B, F · hop] and [B, F, M]."""
+        if np.ndim(mel) == 3:
+            return np.stack([self.log_likelihood(a, m) for a, m in zip(audio, mel, strict=True)])
+        return np.asarray(self._run("log_likelihood", *self._pair(audio, mel)))[0]
+
+    def log_likelihoods(
+        self, audios: Sequence[Any], mels: Sequence[Any], batch_size: int = 1, least: int = 1
+    ) -> Iterator[float]:
+        """log p(audio | mel) in nats per sample of each pair, in order, in the batches of `synthesise`."""
+        pairs = [self._checked(audio, mel) for audio, mel in zip(audios, mels, strict=True)]
+        for group in self._groups([mel for _, mel in pairs], batch_size, least):
+            mel, frames = self._stack([mel for _, mel in group], batch_size, least)
+            audio = [pairs[i][0] for i, _ in group] + [pairs[group[0][0]][0]] * (batch_size - len(group))
+            length = mel.shape[1] * self.mel.hop_length
+            padded = np.stack([np.pad(a, (0, length - len(a))) for a in audio])
+            yield from map(float, np.asarray(self._run("log_likelihood", padded, mel, frames))[: len(group)])
+
+    def roundtrip(self, audio: Any, mel: Any) -> np.ndarray:
+        """inverse(forward(audio)) [F · hop]: what is lost by rounding alone. Only of a system that is a flow."""
+        if self.system.roundtrip is None:
+            raise UserError(f"{self.config.system} is no flow: there is no inverse to go through and back")
+        return np.asarray(self._run("roundtrip", *self._pair(audio, mel)))[0][: len(audio)]
+
+    def _checked(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray]:
+        """audio [F · hop] and its mel [F, M]; UserError where they are no such pair."""
+        hop, audio = self.mel.hop_length, np.asarray(audio, self.dtype)
+        bands_last = True if np.shape(mel) == (len(audio) // hop, self.mel.n_mels) else None
+        checked = check_mel(np.asarray(mel), self.mel, "mel", bands_last).astype(self.dtype)
+        if not np.isfinite(audio).all():
+            raise UserError(f"audio: {np.count_nonzero(~np.isfinite(audio))} of {audio.size} samples are not finite")
+        if audio.shape != (len(checked) * hop,):
+            raise UserError(
+                f"audio of shape {list(audio.shape)} for a mel of {len(checked)} frames; it must have "
+                f"{len(checked)} · {hop} = {len(checked) * hop} samples, as fwn.mel.align gives it"
+            )
+        return audio, checked
+
+    def _pair(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        audio, mel = self._checked(audio, mel)
+        padded, frames = self._stack([mel], 1)
+        return np.pad(audio, (0, (padded.shape[1] - len(mel)) * self.mel.hop_length))[None], padded, frames
+
+    def _groups(self, mels: list[np.ndarray], batch_size: int, least: int) -> Iterator[list[tuple[int, np.ndarray]]]:
+        def size(mel: np.ndarray) -> int:
+            return bucket(max(len(mel), least))
+
+        group: list[tuple[int, np.ndarray]] = []
+        for i, mel in enumerate(mels):
+            if group and (len(group) == batch_size or size(mel) != size(group[0][1])):
+                yield group
+                group = []
+            group.append((i, mel))
+        if group:
+            yield group
+
+    def _stack(self, mels: list[np.ndarray], batch_size: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """mels, with copies of the first to fill the batch, padded -> [B, F, M] and their lengths [B]."""
+        mels = mels + [mels[0]] * (batch_size - len(mels))
+        size = bucket(max(least, *map(len, mels)))
+        return np.stack([np.pad(m, ((0, size - len(m)), (0, 0))) for m in mels]), np.array([len(m) for m in mels])
+
+    def _pieces(
+        self,
+        lumps: Iterable[np.ndarray],
+        keys: Array,
+        temperature: float,
+        chunk: int,
+        lengths: np.ndarray | None = None,
+    ) -> Iterator[np.ndarray]:
+        """chunked.pieces of this system."""
+        recurrence, hop = self.system.recurrence, self.mel.hop_length
+        state = recurrence.start(len(keys), self.dtype) if recurrence else None
+
+        def step(mel: np.ndarray, frames: np.ndarray, first: np.int32, skip: np.int32) -> np.ndarray:
+            nonlocal state
+            if recurrence is None:
+                return self._sample(mel, keys, temperature, frames, first)[:, skip * hop : (skip + chunk) * hop]
+            scale = self._temperatures(temperature)
+            audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
+            return np.asarray(audio)
+
+        return chunked.pieces(lumps, chunk, self.system.halo, step, lengths)
+
+    def _sample(
+        self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
+    ) -> np.ndarray:
+        scale = self._temperatures(temperature)
+        return np.asarray(self._run("sample", mel, keys, scale, frames, np.int32(first)))
+
+    def _temperatures(self, temperature: float) -> np.ndarray:
+        """As a system takes them."""
+        low = self.low_temperature
+        return np.asarray(temperature if low is None else [temperature, low], self.dtype)
+
+    def _kept(self, chunk: int | None, mel: np.ndarray, keys: Array, frames: np.ndarray) -> int:
+        """Frames to keep of each window; 0: these mels [B, F, M] are computed at once."""
+
+        def needs(size: int) -> int:
+            """Bytes, as the compiled program says."""
+            args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, self._temperatures(0.0), frames
+            return self._program("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
+
+        halo = self.system.halo
+        if chunk is None:
+            chunk = chunked.window(mel.shape[1], halo, needs) - sum(halo)
+        return 0 if _chunk(chunk) == 0 or mel.shape[1] <= chunk + sum(halo) else chunk
+
+    def _program(self, name: str, *args: Any) -> Any:
+        """system.name(params, *args), compiled ahead, so that compiling and running can be told apart."""
+        key = name, *jax.tree.map(np.shape, args)
+        if key not in self._compiled:
+            function = getattr(self.system if hasattr(self.system, name) else self.system.recurrence, name)
+            start = time.perf_counter()
+            self._compiled[key] = jax.jit(function).lower(self.params, *args).compile()
+            self.compile_seconds += time.perf_counter() - start
+        return self._compiled[key]
+
+    def _run(self, name: str, *args: Any) -> Any:
+        program = self._program(name, *args)
+        start = time.perf_counter()
+        result = jax.block_until_ready(program(self.params, *args))
+        self.run_seconds += time.perf_counter() - start
+        return result
+
+
+def _key(key: Any) -> Array:
+    """The key, or jax.random.key(0) for None. Raises UserError on anything else."""
+    key = jax.random.key(0) if key is None else key
+    if not isinstance(key, Array):
+        raise UserError(f"key is {key!r}; give jax.random.key({key!r})")
+    return key
+
+
+def _chunk(chunk: Any, least: int = 0) -> int:
+    """Raises UserError on what is no number of frames."""
+    if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < least:
+        all_at_once = "" if least else ", 0 for all at once"
+        raise UserError(f"chunk is {chunk!r}; it must be a whole number of mel frames, at least {least}{all_at_once}")
+    return int(chunk)

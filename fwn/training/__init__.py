@@ -1,0 +1,1 @@
+"""The training step, optimisers, devices, checkpoints and the journal of a run."""

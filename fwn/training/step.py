@@ -1,0 +1,141 @@
+"""One training step of any system, and what it carries from step to step."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fwn.nn.conv import draw, unfold_weight_norm
+from fwn.systems import predictor
+from fwn.systems.base import System
+from fwn.training.optimizer import clip_factor, optimiser, schedule, select
+from fwn.training.parallel import Mean, Parallel
+from fwn.xla.outline import computed
+from fwn.xla.sums import norm
+
+Array = jax.Array
+PARTS = predictor.NAME, predictor.AUTOREGRESSION, "model"  # of weights
+
+
+@flax.struct.dataclass
+class State:
+    """step: of the run, skipped ones included. ema: () without it. skipped: steps left out in a row, and in all."""
+
+    step: Array
+    params: Any
+    ema: Any
+    opt: Any
+    skipped: Array
+    skipped_in_all: Array
+
+    def split(self) -> tuple[Any, Any]:
+        """(weights to sample from, all else): the two parts of a checkpoint."""
+        if self.ema == ():
+            return self.params, dataclasses.replace(self, params=())
+        return self.ema, dataclasses.replace(self, ema=())
+
+    @staticmethod
+    def merge(weights: Any, rest: "State") -> "State":
+        return dataclasses.replace(rest, **{"params" if rest.params == () else "ema": weights})
+
+
+def complete(config: Any, params: Any) -> State:
+    """The state before step 0, all but the weights at zero."""
+    zero = jnp.zeros((), jnp.int32)
+    ema = params if config.ema_decay else ()
+    return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
+
+
+def places(state: State, parallel: Parallel) -> State:
+    """Where its arrays are: the weights on every device; moments and average, which no gradient needs, may be dealt."""
+    replicated = jax.tree.map(lambda _: parallel.replicated, state)
+    return dataclasses.replace(replicated, ema=parallel.dealt(state.ema), opt=parallel.dealt(state.opt))
+
+
+def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
+    """Shapes, types and places of a state, to read a checkpoint into."""
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(lambda *args: complete(config, system.init(key, args[0], {}, args[1])), batch, frozen)
+    place = places(shapes, parallel)
+    return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
+
+
+def parts(names: Iterable[str]) -> set[str]:
+    """Which of PARTS these outermost names of a model's weights are of."""
+    return {name if name in predictor.FIELDS else PARTS[-1] for name in names}
+
+
+def initial(
+    system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = (), weights: Any = None
+) -> State:
+    """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices.
+
+    weights: begin with these instead, plain or weight-normed, in the `parts` that both have; others begin as ever, with
+    ActNorm after these. Raises ValueError where a part is of another model, or none is of both.
+    """
+    key = jax.random.key(config.seed)
+    batch = parallel.sharded(batch)
+    shapes = jax.eval_shape(system.init, key, batch, {})
+    given = {}
+    if weights is not None:
+        both = parts(weights) & parts(shapes)
+        if not both:
+            raise ValueError(f"it has {', '.join(sorted(parts(weights)))}, this {', '.join(sorted(parts(shapes)))}")
+        theirs, own = ({n: tree[n] for n in tree if parts([n]) <= both} for tree in (weights, shapes))
+        given = unfold_weight_norm(theirs, own)
+    params = parallel.everyone(given)
+    if given.keys() != shapes.keys():
+        drawn = draw(shapes, np.random.default_rng(config.seed)) | given
+        params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch) | params
+    place = places(jax.eval_shape(partial(complete, config), params), parallel)
+    return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
+
+
+def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
+    """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
+    tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
+
+    def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        gradient = jax.value_and_grad(system.loss, has_aux=True)
+        (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
+        size = norm(grads)
+        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimiser))
+        updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
+        params = select(ok, optax.apply_updates(state.params, updates), state.params)
+        ema = state.ema
+        if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation
+            (params,) = computed(params)
+            decay = jnp.minimum(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+            ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
+        taken = state.step - state.skipped_in_all  # before this one: what the schedule counts
+        skipped = jnp.where(ok, 0, state.skipped + 1)
+        state = State(state.step + 1, params, ema, opt, skipped, state.skipped_in_all + (skipped > 0))
+        metrics |= {"loss": loss, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
+        return state, metrics | {"skipped_in_all": state.skipped_in_all}
+
+    return step
+
+
+def compiled_step(
+    system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
+) -> Callable[..., tuple[State, dict[str, Array]]]:
+    """step(state, frozen, parallel.batch(batch)), by `Parallel.compiled`; batch: this process's part of any one."""
+    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
+    return parallel.compiled(step, state, frozen, parallel.batch(batch))
+
+
+def held_out(system: System, config: Any) -> Callable[..., dict[str, Array]]:
+    """evaluate(params, frozen, batch, mean) -> metrics of the loss, always with the same noise."""
+
+    def evaluate(params: Any, frozen: Any, batch: Any, mean: Mean) -> dict[str, Array]:
+        loss, metrics = mean(system.loss)(params, frozen, batch, jax.random.key(config.seed))
+        return {"loss": loss, **metrics}
+
+    return evaluate

@@ -1,0 +1,1 @@
+"""Workarounds for XLA on CPUs, and nothing else."""

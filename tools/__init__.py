@@ -1,0 +1,1 @@
+"""Tools beside the product: training in short slots (docs/voice.md)."""
