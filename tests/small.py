@@ -113,7 +113,7 @@ def _ours() -> dict[str, tuple[Any, str]]:
         flag.name: (flag, owner)
         for owner, own in owners
         for flag in own
-        if owner.startswith(("fwn.", "data_prep.", str(ROOT))) or flag.name.startswith("config")
+        if owner.startswith(("fwn.", "data_prep.", "tools.", str(ROOT))) or flag.name.startswith("config")
     }
 
 

@@ -1,0 +1,44 @@
+"""What earlier versions stored is read as what it was: tests/golden has a workdir of each format.
+
+workdir_0.1: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with what that version computed of it.
+"""
+
+import json
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+import small
+
+import fwn
+
+FORMATS = ["workdir_0.1"]
+
+
+@pytest.fixture(params=FORMATS)
+def stored(request, tmp_path):
+    """(the workdir, what the version that wrote it computed of it)"""
+    golden = small.ROOT / "tests" / "golden"
+    with zipfile.ZipFile(golden / f"{request.param}.zip") as file:
+        file.extractall(tmp_path / "run")
+    with np.load(golden / f"{request.param}.npz") as arrays:
+        return tmp_path / "run", {name: arrays[name] for name in arrays.files}
+
+
+def test_samples_and_likelihoods_are_those_of_the_version_that_wrote_it(stored):
+    workdir, computed = stored
+    vocoder = fwn.load(workdir)
+    audio = vocoder(computed["mel"], temperature=1.0, key=jax.random.key(7))
+    np.testing.assert_allclose(audio, computed["audio"], rtol=0, atol=1e-5 * np.abs(computed["audio"]).max())
+    nats = vocoder.log_likelihood(computed["recording"], computed["recording_mel"])
+    assert float(nats) == pytest.approx(float(computed["nats"]), abs=1e-5)
+
+
+def test_it_is_trained_on(stored, corpus):
+    workdir, computed = stored
+    result = small.program("fwn.train", *small.config_flags(corpus, num_steps=6, ema_decay=0.9), f"--workdir={workdir}")
+    assert "continuing from the checkpoint of step 4" in result.out, result
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    losses = [r["nats_per_sample"] for r in records if r["what"] == "train" and r["step"] > 4]
+    np.testing.assert_allclose(losses, computed["losses"], atol=1e-4)
