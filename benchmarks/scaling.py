@@ -63,7 +63,7 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
     system, parallel, mel = build(config), Parallel(config.parallel, config.batch_size), configs.mel_of(config)
     batch = measure.synthetic(config.batch_size // processes, config.frames, mel, seed=process)
     state, local = abstract(system, config, parallel, batch), parallel.batch(batch)
-    program = parallel.everywhere(train_step(system, config), donate=True, carried=state).lower(state, (), local)
+    program = parallel.compile(train_step(system, config), donate=True, carried=state).lower(state, (), local)
     program = program.compile()
     memory, dealt = program.memory_analysis(), jax.tree.leaves((state.opt, state.ema))
     parted = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in dealt)

@@ -24,7 +24,7 @@ from fwn.training import journal
 RUNS = flags.DEFINE_multi_string("runs", [], "NAME=WORKDIR of a run of fwn.train without a teacher; may be repeated.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for held_out.png and table.md. By default the table is printed.")
 PASSES = 3  # a backward pass takes two products for each of the forward pass
-SAME = ("frames", "batch_size", "seed", "dequantise", "eval_batches", "optimiser", "ema_decay", "data", "mel")
+SAME = ("frames", "batch_size", "seed", "dequantise", "eval_batches", "optimizer", "ema_decay", "data", "mel")
 
 
 class Run(NamedTuple):

@@ -59,15 +59,15 @@ def get_config() -> ConfigDict:
             "dequantise": False,  # train on audio plus noise uniform over one 16-bit step
             "seed": 1111,
             "num_steps": 700_000,
-            "optimiser": {
+            "optimizer": {
                 "kind": "adam",  # or "muon" (docs/prediction.md)
-                "rate": 1e-3,
+                "learning_rate": 1e-3,
                 "warmup": 0,  # steps of linear warm-up
                 "halve_every": 200_000,
-                "clip": 1.0,  # global norm of the gradients
+                "max_grad_norm": 1.0,  # gradients are scaled down to this global norm
             },
             "ema_decay": 0.0,  # of the weights that are sampled from; 0: no averaging
-            # How a step reaches all devices: "jit" with shardings; "zero": jit, with the optimiser's moments and the
+            # How a step reaches all devices: "jit" with shardings; "zero": jit, with the optimizer's moments and the
             # average of the weights parted among the devices, which saves memory; or "pmap"
             "parallel": "jit",
             "log_every": 100,

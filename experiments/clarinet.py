@@ -29,5 +29,5 @@ def get_config() -> ConfigDict:
         }
         config.loss = {"kl": 1.0, "regularisation": 4.0, "frame": 1.0}  # fwn/systems/clarinet.py says what they are
     config.update({"system": "clarinet", "ema_decay": 0.9999})
-    config.optimiser.clip = 10.0
+    config.optimizer.max_grad_norm = 10.0
     return config

@@ -13,5 +13,5 @@ def get_config() -> ConfigDict:
     config.model.odd = True
     config.model.autoregression.update(lj_mini.get_config().model.autoregression)  # so that it may begin with a voice's
     config.update({"frames": 32, "batch_size": 2})
-    config.optimiser.rate = 1e-3
+    config.optimizer.learning_rate = 1e-3
     return config

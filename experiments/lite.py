@@ -25,5 +25,5 @@ def get_config() -> ConfigDict:
     config.dequantise = True
     # What is sampled from is the mean of about the last thousand steps, which so high a rate of learning needs.
     config.ema_decay = 0.999
-    config.optimiser.warmup = 1_000  # the first steps after ActNorm's initialisation are the wildest
+    config.optimizer.warmup = 1_000  # the first steps after ActNorm's initialisation are the wildest
     return config

@@ -25,6 +25,6 @@ def get_config() -> ConfigDict:
     config.model.autoregression.update({"coefficients": 6, "channels": 96, "n_layer": 9, "taps": 64})
     # Many short crops differ more than a few long ones, but autoregression has to hear as far back as it can.
     config.update({"frames": 32, "batch_size": 2, "num_steps": 20_000})
-    config.optimiser.update({"rate": 1e-3, "warmup": 100, "halve_every": 4_000})
+    config.optimizer.update({"learning_rate": 1e-3, "warmup": 100, "halve_every": 4_000})
     config.update({"log_every": 50, "eval_every": 250, "eval_batches": 24, "save_every": 250})
     return config

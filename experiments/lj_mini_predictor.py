@@ -13,5 +13,5 @@ def get_config() -> ConfigDict:
     config = lj_mini.get_config()
     config.model.n_block = 0
     config.update({"frames": 64, "batch_size": 8})
-    config.optimiser.update({"kind": "muon", "warmup": 50, "halve_every": 1_200})
+    config.optimizer.update({"kind": "muon", "warmup": 50, "halve_every": 1_200})
     return config

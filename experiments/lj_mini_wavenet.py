@@ -12,6 +12,6 @@ def get_config() -> ConfigDict:
     config, small = wavenet_gaussian.get_config(), lj_mini.get_config()
     config.model.update({"n_layer": 8, "channels": 64, "gate_channels": 64, "skip_channels": 64})
     config.model.prediction.update(small.model.prediction)
-    config.update({name: small[name] for name in small if name not in ("system", "model", "optimiser")})
-    config.optimiser.update(small.optimiser)
+    config.update({name: small[name] for name in small if name not in ("system", "model", "optimizer")})
+    config.optimizer.update(small.optimizer)
     return config

@@ -26,5 +26,5 @@ def get_config() -> ConfigDict:
             "samples": 8,  # no weight: values drawn at each position
         }
     config.system = "parallel_wavenet"
-    config.optimiser.rate = 2e-4
+    config.optimizer.learning_rate = 2e-4
     return config

@@ -18,6 +18,6 @@ def get_config() -> ConfigDict:
     config.model.upsample_init = "linear"
     config.model.prediction.order = 256
     config.update({"frames": 16, "batch_size": 4, "dequantise": True, "ema_decay": 0.999, "num_steps": 1_000})
-    config.optimiser.update({"rate": 5e-4, "warmup": 50, "halve_every": 250})
+    config.optimizer.update({"learning_rate": 5e-4, "warmup": 50, "halve_every": 250})
     config.update({"log_every": 20, "eval_every": 100, "eval_batches": 16, "save_every": 100})
     return config

@@ -12,6 +12,6 @@ def get_config() -> ConfigDict:
     config, small = clarinet.get_config(), tiny_wavenet.get_config()
     config.model.update({"stacks": (1, 1, 1, 1), "n_layer": 6})
     config.model.update({name: small.model[name] for name in ("channels", "gate_channels", "skip_channels")})
-    config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimiser")})
-    config.optimiser.update(small.optimiser)
+    config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimizer")})
+    config.optimizer.update(small.optimizer)
     return config

@@ -12,6 +12,6 @@ from experiments import parallel_wavenet, tiny_clarinet
 def get_config() -> ConfigDict:
     config, small = parallel_wavenet.get_config(), tiny_clarinet.get_config()
     config.model.update({**small.model, "stacks": (1, 1, 1, 3), "n_layer": 6})
-    config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimiser")})
-    config.optimiser.update(small.optimiser)
+    config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimizer")})
+    config.optimizer.update(small.optimizer)
     return config

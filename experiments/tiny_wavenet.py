@@ -13,6 +13,6 @@ from experiments import tiny, wavenet_gaussian
 def get_config() -> ConfigDict:
     config, small = wavenet_gaussian.get_config(), tiny.get_config()
     config.model.update({"n_layer": 7, "channels": 32, "gate_channels": 32, "skip_channels": 32})
-    config.update({name: small[name] for name in small if name not in ("system", "model", "optimiser")})
-    config.optimiser.update({"rate": 2e-3, "warmup": 50, "halve_every": 800})
+    config.update({name: small[name] for name in small if name not in ("system", "model", "optimizer")})
+    config.optimizer.update({"learning_rate": 2e-3, "warmup": 50, "halve_every": 800})
     return config

@@ -29,5 +29,5 @@ def get_config() -> ConfigDict:
             "dtype": placeholder(str),  # of the network's products, "bfloat16"; None: float32
         }
     config.update({"system": "wavenet", "ema_decay": 0.9999})
-    config.optimiser.clip = 10.0
+    config.optimizer.max_grad_norm = 10.0
     return config

@@ -32,7 +32,7 @@ from fwn import config as configs
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.evaluation import flops, measure
-from fwn.models.blocks import listed
+from fwn.models.blocks import unstack
 from fwn.nn.conv import fold_weight_norm
 from fwn.systems import System, build
 from fwn.training.parallel import Parallel
@@ -109,7 +109,7 @@ def measured(what: str, batch: int, samples: int, rate: int, work: float, second
 def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
     """One inverse pass (of an autoregressive system: its loop) for each length and batch."""
     records = []
-    params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
+    params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
     for seconds in SECONDS.value:
         frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
         for batch in BATCH_SIZE.value:
@@ -129,7 +129,7 @@ def training(
 ) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
     work = 3 * flops.per_sample(state.params, config.model) * batch["audio"].size
-    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
+    step = parallel.compile(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(batch)
     program, found = compiled(step, state, (), local)
 

@@ -14,8 +14,7 @@ from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, read_contract
 
 FILE = "config.json"
-OPTIMISERS = "adam", "muon"  # fwn/training/optimizer.py
-FIRST = OPTIMISERS[0]  # what configs from before there were several have
+OPTIMIZERS = "adam", "muon"  # fwn/training/optimizer.py
 # Every config has these and no others; experiments/base.py says what each means. Those marked True may change when a
 # run is continued: they decide where, how often and how long, and not what is computed.
 FIELDS = {
@@ -30,7 +29,7 @@ FIELDS = {
     "dequantise": False,
     "seed": False,
     "num_steps": True,
-    "optimiser": False,
+    "optimizer": False,
     "ema_decay": False,
     "parallel": True,
     "log_every": True,
@@ -48,7 +47,9 @@ LATER: dict[str, Any] = {
     "autoregression": {"coefficients": 0, "block": 16, "channels": 64, "n_layer": 8, "taps": 0},
 }
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
-OPTIMISER = ("kind", "rate", "warmup", "halve_every", "clip")
+OPTIMIZER = ("kind", "learning_rate", "warmup", "halve_every", "max_grad_norm")
+# Version 0.1 called it `optimiser`, with these names of its fields.
+RENAMED = {"rate": "learning_rate", "clip": "max_grad_norm"}
 
 
 def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
@@ -57,23 +58,23 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     config.model is checked by its system, but for its upsampling, whose rate is the mel contract's hop.
     """
     _check_fields(config, FIELDS, source)
-    optimiser = {"kind": FIRST} | plain(config["optimiser"])
-    _check_fields(optimiser, OPTIMISER, f"{source}: optimiser")
-    if optimiser["kind"] not in OPTIMISERS:
+    optimizer = plain(config["optimizer"])
+    _check_fields(optimizer, OPTIMIZER, f"{source}: optimizer")
+    if optimizer["kind"] not in OPTIMIZERS:
         raise UserError(
-            f"{source}: optimiser.kind is {optimiser['kind']!r}; there are: {', '.join(OPTIMISERS)}"
-            + nearest(str(optimiser["kind"]), OPTIMISERS)
+            f"{source}: optimizer.kind is {optimizer['kind']!r}; there are: {', '.join(OPTIMIZERS)}"
+            + nearest(str(optimizer["kind"]), OPTIMIZERS)
         )
-    counts = {name: config[name] for name in COUNTS} | {"optimiser.halve_every": optimiser["halve_every"]}
+    counts = {name: config[name] for name in COUNTS} | {"optimizer.halve_every": optimizer["halve_every"]}
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
     for name, value, holds, rule in (
         ("seed", config["seed"], 0 <= config["seed"] < 2**32, "within 0 … 2^32 - 1"),
         ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "0 for none, or below 1"),
-        ("optimiser.rate", optimiser["rate"], 0 < optimiser["rate"] < math.inf, "positive"),
-        ("optimiser.clip", optimiser["clip"], optimiser["clip"] > 0, "positive"),
-        ("optimiser.warmup", optimiser["warmup"], optimiser["warmup"] >= 0, "0 or more steps"),
+        ("optimizer.learning_rate", optimizer["learning_rate"], 0 < optimizer["learning_rate"] < math.inf, "positive"),
+        ("optimizer.max_grad_norm", optimizer["max_grad_norm"], optimizer["max_grad_norm"] > 0, "positive"),
+        ("optimizer.warmup", optimizer["warmup"], optimizer["warmup"] >= 0, "0 or more steps"),
     ):
         if not holds:
             raise UserError(f"{source}: {name} is {value!r}; it must be {rule}")
@@ -118,14 +119,23 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
         raise UserError(f"{workdir}: no {FILE} in it; give a workdir of fwn.train or an output folder of fwn.convert")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        config, mel = ConfigDict(values["config"]), MelContract.from_dict(values["mel"], f"{file}: mel")
+        config, mel = ConfigDict(_upgraded(values["config"])), MelContract.from_dict(values["mel"], f"{file}: mel")
         stated = values["mel_hash"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); restore it, or train or convert again") from error
     if mel.hash() != stated:
         raise UserError(f"{file}: its mel contract is {mel.title}, but mel_hash says {stated}; restore the file")
     check(config, mel, str(file))
     return config, mel
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """A stored config under today's names of its fields. Adam is what optimised before there was a choice."""
+    if "optimiser" not in values:
+        return values
+    old = {RENAMED.get(name, name): value for name, value in values["optimiser"].items()}
+    others = {name: value for name, value in values.items() if name != "optimiser"}
+    return others | {"optimizer": {"kind": "adam"} | old}
 
 
 def check_same(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
@@ -169,7 +179,7 @@ def _given(values: Any) -> Any:
         if not model[name][size]:
             model[name] = {size: 0}
     kept = {name: value for name, value in model.items() if value is not None and name != "gradient"}
-    return values | {"model": kept, "optimiser": {"kind": FIRST} | values["optimiser"]}
+    return values | {"model": kept}
 
 
 def _short(value: Any, other: Any) -> Any:

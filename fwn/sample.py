@@ -158,7 +158,7 @@ def main(args: list[str]) -> None:
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
     )
-    around = sum(vocoder.system.halo)
+    around = sum(vocoder.system.receptive_field)
     if CHUNK.value and around > CHUNK.value:
         cli.say(
             f"--chunk={CHUNK.value}: each is computed with {around} frames around it, "

@@ -107,7 +107,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     if checkpoints_in(workdir):
         configs.check_same(workdir, config, mel)
     teacher_config, frozen = taught_by(config, mel)
-    system, frozen = build(config, teacher_config, mel), parallel.everyone(frozen)
+    system, frozen = build(config, teacher_config, mel), parallel.replicate(frozen)
     corpus = Corpus(config.data)
     corpus.check_contract(mel, "config.mel")
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
@@ -164,7 +164,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     last = None
                     # Also when leaving: the run that continues after this step does not come back to it.
                     held_out_score = examiner(i, state, journal) if examining else None
-                    weights, rest = parallel.shared(state).split()
+                    weights, rest = parallel.global_arrays(state).split()
                     checkpoints.save(i, weights, rest, held_out_score)
                 if i == config.num_steps:
                     checkpoints.wait()
@@ -241,7 +241,7 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
         raise UserError(
             f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} "
             f"(config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
-            "config.optimiser.rate, or look for what is wrong in that batch"
+            "config.optimizer.learning_rate, or look for what is wrong in that batch"
         )
 
 
@@ -250,7 +250,7 @@ class Examiner:
 
     def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any, frozen: Any):
         self.frozen = frozen
-        self.evaluate = parallel.everywhere(held_out(system, config))
+        self.evaluate = parallel.compile(held_out(system, config))
         self.batches, self.parallel = [tests[i] for i in range(config.eval_batches)], parallel
         self.sample, self.temperature = jax.jit(system.sample), system.temperature
         self.key = jax.random.key(config.seed)[None]
@@ -258,7 +258,7 @@ class Examiner:
         self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
 
     def __call__(self, step: int, state: State, journal: Journal) -> float:
-        weights = self.parallel.gathered(state.split()[0])
+        weights = self.parallel.all_gather(state.split()[0])
         results = [self.evaluate(weights, self.frozen, self.parallel.batch(batch)) for batch in self.batches]
         mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
         audio = np.asarray(self.sample(weights, self.mel[None], self.key, self.temperature))[0]

@@ -11,7 +11,7 @@ import pytest
 import small
 
 from fwn.audio import audio_file
-from fwn.evaluation.metrics import CONTRACT
+from fwn.evaluation.metrics import METRICS
 
 NAMES = ("Alpha", "Beta flow")  # of the systems
 SAMPLES = 8820  # 0.4 s
@@ -51,7 +51,7 @@ def evaluated(tmp_path):
         audio_file.write(folder / f"{name}.recording.wav", clip, small.RATE)
         for t in MEASURED:
             audio_file.write(folder / f"{name}.T{t}.wav", degraded(clip, 0.01 * t), small.RATE)
-    row = dict.fromkeys(CONTRACT, 9.0) | {"pesq_wb": None}
+    row = dict.fromkeys(METRICS, 9.0) | {"pesq_wb": None}
     results = {
         "step": 1200,
         "data": "/data/lj",

@@ -150,7 +150,7 @@ def start_two(flags: list[str], workdir: Path, cache: Path, devices: int = 1) ->
 
 
 def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
-    """All of a checkpoint by name: weights, averaged weights, optimiser, counts."""
+    """All of a checkpoint by name: weights, averaged weights, optimizer, counts."""
     found = {}
     with ocp.training.Checkpointer(workdir / "checkpoints") as checkpointer:
         for part, stored in checkpointer.checkpointables_metadata(step).metadata.items():

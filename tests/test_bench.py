@@ -11,7 +11,7 @@ import pytest
 import small
 
 from fwn.evaluation import flops
-from fwn.models.blocks import listed
+from fwn.models.blocks import unstack
 from fwn.models.blockwise import Blockwise
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn import conv
@@ -48,13 +48,13 @@ def test_operations_counted_from_weights(monkeypatch, experiment, mega):
     monkeypatch.setattr(conv, "FEW_CHANNELS", sys.maxsize)
     config, system, batch, shapes = of(experiment)
     counted = flops.per_sample(shapes, config.model)
-    assert flops.per_sample(jax.eval_shape(listed, shapes), config.model) == counted
+    assert flops.per_sample(jax.eval_shape(unstack, shapes), config.model) == counted
     if mega is not None:
         assert counted / 1e6 == pytest.approx(mega, abs=0.01)
     if config.system == "wavenet":
         lowered = jax.jit(system.log_likelihood).lower(shapes, batch["audio"], batch["mel"])
     else:
-        shapes = jax.eval_shape(listed, shapes)
+        shapes = jax.eval_shape(unstack, shapes)
         lowered = jax.jit(system.sample).lower(shapes, batch["mel"], jax.random.split(jax.random.key(0), 1), 0.8)
     by_xla = lowered.cost_analysis()["flops"] / batch["audio"].size
     assert 0.98 < by_xla / counted < 1.04

@@ -111,7 +111,7 @@ def test_halo_is_all_that_is_heard_and_no_more(name: str) -> None:
     there another frame of mel is heard.)
     """
     v = vocoder(*(DEEP | SHALLOW)[name])
-    before, after = v.system.halo
+    before, after = v.system.receptive_field
     at, frames, hop = after + 1, before + after + 3, v.mel.hop_length
     mel, temperature = np.stack([mel_of(frames)] * 3), np.ones((3, frames * hop), np.float32)
     mel[1, at] = np.nan if "encoder" in v.params else 100 * mel[1, at]
@@ -127,7 +127,7 @@ def test_halo_is_all_that_is_heard_and_no_more(name: str) -> None:
 def test_chunks_of_the_papers_depth(name: str) -> None:
     """One frame at a time: both edges of every frame are boundaries."""
     v = vocoder(*DEEP[name])
-    mel = mel_of(sum(v.system.halo) + 6)
+    mel = mel_of(sum(v.system.receptive_field) + 6)
     assert close(v(mel, chunk=1), v(mel, chunk=0))
 
 
@@ -173,7 +173,7 @@ def test_stream(name: str, lumps: list[int]) -> None:
     np.testing.assert_array_equal(np.concatenate(pieces), v(mel, 0.7, jax.random.key(3), chunk=13))
     assert close(np.concatenate(pieces), v(mel, 0.7, jax.random.key(3), chunk=0))
     assert stream.latency == pytest.approx(stream.latency_frames * v.mel.hop_length / v.mel.sample_rate)
-    assert stream.latency_frames == 13 + v.system.halo[1] - 1
+    assert stream.latency_frames == 13 + v.system.receptive_field[1] - 1
     if lumps[0] == 1:  # the first frame of each chunk waits longest, and no chunk waits for longer than it must
         assert arrived == [min(13 * i + 1 + stream.latency_frames, 70) for i in range(6)]
 
@@ -183,7 +183,7 @@ def test_stream_of_a_few_frames(shallow: Vocoder, frames: int) -> None:
     mel = mel_of(frames)
     stream = shallow.stream(mel)
     assert close(np.concatenate(list(stream)), shallow(mel))
-    assert stream.latency_frames == sum(shallow.system.halo) + shallow.system.halo[1] - 1
+    assert stream.latency_frames == sum(shallow.system.receptive_field) + shallow.system.receptive_field[1] - 1
 
 
 def bad(value: float) -> np.ndarray:
@@ -212,7 +212,7 @@ def test_mistakes_in_a_stream(shallow: Vocoder, lumps: list[Any], message: str) 
         heard.extend(shallow.stream(iter(lumps), chunk=13))
     assert str(error.value) == message.format(shallow.mel.title)
     good = 40 if len(lumps) == 2 else 0
-    assert len(heard) == (good - shallow.system.halo[1]) // 13 if good else not heard
+    assert len(heard) == (good - shallow.system.receptive_field[1]) // 13 if good else not heard
 
 
 @pytest.mark.parametrize("chunk", [0, -1, 2.5, True])
@@ -238,9 +238,9 @@ def test_noise_is_of_the_frame() -> None:
 
 
 MIB = 2**20
-WINDOWS = [  # padded length, halo, MiB a frame, MiB free, frames at a time
+WINDOWS = [  # padded length, receptive field, MiB a frame, MiB free, frames at a time
     (64, (0, 0), 1, 1000, 64),
-    (64, (49, 49), 1, 1000, 256),  # all of it fits, and never a window of halo alone
+    (64, (49, 49), 1, 1000, 256),  # all of it fits, and never a window of receptive field alone
     (1024, (49, 49), 1, 2048, 1024),
     (1536, (49, 49), 1, 1e6, 1024),
     (98304, (3, 3), 1, 2047, 768),
@@ -249,12 +249,17 @@ WINDOWS = [  # padded length, halo, MiB a frame, MiB free, frames at a time
 ]
 
 
-@pytest.mark.parametrize(("size", "halo", "needs", "free", "expected"), WINDOWS)
+@pytest.mark.parametrize(("size", "receptive_field", "needs", "free", "expected"), WINDOWS)
 def test_window_is_what_fits_half_of_the_free_memory(
-    size: int, halo: tuple[int, int], needs: float, free: float, expected: int, monkeypatch: pytest.MonkeyPatch
+    size: int,
+    receptive_field: tuple[int, int],
+    needs: float,
+    free: float,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(chunked, "free_memory", lambda: free * MIB)
-    assert chunked.window(size, halo, lambda frames: int(frames * needs * MIB)) == expected
+    assert chunked.window(size, receptive_field, lambda frames: int(frames * needs * MIB)) == expected
 
 
 @pytest.mark.parametrize(("limit", "free"), [("LONGEST", None), ("free_memory", 100_000)])
@@ -267,7 +272,7 @@ def test_chunks_are_chosen(shallow: Vocoder, limit: str, free: int | None, monke
     monkeypatch.setattr(shallow, "_sample", lambda mel, *rest: windows.append(mel.shape[1]) or run(mel, *rest))
     monkeypatch.setattr(chunked, limit, 96 if free is None else lambda: free)
     assert close(shallow(mel), whole)
-    assert windows == [96] * 7  # twice the halo of 48, so 48 are kept of each
+    assert windows == [96] * 7  # twice the receptive field of 48, so 48 are kept of each
 
 
 def test_free_memory_is_that_of_this_machine() -> None:

@@ -131,7 +131,7 @@ def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
     def figures(name, one, batch):
         speeds = [measure.Speed(s, s / 22050, b, 1.0, 5) if s else None for s, b in ((one, 1), (batch, 8))]
         estimate = measure.estimate([1.0, 2.0], name)
-        copies = {t: dict.fromkeys(report.metrics.CONTRACT, estimate) for t in (0.8, 1.0)}
+        copies = {t: dict.fromkeys(report.metrics.METRICS, estimate) for t in (0.8, 1.0)}
         return measure.Figures(models[name], 10, 5, None, estimate, *speeds, copies)
 
     systems = {n: figures(n, s, b) for n, s, b in [("base", 2000, 8000), ("causal", 100, None), ("slow", 10, 40)]}

@@ -99,7 +99,7 @@ def test_the_record_is_whole(voice):
 
 def test_training_begins_with_it(voice, corpus, tmp_path):
     """Step 1 from the exported weights is that from the workdir, but for half precision; another model is refused."""
-    flags = [*small.config_flags(corpus, num_steps=1), "--config.optimiser.rate=1e-9"]
+    flags = [*small.config_flags(corpus, num_steps=1), "--config.optimizer.learning_rate=1e-9"]
     for source, name in zip(voice, ("run", "voice"), strict=True):
         result = small.program("fwn.train", *flags, f"--init_from={source}", f"--workdir={tmp_path / name}")
         assert (result.code, result.err) == (0, "")
@@ -115,7 +115,7 @@ def test_training_begins_with_it(voice, corpus, tmp_path):
 
 def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
     """The filters of the voice, without its flow; then a flow behind what has learned already, and its ActNorm."""
-    flags = [*small.config_flags(corpus, num_steps=1), "--config.optimiser.rate=1e-9", "--config.ema_decay=0"]
+    flags = [*small.config_flags(corpus, num_steps=1), "--config.optimizer.learning_rate=1e-9", "--config.ema_decay=0"]
     without = [*flags, "--config.model.n_block=0", f"--init_from={voice[0]}", f"--workdir={tmp_path / 'a'}"]
     result = small.program("fwn.train", *without)
     assert (result.code, result.err) == (0, "")

@@ -103,7 +103,7 @@ def test_four_devices_are_one(mode, x64):
     params = jax.tree.map(lambda a: rng.normal(0, 0.3, a.shape) + 0.5, shapes)
     expected = jit(gradient_of("plain"))(params, (), batch, key)
     parallel, invert = Parallel(mode, 4), gradient_of("invert")
-    step = parallel.everywhere(lambda params, frozen, batch, mean: mean(invert)(params, frozen, batch, key))
+    step = parallel.compile(lambda params, frozen, batch, mean: mean(invert)(params, frozen, batch, key))
     found = step(jax.device_put(params, parallel.replicated), (), parallel.batch(batch))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * max(1, abs(b).max()))

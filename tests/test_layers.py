@@ -165,7 +165,7 @@ def test_the_rules_themselves(importer: str, imported: str, allowed: bool) -> No
         ("import fwn.cli", ["cli"]),
         ("from fwn.flows import bijectors", ["flows.bijectors"]),
         ("def f():\n    from fwn.systems import base_of_nothing", ["systems"]),
-        ("from tools.crops import Crops", ["tools.crops"]),
+        ("from tools.batches import Batches", ["tools.batches"]),
     ],
 )
 def test_how_imports_are_read(source: str, modules: list[str]) -> None:

@@ -14,8 +14,8 @@ from fwn.mel import PRESETS, difference
 
 MEL = PRESETS["flowavenet"]
 PROGRAMS = [
-    *(f"fwn.{name}" for name in ("train", "slots", "sample", "evaluate", "compare", "convert")),
-    *("data_prep.prepare", "data_prep.speak"),
+    *(f"fwn.{name}" for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "listening"]),
+    *("data_prep.prepare", "data_prep.speak", "tools.slots"),
 ]
 
 
@@ -24,7 +24,8 @@ def test_help_explains_every_flag(program):
     result = small.program(program, "--help")
     assert (result.code, result.err) == (0, "")
     assert f"python -m {program} " in result.out
-    source = (small.ROOT / f"{program.replace('.', '/')}.py").read_text()
+    stem = small.ROOT / program.replace(".", "/")
+    source = (stem / "__main__.py" if stem.is_dir() else stem.with_suffix(".py")).read_text()
     defined = re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source)
     assert defined
     for flag in defined:
@@ -50,9 +51,9 @@ TRAIN = [
         "--config: no such field: 'n_blok'; did you mean 'n_block'? (--help lists the flags)",
     ),
     (
-        ["--config=experiments/tiny.py", "--config.optimiser.rat=3"],
+        ["--config=experiments/tiny.py", "--config.optimizer.learning_rat=3"],
         2,
-        "--config: no such field: 'rat'; did you mean 'rate'? (--help lists the flags)",
+        "--config: no such field: 'learning_rat'; did you mean 'learning_rate'? (--help lists the flags)",
     ),
     (
         ["--config=experiments/tiny.py", "--config.batch_size=many"],
@@ -124,9 +125,9 @@ TRAIN = [
         "--init_parts=prediction: parts of which model? Give --init_from, a workdir or a voice, as well",
     ),
     (
-        ["--config=experiments/tiny.py", "--config.optimiser.kind=adamw"],
+        ["--config=experiments/tiny.py", "--config.optimizer.kind=adamw"],
         1,
-        "--config: optimiser.kind is 'adamw'; there are: adam, muon; did you mean 'adam'?",
+        "--config: optimizer.kind is 'adamw'; there are: adam, muon; did you mean 'adam'?",
     ),
     (
         ["--config=experiments/lj_mini.py", "--config.model.autoregression.taps=-1"],
@@ -153,7 +154,10 @@ def test_mistakes_in_training(args, code, message, tmp_path):
 FIELDS = [
     ("c.model.n_blok = 3", "config.model: no such field: 'n_blok'; did you mean 'n_block'?"),
     ("c.batch_sze = 3", "--config: no such field: 'batch_sze'; did you mean 'batch_size'?"),
-    ("c.optimiser.rte = 3", "--config: optimiser: no such field: 'rte'; did you mean 'rate'?"),
+    (
+        "c.optimizer.learning_rte = 3",
+        "--config: optimizer: no such field: 'learning_rte'; did you mean 'learning_rate'?",
+    ),
     ("del c.seed", "--config: missing seed; start from experiments/base.py"),
     ("del c.model.upsample_strides", "--config: missing model.upsample_strides; start from experiments/base.py"),
 ]
@@ -173,14 +177,16 @@ def test_mistakes_in_a_config_file(line, message, tmp_path):
 def test_too_many_bad_steps_stop_the_run_and_a_single_one_does_not(corpus, tmp_path):
     """A rate of 1e30 makes the second step's weights and every later loss not finite."""
     workdir = tmp_path / "run"
-    flags = small.config_flags(corpus, **{"optimiser.rate": 1e30, "optimiser.warmup": 0, "optimiser.clip": 1e30})
+    flags = small.config_flags(
+        corpus, **{"optimizer.learning_rate": 1e30, "optimizer.warmup": 0, "optimizer.max_grad_norm": 1e30}
+    )
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
     batch = workdir / "nonfinite-3-process0.npz"
     assert result.code == 1
     assert result.err == (
         f"python -m fwn.train: {workdir}: loss or gradient was not finite in the 3 steps 2 to 4 (config.max_skipped); "
-        f"the last batch is in {batch}, the newest checkpoint is in place; lower config.optimiser.rate, or look for "
-        "what is wrong in that batch\n"
+        f"the last batch is in {batch}, the newest checkpoint is in place; lower config.optimizer.learning_rate, or "
+        "look for what is wrong in that batch\n"
     )
     saved = np.load(batch)
     shapes = {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,), "past": (4, 12)}

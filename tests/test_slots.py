@@ -14,8 +14,8 @@ from fwn.systems import build
 from fwn.training import checkpoints
 from fwn.training.parallel import Parallel
 from fwn.training.step import abstract, initial, train_step
-from tools import crops, parts
-from tools.crops import Crops
+from tools import parts
+from tools.batches import QUIET, Batches
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def trained(corpus):
     """(step function, batches, Parallel, [the state after 0, 1, … 6 steps as NumPy arrays], shapes)"""
     config = small.config(corpus, ema_decay=0.9)
     system, parallel = build(config), Parallel("jit", config.batch_size)
-    batches = Crops(Corpus(corpus), "train", config)
+    batches = Batches(Corpus(corpus), "train", config)
     state = initial(system, config, parallel, batches[0])
     like = abstract(system, config, parallel, batches[0])
-    step = parallel.everywhere(train_step(system, config), carried=state)
+    step = parallel.compile(train_step(system, config), carried=state)
     states = [jax.device_get(state)]
     for i in range(6):
         state, _ = step(state, (), parallel.batch(batches[i]))
@@ -146,15 +146,15 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, there, exchange)
 def test_crops(corpus):
     """A batch is of (seed, step) alone, audio and mel are of the same window, and every number of an example is new."""
     config, data = small.config(corpus), Corpus(corpus)
-    batches = Crops(data, "train", config, quiet_kept=4)
+    batches = Batches(data, "train", config, quiet_kept=4)
     for name in ("audio", "mel", "index"):
-        np.testing.assert_array_equal(batches[3][name], Crops(data, "train", config, quiet_kept=4)[3][name])
+        np.testing.assert_array_equal(batches[3][name], Batches(data, "train", config, quiet_kept=4)[3][name])
     assert not np.array_equal(batches[3]["audio"], batches[4]["audio"])
     assert batches[3]["audio"].shape == (4, 8 * small.HOP)
     assert list(batches[3]["index"]) == [12, 13, 14, 15]
     i, start = batches.starts[0]
     audio, _ = data.window(int(i), int(start), 8)
-    assert np.mean(audio**2) >= crops.QUIET or start % 4 == 0
+    assert np.mean(audio**2) >= QUIET or start % 4 == 0
     assert {data.utterances[int(i)].split for i, _ in batches.starts} == {"train"}
 
 

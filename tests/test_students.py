@@ -350,7 +350,7 @@ def test_four_devices_are_one(mode, x64):
     system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch(16, size=4)
     gradient, parallel, key = jax.value_and_grad(system.loss, has_aux=True), Parallel(mode, 4), jax.random.key(0)
     expected = jit(gradient)(params, frozen, example, key)
-    step = parallel.everywhere(lambda params, frozen, batch, mean: mean(gradient)(params, frozen, batch, key))
+    step = parallel.compile(lambda params, frozen, batch, mean: mean(gradient)(params, frozen, batch, key))
     given = {name: a for name, a in example.items() if name != "other"}  # which the devices find by themselves
     found = step(*jax.device_put((params, frozen), parallel.replicated), parallel.batch(given))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

@@ -37,7 +37,7 @@ def wide():
 def config(corpus):
     """Four examples a step: one for each of the four devices."""
     config = small.config(corpus)
-    config.optimiser.update({"warmup": 2})
+    config.optimizer.update({"warmup": 2})
     return config
 
 
@@ -79,7 +79,7 @@ def four_devices(system, config, start):
     step, steps = train_step(system, config), {}
     for mode in ("jit", "zero", "pmap"):
         parallel = Parallel(mode, config.batch_size)
-        steps[mode] = parallel, parallel.everywhere(step, donate=True, carried=placed(start, parallel))
+        steps[mode] = parallel, parallel.compile(step, donate=True, carried=placed(start, parallel))
     return steps
 
 
@@ -172,7 +172,7 @@ def test_networks_of_half_precision_have_weights_and_gradients_of_full(mode, con
     system, parallel = build(half), Parallel(mode, 4)
     state = abstract(system, half, parallel, batches[0])
     assert {a.dtype.itemsize for a in jax.tree.leaves((state.params, state.ema, state.opt))} <= {4, 8}
-    step = parallel.everywhere(train_step(system, half), carried=state)
+    step = parallel.compile(train_step(system, half), carried=state)
     program = step.lower(state, (), parallel.batch(batches[0])).as_text()
     assert "bf16" in program
     summed = re.findall(r"stablehlo\.all_reduce.*?-> tensor<([\dx]*)(\w+)>", program, re.DOTALL)
@@ -224,13 +224,13 @@ def test_average_and_rate_are_numpys(system, config, batches, start, one_device)
         average = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * np.asarray(p), average, state.params)
         rates.append(float(metrics["rate"]))
     assert_close(state.ema, average, 1e-12)
-    rate = config.optimiser.rate
+    rate = config.optimizer.learning_rate
     np.testing.assert_allclose(rates, [rate / 2, rate, rate, rate], rtol=1e-6)
 
 
 def test_the_schedule_is_a_ramp_and_a_staircase(config):
-    settings = config.optimiser.copy_and_resolve_references()
-    settings.update({"rate": 1e-3, "warmup": 4, "halve_every": 10})
+    settings = config.optimizer.copy_and_resolve_references()
+    settings.update({"learning_rate": 1e-3, "warmup": 4, "halve_every": 10})
     steps = np.array([0, 1, 3, 4, 9, 10, 19, 20, 35])
     expected = 1e-3 * np.minimum(1, (steps + 1) / 4) * 0.5 ** (steps // 10)
     np.testing.assert_allclose([float(schedule(settings)(jnp.asarray(s))) for s in steps], expected, rtol=1e-6)

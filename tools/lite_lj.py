@@ -20,11 +20,11 @@ def get_config() -> ConfigDict:
     # better gradient. The deepest block, of 256 samples a position, still has 1,024 positions in a batch.
     config.update({"frames": 32, "batch_size": 32})
     # The paper's rate. A log-scale that is bounded (lite.py) and 500 steps of warm-up let so short a run begin with it.
-    config.optimiser.update({"rate": 1e-3, "warmup": 500})
+    config.optimizer.update({"learning_rate": 1e-3, "warmup": 500})
     # Both are planned by tools.slots from the steps a second that its first minute measures: five halvings, so that the
     # last sixth of the run is at 1/32 of the rate. Until then, and in fwn.train, they stand for 10 steps a second.
     config.num_steps = 16_000
-    config.optimiser.halve_every = 2_700
+    config.optimizer.halve_every = 2_700
     # lite.py's EMA of a thousand steps stays: at the end of the schedule that is a sixteenth of the run.
     # Three held-out batches of 12 s: every save measures them, and saving is not training.
     config.update({"log_every": 20, "eval_every": 1_000, "eval_batches": 3, "save_every": 1_000})

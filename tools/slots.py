@@ -13,7 +13,7 @@ tensorboardX and orbax (the third line needs orbax).
 same command goes on from it. Unfinished files lie beside --output, never in it.
 
 The first minute of training measures the steps a second: config.num_steps becomes what --minutes have time for and
-config.optimiser.halve_every a share of it, for all slots. No step before that is under another rate for it.
+config.optimizer.halve_every a share of it, for all slots. No step before that is under another rate for it.
 """
 
 import json
@@ -36,7 +36,7 @@ from fwn.systems import build
 from fwn.training.parallel import Parallel
 from fwn.training.step import State, abstract, held_out, initial, train_step
 from tools import parts
-from tools.crops import Crops
+from tools.batches import Batches
 
 STARTED = time.monotonic()
 
@@ -59,12 +59,12 @@ LEAVING = 15  # seconds kept for the last state, until one was saved and measure
 
 
 def scheduled_step(system: Any, config: Any) -> Callable[..., tuple[State, dict[str, Any]]]:
-    """train_step whose `frozen` is config.optimiser.halve_every: planned after compiling, it compiles nothing again."""
+    """train_step whose `frozen` is config.optimizer.halve_every: planned after compiling, it compiles nothing again."""
 
     def step(state: State, halve_every: Any, batch: Any, mean: Any) -> tuple[State, dict[str, Any]]:
         planned = config.copy_and_resolve_references()
-        with planned.optimiser.ignore_type():
-            planned.optimiser.halve_every = halve_every
+        with planned.optimizer.ignore_type():
+            planned.optimizer.halve_every = halve_every
         return train_step(system, planned)(state, (), batch, mean)
 
     return step
@@ -86,10 +86,10 @@ class Slot:
         self.parallel, self.system = Parallel(config.parallel, config.batch_size), build(config, mel=self.mel)
         corpus = Corpus(config.data)
         corpus.check_contract(self.mel, "config.mel")
-        self.crops = Crops(corpus, "train", config, QUIET_KEPT, self.system.past)
-        tests = Crops(corpus, "test", config, past=self.system.past)
+        self.crops = Batches(corpus, "train", config, QUIET_KEPT, self.system.past)
+        tests = Batches(corpus, "test", config, past=self.system.past)
         self.tests = [self.parallel.batch(tests[i]) for i in range(config.eval_batches)]
-        self.examine = self.parallel.everywhere(held_out(self.system, config))
+        self.examine = self.parallel.compile(held_out(self.system, config))
         self.output, self.lines, self.leaving = output, journal(found), float(LEAVING)
         self.planned = found is not None and planned(found)
         if found is None:
@@ -103,13 +103,13 @@ class Slot:
     def train(self) -> None:
         """The loop: until the time is over or the run is at its last step."""
         config, first = self.config, int(self.state.step)
-        step = self.parallel.everywhere(scheduled_step(self.system, config), donate=True, carried=self.state)
+        step = self.parallel.compile(scheduled_step(self.system, config), donate=True, carried=self.state)
         cli.say("compiling the held-out figures and the training step: seconds, or a minute or two")
         self.measure(first)  # before training, so that no save takes as long as compiling does
         i, begun, saved, last = first, math.inf, STARTED, None
         while i < config.num_steps:
             batch = self.parallel.batch(self.crops[i])
-            self.state, metrics = step(self.state, np.int32(config.optimiser.halve_every), batch)
+            self.state, metrics = step(self.state, np.int32(config.optimizer.halve_every), batch)
             i += 1
             if last is not None:  # one step late, so that the device never waits for the host
                 self.watch(i - 1, last)
@@ -137,10 +137,10 @@ class Slot:
         steps = planned_steps(step, rate, starting, time.monotonic() - STARTED)
         self.config.num_steps = steps
         # Never under a step already taken: what was computed until now was at the full rate.
-        self.config.optimiser.halve_every = max(steps // (HALVINGS + 1), step + 1)
+        self.config.optimizer.halve_every = max(steps // (HALVINGS + 1), step + 1)
         self.planned = True
         self.note("planned", step, {"num_steps": steps, "steps_per_second": rate})
-        cli.say(f"{rate:.2f} steps/s: {steps} steps, the rate halved every {self.config.optimiser.halve_every}")
+        cli.say(f"{rate:.2f} steps/s: {steps} steps, the rate halved every {self.config.optimizer.halve_every}")
 
     def watch(self, step: int, metrics: Any) -> None:
         """Notes a step's metrics. Raises UserError when too many steps in a row were not finite."""
@@ -148,7 +148,7 @@ class Slot:
         if values["skipped"] >= self.config.max_skipped:
             raise UserError(
                 f"{self.output}: loss or gradient was not finite in {int(values['skipped'])} steps up to {step} "
-                "(config.max_skipped); the last state is in place: lower config.optimiser.rate"
+                "(config.max_skipped); the last state is in place: lower config.optimizer.learning_rate"
             )
         if step % self.config.log_every == 0:
             self.note("train", step, values)
@@ -159,7 +159,7 @@ class Slot:
 
     def measure(self, step: int) -> None:
         """Notes the held-out figures."""
-        weights = self.parallel.gathered(self.state.split()[0])
+        weights = self.parallel.all_gather(self.state.split()[0])
         results = [jax.device_get(self.examine(weights, (), batch)) for batch in self.tests]
         mean = {name: float(np.mean([r[name] for r in results])) for name in results[0]}
         self.note("held_out", step, mean)
@@ -197,7 +197,7 @@ def continued(config: Any, found: Path) -> None:
     """Gives the config the plan of the state that is continued. Raises UserError where anything else differs."""
     begun, _ = configs.read(found)
     config.num_steps = begun.num_steps
-    config.optimiser.halve_every = begun.optimiser.halve_every
+    config.optimizer.halve_every = begun.optimizer.halve_every
     configs.check_same(found, config, configs.mel_of(config))
 
 

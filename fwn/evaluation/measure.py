@@ -62,7 +62,7 @@ def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) 
         return metrics.copy_synthesis_metrics(recording, copy, rate)
     except UserError as error:
         say(f"{name}: not measured: {error}")
-        return dict.fromkeys(metrics.CONTRACT)
+        return dict.fromkeys(metrics.METRICS)
 
 
 def machine() -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Metric(NamedTuple):
     digits: int
 
 
-CONTRACT = {
+METRICS = {
     "log_mel_l1": Metric("log-mel L1", "", "lower", 3),
     "multi_resolution_stft": Metric("M-STFT", "", "lower", 3),
     "mcd": Metric("MCD", "dB", "lower", 2),
@@ -198,7 +198,7 @@ def peak(audio: Audio) -> float:
 
 
 def copy_synthesis_metrics(ref: Audio, est: Audio, sample_rate: int) -> dict[str, float | None]:
-    """Every metric of CONTRACT, for one utterance. line_noise and peak are est's. UserError for a silent ref."""
+    """Every metric of METRICS, for one utterance. line_noise and peak are est's. UserError for a silent ref."""
     f0 = f0_metrics(ref, est, sample_rate)
     return {
         "log_mel_l1": log_mel_l1(ref, est, sample_rate),
@@ -250,7 +250,7 @@ def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False)
 def lines(systems: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:
     """The cells of `table`, its head first."""
     cells = [["metric", "better", *systems]]
-    for name, metric in CONTRACT.items():
+    for name, metric in METRICS.items():
         if any(name in s for s in systems.values()):
             label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
             cells.append([label, metric.better, *(cell(s.get(name), metric.digits) for s in systems.values())])

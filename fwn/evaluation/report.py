@@ -15,8 +15,8 @@ AUTOREGRESSIVE = "wavenet"  # the system that speeds are compared with
 STUDIED = ("log_mel_l1", "multi_resolution_stft", "pesq_wb", "stoi", "level_ratio_db", "line_noise")
 NONE = "-"
 WIDTH = 120  # of notes in text
-_ALL = [m.label for m in metrics.CONTRACT.values()]
-LABELS = {n: f"{m.label}, {m.unit}" if _ALL.count(m.label) > 1 else m.label for n, m in metrics.CONTRACT.items()}
+_ALL = [m.label for m in metrics.METRICS.values()]
+LABELS = {n: f"{m.label}, {m.unit}" if _ALL.count(m.label) > 1 else m.label for n, m in metrics.METRICS.items()}
 
 
 class Section(NamedTuple):
@@ -119,11 +119,11 @@ def _speed(speed: Speed | None, slow: Speed | None) -> list[str]:
 
 def copies(systems: Mapping[str, Figures], temperature: float, notes: Sequence[str]) -> Section:
     """Every metric of copies at one temperature, means over utterances."""
-    head = ["", *(LABELS[name] for name in metrics.CONTRACT)]
-    lines = [[name, *_means(f.copies[temperature], metrics.CONTRACT)] for name, f in systems.items()]
-    lines += [[f"authors' samples: {p.title}", *_sampled(p, metrics.CONTRACT)] for p in PAPER if p.samples]
-    better = [f"{m.label} ({m.better})" for m in metrics.CONTRACT.values() if m.better != "lower"]
-    units = [f"{m.label} in {m.unit}" for m in metrics.CONTRACT.values() if m.unit]
+    head = ["", *(LABELS[name] for name in metrics.METRICS)]
+    lines = [[name, *_means(f.copies[temperature], metrics.METRICS)] for name, f in systems.items()]
+    lines += [[f"authors' samples: {p.title}", *_sampled(p, metrics.METRICS)] for p in PAPER if p.samples]
+    better = [f"{m.label} ({m.better})" for m in metrics.METRICS.values() if m.better != "lower"]
+    units = [f"{m.label} in {m.unit}" for m in metrics.METRICS.values() if m.unit]
     said = [
         f"Better is lower, but for: {', '.join(better)}. Units: {', '.join(units)}.",
         f"Means over utterances; {INTERVALS.lower()} below. authors' samples: measured by the same definitions on "
@@ -168,12 +168,12 @@ def study(found: Study, systems: Mapping[str, Figures], temperature: float, pict
 
 
 def _means(summary: Mapping[str, metrics.Estimate], names: Iterable[str]) -> list[str]:
-    return [_number(summary[name].mean, metrics.CONTRACT[name].digits) for name in names]
+    return [_number(summary[name].mean, metrics.METRICS[name].digits) for name in names]
 
 
 def _sampled(p: Published, names: Iterable[str]) -> list[str]:
     values = dict(zip(MEASURED, p.samples, strict=bool(p.samples)))
-    return [_number(values.get(name), metrics.CONTRACT[name].digits) for name in names]
+    return [_number(values.get(name), metrics.METRICS[name].digits) for name in names]
 
 
 def sections(

@@ -51,17 +51,17 @@ class Layer(NamedTuple):
             z, c_z, change = self.once(weights, x).forward(x, c)
             return (z, after(z, c_z), logdet + change), (x, c)
 
-        x, rest = part(x, self.halved)
+        x, rest = split(x, self.halved)
         (x, c, logdet), begun = self.each(step, (x, c, unchanged(x)), self.weights)
-        return (whole(x, rest), c, logdet), begun
+        return (merge(x, rest), c, logdet), begun
 
     def inverse(self, z: Array, c: Array) -> tuple[Array, Array]:
         def step(state: Any, weights: Any) -> tuple[Any, None]:
             return self.once(weights, state[0]).inverse(*state), None
 
-        z, rest = part(z, self.halved)
+        z, rest = split(z, self.halved)
         (x, c), _ = self.each(step, (z, c), self.weights, reverse=True)
-        return whole(x, rest), c
+        return merge(x, rest), c
 
     def backward(self, z: Array, c: Array, begun: Any, dz: Array, dc: Array, dlogdet: Array) -> Any:
         """(x, c, dx, dc, dweights) from what it returned, (z, c), and gradients with respect to that.
@@ -87,19 +87,19 @@ class Layer(NamedTuple):
                 changes.append(change)
             return (x, c, dx, dc), jax.tree.map(lambda *all: sum(all), *changes)
 
-        (z, rest), (dz, drest) = part(z, self.halved), part(dz, self.halved)
+        (z, rest), (dz, drest) = split(z, self.halved), split(dz, self.halved)
         (x, c, dx, dc), dweights = self.each(step, (z, c, dz, dc), (self.weights, begun), reverse=True)
-        return whole(x, rest), c, whole(dx, drest), dc, dweights
+        return merge(x, rest), c, merge(dx, drest), dc, dweights
 
 
-def part(x: Array, halved: int) -> tuple[Array, Array]:
+def split(x: Array, halved: int) -> tuple[Array, Array]:
     """The first 2^-halved of the channels, and the others."""
     n = x.shape[-1] >> halved
     return x[..., :n], x[..., n:]
 
 
-def whole(x: Array, rest: Array) -> Array:
-    """The inverse of `part`."""
+def merge(x: Array, rest: Array) -> Array:
+    """The inverse of `split`."""
     return join(x, rest) if rest.shape[-1] else x
 
 

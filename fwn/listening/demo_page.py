@@ -118,7 +118,7 @@ def _whence(u: str, found: Mapping[str, Evaluation]) -> str:
 
 def _figures(found: Mapping[str, Evaluation]) -> str:
     """The table: a row for each system and temperature, the published one below, which ✓ compares with."""
-    measured = [metrics.CONTRACT[name] for name in MEASURED]
+    measured = [metrics.METRICS[name] for name in MEASURED]
     head = "".join(f'<th scope="col">{m.label}<small>{_unit(m)}</small></th>' for m in measured)
     rows = []
     for name, e in found.items():
@@ -127,7 +127,7 @@ def _figures(found: Mapping[str, Evaluation]) -> str:
             clips = _of(next(iter(means.values())).total, "held-out clip")
             title = f"{html.escape(name)}, T = {t}<small>{clips}</small>"
             rows.append(f'<tr><th scope="row">{title}</th>{cells}</tr>')
-    published = "".join(f"<td>{_number(PUBLISHED[name], metrics.CONTRACT[name].digits)}</td>" for name in MEASURED)
+    published = "".join(f"<td>{_number(PUBLISHED[name], metrics.METRICS[name].digits)}</td>" for name in MEASURED)
     title = f"Published: {FLOWAVENET.title}<small>{UTTERANCES} other clips</small>"
     rows.append(f'<tr class="published"><th scope="row">{title}</th>{published}</tr>')
     body = "\n".join(rows)
@@ -148,7 +148,7 @@ def _unit(metric: metrics.Metric) -> str:
 
 
 def _cell(name: str, estimate: metrics.Estimate) -> str:
-    digits = metrics.CONTRACT[name].digits
+    digits = metrics.METRICS[name].digits
     if estimate.mean is None:
         return "<td>not measured</td>"
     tick = TICK if is_better(name, estimate.mean, PUBLISHED[name]) else ""
@@ -163,7 +163,7 @@ def _number(value: float, digits: int) -> str:
 
 def is_better(name: str, value: float, than: float) -> bool:
     """Whether a metric is better than another's, both as they are written: equal digits are not."""
-    metric = metrics.CONTRACT[name]
+    metric = metrics.METRICS[name]
     a, b = round(value, metric.digits), round(than, metric.digits)
     return {"lower": a < b, "higher": a > b, "near 0": abs(a) < abs(b)}[metric.better]
 

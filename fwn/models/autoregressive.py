@@ -17,7 +17,7 @@ from jax import lax
 from fwn.flows.densities import DISTRIBUTIONS, Distribution
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
-from fwn.nn.upsample import Upsample, halo
+from fwn.nn.upsample import Upsample, frame_receptive_field
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
@@ -48,9 +48,9 @@ class Autoregressive(nn.Module):
         return math.prod(self.upsample_strides)
 
     @property
-    def halo(self) -> tuple[int, int]:
+    def receptive_field(self) -> tuple[int, int]:
         """Mel frames (before, after) its own that the conditioning of a frame is of."""
-        return halo(self.upsample_strides, np.zeros(2, int), np.zeros(2, int))
+        return frame_receptive_field(self.upsample_strides, np.zeros(2, int), np.zeros(2, int))
 
     @property
     def wavenet(self) -> WaveNet:

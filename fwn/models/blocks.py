@@ -117,7 +117,7 @@ class Prior(Reversible):
         return [coupling(shift_and_scale, mask)]
 
 
-def listed(params: Any) -> Any:
+def unstack(params: Any) -> Any:
     """The same parameters with those of each block's flows as a list: every flow is then compiled by itself.
 
     For sampling: nothing is copied out of the common arrays then, a tenth of the time of a short utterance on a CPU.
@@ -125,7 +125,7 @@ def listed(params: Any) -> Any:
     if not isinstance(params, dict):
         return params
     if not isinstance(params.get("flows"), dict):  # none, or a list already
-        return {name: listed(node) for name, node in params.items()}
+        return {name: unstack(node) for name, node in params.items()}
     flows, others = params["flows"], {name: node for name, node in params.items() if name != "flows"}
     return others | {"flows": [jax.tree.map(lambda a, i=i: a[i], flows) for i in range(len(jax.tree.leaves(flows)[0]))]}
 

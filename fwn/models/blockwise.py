@@ -48,7 +48,7 @@ class Blockwise(nn.Module):
     taps: int = 0
 
     @property
-    def reach(self) -> int:
+    def receptive_field(self) -> int:
         """Mel frames before and after its own that a block's μ and s are of."""
         return 2 * (encoder.KERNEL // 2) + 1
 

@@ -74,7 +74,7 @@ class FloWaveNet(Reversible):
         return partial(net, channels=own, n_layer=self.n_layer, **shared), prior if splits else None
 
     @property
-    def halo(self) -> tuple[int, int]:
+    def receptive_field(self) -> tuple[int, int]:
         """Mel frames (before, after) its own that a frame of audio is of, by way of the noise or of the mel.
 
         Every coupling adds the reach of its net, at the rate of its block: twelve thousand samples in the paper's.
@@ -85,13 +85,13 @@ class FloWaveNet(Reversible):
             rate = 2 ** (i + 1)
             of_noise = -(-of_noise // rate) * rate  # whole positions of this block
             for net in [flow] * self.n_flow + ([prior] if prior else []):
-                of_x, of_its_c = net(2, parent=None).reach
+                of_x, of_its_c = net(2, parent=None).receptive_field
                 of_its_c = rate * of_its_c + (encoder.between(self.hop, rate) if self.frames else 0)
                 of_c = np.maximum(of_c, of_noise + of_its_c)
                 of_noise = of_noise + rate * of_x
         if self.frames:
-            return encoder.halo(self.hop, of_noise, of_c)
-        return upsample.halo(self.upsample_strides, of_noise, of_c)
+            return encoder.frame_receptive_field(self.hop, of_noise, of_c)
+        return upsample.frame_receptive_field(self.upsample_strides, of_noise, of_c)
 
     @nn.compact
     def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fwn.nn import incremental
 from fwn.nn.conv import fold_weight_norm
-from fwn.nn.upsample import Upsample, halo
+from fwn.nn.upsample import Upsample, frame_receptive_field
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
@@ -44,14 +44,14 @@ class IAF(nn.Module):
         return math.prod(self.upsample_strides)
 
     @property
-    def halo(self) -> tuple[int, int]:
+    def receptive_field(self) -> tuple[int, int]:
         """Mel frames (before, after) its own that a frame of audio is of, by way of the noise or of the mel."""
         of_noise = of_c = np.zeros(2, int)
         for net in reversed(self.wavenets):
-            of_x, of_its_c = net.reach
+            of_x, of_its_c = net.receptive_field
             of_c = np.maximum(of_c, of_noise + of_its_c)
             of_noise = of_noise + of_x + (1, 0)  # the net sees its x one sample late
-        return halo(self.upsample_strides, of_noise, of_c)
+        return frame_receptive_field(self.upsample_strides, of_noise, of_c)
 
     @property
     def wavenets(self) -> list[WaveNet]:

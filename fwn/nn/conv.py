@@ -19,7 +19,7 @@ from fwn.xla.sums import inner
 
 Array = jax.Array
 
-FEW_CHANNELS = 128  # of fewer, a convolution is as fast as it is
+FEW_CHANNELS = 128  # below this width Winograd is not faster than a direct convolution
 
 
 def norm(kernel: Any) -> Any:
@@ -57,8 +57,8 @@ def uniform(bound: float) -> Any:
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
-def reach(kernel_size: int, dilation: int = 1, causal: bool = False) -> tuple[int, int]:
-    """How many positions before and after its own a convolution's result is of: its padding on each side."""
+def receptive_field(kernel_size: int, dilation: int = 1, causal: bool = False) -> tuple[int, int]:
+    """Left and right receptive field of one convolution, which is also its padding."""
     both = dilation * (kernel_size - 1)
     return (both, 0) if causal else (both // 2, both - both // 2)
 
@@ -149,7 +149,7 @@ class Conv(nn.Module):
             if self.kernel_size > 1:
                 raise ValueError(f"a gate is for kernels of one tap, not of {self.kernel_size}")
             return product(x, gate, kernel) + bias
-        return convolve(x, kernel, self.dilation, reach(self.kernel_size, self.dilation, self.causal)) + bias
+        return convolve(x, kernel, self.dilation, receptive_field(self.kernel_size, self.dilation, self.causal)) + bias
 
 
 class ZeroConv(nn.Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn.nn.conv import Conv, reach
+from fwn.nn.conv import Conv, receptive_field
 
 Array = jax.Array
 KERNEL = 3  # frames, of each of the two convolutions
@@ -60,8 +60,8 @@ def between(hop: int, rate: int) -> int:
     return (hop - rate) // 2
 
 
-def halo(hop: int, of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
-    """Frames (before, after) its own that a frame of audio is of, by the samples that it is of in noise and in c."""
-    of_mel = -(-of_c // hop) + 2 * np.array(reach(KERNEL))
+def frame_receptive_field(hop: int, of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
+    """Receptive field of a frame of audio in mel frames (before, after), given those in samples of the noise and c."""
+    of_mel = -(-of_c // hop) + 2 * np.array(receptive_field(KERNEL))
     first, last = np.maximum(-(-of_noise // hop), of_mel)
     return int(first), int(last)

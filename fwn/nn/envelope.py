@@ -37,7 +37,7 @@ class Envelope(nn.Module):
     channels: int = 256
 
     @property
-    def reach(self) -> int:
+    def receptive_field(self) -> int:
         """Frames before and after its own that a subframe depends on: the convolutions', and one to interpolate."""
         return LAYERS * (KERNEL // 2) + 1
 

@@ -14,10 +14,10 @@ from fwn.nn.conv import norm, normalised, uniform
 Array = jax.Array
 
 
-def halo(strides: tuple[int, ...], of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
-    """Frames (before, after) its own that a frame of audio is of, by the samples that it is of in noise and in c.
+def frame_receptive_field(strides: tuple[int, ...], of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
+    """Receptive field of a frame of audio in mel frames (before, after), given those in samples of the noise and c.
 
-    A position of a stage's result is of the inputs from (its place - stride / 2) to (its place + stride / 2).
+    A position of a stage's output depends on inputs from (its place - stride / 2) to (its place + stride / 2).
     """
     hop = math.prod(strides)
     rates = [math.prod(strides[i + 1 :]) for i in range(len(strides))]

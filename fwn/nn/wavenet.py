@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn.nn.conv import Conv, ZeroConv, reach
+from fwn.nn.conv import Conv, ZeroConv, receptive_field
 from fwn.nn.encoder import interpolate
 
 Array = jax.Array
@@ -44,10 +44,10 @@ class WaveNet(nn.Module):
         return tuple(2**n for n in range(self.n_layer)) * self.n_stack
 
     @property
-    def reach(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many positions (before, after) its own a result is of: of x, and of c, which enters after the front."""
-        layers = [reach(self.kernel_size, dilation, self.causal) for dilation in self.dilations]
-        front = reach(self.front_kernel, 1, self.causal)
+    def receptive_field(self) -> tuple[np.ndarray, np.ndarray]:
+        """(Left, right) receptive field in positions: of x, and of c, which enters after the front."""
+        layers = [receptive_field(self.kernel_size, dilation, self.causal) for dilation in self.dilations]
+        front = receptive_field(self.front_kernel, 1, self.causal)
         return np.sum([front, *layers], axis=0), np.sum([(0, 0), *layers[1:]], axis=0)
 
     @nn.compact

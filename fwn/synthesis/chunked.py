@@ -1,6 +1,7 @@
 """Audio of any length in bounded memory, and of mels as they come: window by window, with nothing to hear in between.
 
-A window is the frames that are kept, `chunk` of them, and the system's halo around them (systems.base.System.halo):
+A window is the frames that are kept, `chunk` of them, and the system's receptive field around them
+(systems.base.System.receptive_field):
 what is kept is of nothing outside of the window, and noise is drawn by the index of a frame, so it is the audio of one
 pass over all. Windows do not begin before the utterance does, and what lies behind its end is masked as in any padded
 mel, so that both ends are seen as by the whole pass. All windows have one shape: one compilation.
@@ -15,20 +16,24 @@ import jax
 import numpy as np
 
 Step = Callable[[np.ndarray, np.ndarray, np.int32, np.int32], np.ndarray]
-LONGEST = 1024  # frames of a window that is not asked for: of the paper's model a tenth of it is halo
+LONGEST = 1024  # frames of a window that is not asked for: of the paper's model a tenth of it is receptive field
 SHARE = 0.5  # of the free memory is what a window may take
 
 
 def pieces(
-    lumps: Iterable[np.ndarray], chunk: int, halo: tuple[int, int], step: Step, lengths: np.ndarray | None = None
+    lumps: Iterable[np.ndarray],
+    chunk: int,
+    receptive_field: tuple[int, int],
+    step: Step,
+    lengths: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Audio [B, n · hop] for each next n = `chunk` frames of mel as soon as it can be, and for what is left at the end.
 
     lumps: the mel in order, [B, n, M] of any n. lengths [B]: how many frames of each example are real; None: all.
     step: (window [B, F, M], how many of its frames are real [B], the index of its first frame, how many frames come
-    before the kept ones) -> audio [B, chunk · hop] of the kept ones; F = chunk + sum(halo).
+    before the kept ones) -> audio [B, chunk · hop] of the kept ones; F = chunk + sum(receptive_field).
     """
-    before, after = halo
+    before, after = receptive_field
     held, first, done = None, 0, 0  # frames that are still needed, from the index `first` on; how many are done
     for lump in chain(lumps, [None]):
         if lump is not None:
@@ -53,16 +58,16 @@ def bucket(frames: int) -> int:
     return size
 
 
-def window(size: int, halo: tuple[int, int], needs: Callable[[int], int]) -> int:
+def window(size: int, receptive_field: tuple[int, int], needs: Callable[[int], int]) -> int:
     """How many frames to compute at a time, of a padded length of `size`: all of it, or what the free memory is for.
 
-    needs: frames -> bytes, in proportion. Not less than twice the halo.
+    needs: frames -> bytes, in proportion. Not less than twice the receptive field.
     """
     size = min(size, LONGEST)
     fit = size * SHARE * free_memory() / max(1, needs(size))
     while size > fit:
         size = size * 3 // 4 if size & (size - 1) == 0 else size * 2 // 3
-    return max(size, bucket(2 * sum(halo)))
+    return max(size, bucket(2 * sum(receptive_field)))
 
 
 class Stream(Iterator[np.ndarray]):

@@ -12,7 +12,7 @@ import numpy as np
 
 from fwn.errors import UserError
 from fwn.mel import MelContract, check_mel
-from fwn.models.blocks import listed
+from fwn.models.blocks import unstack
 from fwn.nn.conv import fold_weight_norm
 from fwn.synthesis import chunked, exported
 from fwn.synthesis.chunked import Stream, bucket
@@ -54,7 +54,7 @@ class Vocoder:
         self.system = build(config, mel=mel)
         self.low_temperature = self.system.low_temperature
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
-        self.params = jax.tree.map(jnp.asarray, listed(fold_weight_norm(params)))
+        self.params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
         self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
         self._compiled: dict[Any, Any] = {}
@@ -87,11 +87,11 @@ class Vocoder:
 
         mel_frames: single frames [M] or any number of them, [n, M], as they come. chunk: frames of audio at a time.
         Less is heard sooner (Stream.latency) and costs more: every chunk is computed with the frames around it that it
-        is of (`vocoder.system.halo`). By default as many as these: twice the work of one pass.
+        is of (`vocoder.system.receptive_field`). By default as many as these: twice the work of one pass.
         """
-        halo, key = self.system.halo, _key(key)
+        receptive_field, key = self.system.receptive_field, _key(key)
         scale = self.temperature if temperature is None else temperature
-        chunk = max(16, sum(halo)) if chunk is None else _chunk(chunk, 1)
+        chunk = max(16, sum(receptive_field)) if chunk is None else _chunk(chunk, 1)
 
         def lumps() -> Iterator[np.ndarray]:
             fed = 0
@@ -108,7 +108,7 @@ class Vocoder:
                 self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
                 yield piece[0]
 
-        return Stream(audio(), chunk + halo[1] - 1, self.mel.sample_rate / self.mel.hop_length)
+        return Stream(audio(), chunk + receptive_field[1] - 1, self.mel.sample_rate / self.mel.hop_length)
 
     def synthesise(
         self,
@@ -219,7 +219,7 @@ class Vocoder:
             audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
             return np.asarray(audio)
 
-        return chunked.pieces(lumps, chunk, self.system.halo, step, lengths)
+        return chunked.pieces(lumps, chunk, self.system.receptive_field, step, lengths)
 
     def _sample(
         self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
@@ -240,10 +240,10 @@ class Vocoder:
             args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, self._temperatures(0.0), frames
             return self._program("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
 
-        halo = self.system.halo
+        receptive_field = self.system.receptive_field
         if chunk is None:
-            chunk = chunked.window(mel.shape[1], halo, needs) - sum(halo)
-        return 0 if _chunk(chunk) == 0 or mel.shape[1] <= chunk + sum(halo) else chunk
+            chunk = chunked.window(mel.shape[1], receptive_field, needs) - sum(receptive_field)
+        return 0 if _chunk(chunk) == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
 
     def _program(self, name: str, *args: Any) -> Any:
         """system.name(params, *args), compiled ahead, so that compiling and running can be told apart."""

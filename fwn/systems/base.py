@@ -27,7 +27,7 @@ class Recurrence(NamedTuple):
 
     start: (batch size, dtype) -> state before the first sample.
     proceed: (params, mel [B, F, M], keys, temperature, frames, first, skip, state) -> (audio, state) of the frames of
-        the window from `skip` on, as many as F without the halo; the other arguments as of System.sample.
+        the window from `skip` on, as many as F without the receptive field; the other arguments as of System.sample.
     """
 
     start: Callable[..., Any]
@@ -43,11 +43,11 @@ class System(NamedTuple):
         example. temperature: of the noise, or [2], where there is a low_temperature: both. first: the mel's first frame
         is this one of its utterance: frames of noise are drawn by their index.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
-    halo: how many mel frames before and after its own a frame of audio is of. In a window cut out of an utterance
-        `sample` is right but for so many frames at the cut ends; it may be cut anywhere between two frames.
+    receptive_field: mel frames before and after its own that a frame of audio depends on. In a window cut out of an
+        utterance `sample` is right but for so many frames at the cut ends; it may be cut between any two frames.
     roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow, or one whose
         forward goes sample by sample.
-    recurrence: of a system whose audio is of all audio before it; None: of noise and mel within the halo alone.
+    recurrence: set for autoregressive systems; None where all samples are made in parallel, from the receptive field.
     past: samples of real audio before a crop that the loss depends on.
     low_temperature: of what autoregression over blocks adds in its bands, where none is asked for; None: it has none.
     """
@@ -56,7 +56,7 @@ class System(NamedTuple):
     loss: Callable[..., Any]
     sample: Callable[..., Any]
     log_likelihood: Callable[..., Any]
-    halo: tuple[int, int]
+    receptive_field: tuple[int, int]
     roundtrip: Callable[..., Any] | None = None
     recurrence: Recurrence | None = None
     past: int = 0

@@ -109,12 +109,12 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         b = bijector(params, mel, frames)
         return b.inverse(b.forward(audio[..., None], mel)[0], mel)[0][..., 0]
 
-    reach = predict.reach(model.halo)
+    field = predict.receptive_field(model.receptive_field)
 
     def proceed(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
-        params, kept = fold_weight_norm(params), mel.shape[1] - sum(reach)
+        params, kept = fold_weight_norm(params), mel.shape[1] - sum(field)
         u = drawn(params, mel, keys, temperature, frames, first)[..., 0]
         u = jax.lax.dynamic_slice_in_dim(u, skip * model.hop, kept * model.hop, axis=1)
         return predict.window(params, mel, u, frames, skip, state)
@@ -122,5 +122,5 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     # Prediction needs the audio before a window: its state goes from one window to the next.
     recurrence = Recurrence(predict.start, proceed) if predict.past else None
     return System(
-        init, loss, sample, log_likelihood, reach, roundtrip, recurrence, predict.past, predict.low_temperature
+        init, loss, sample, log_likelihood, field, roundtrip, recurrence, predict.past, predict.low_temperature
     )

@@ -75,9 +75,9 @@ class Predictor:
         """As System.low_temperature."""
         return None if self.blockwise is None else LOW_TEMPERATURE
 
-    def reach(self, model: tuple[int, int]) -> tuple[int, int]:
+    def receptive_field(self, model: tuple[int, int]) -> tuple[int, int]:
         """Mel frames (before, after) its own that a frame of audio depends on, through the model or the filters."""
-        own = max(0 if part is None else part.reach for part in (self.envelope, self.blockwise))
+        own = max(0 if part is None else part.receptive_field for part in (self.envelope, self.blockwise))
         return max(model[0], own), max(model[1], own)
 
     def init(self, key: Array, mel: Array, drawn: Any) -> Any:

@@ -151,4 +151,4 @@ def student(
         exact: Any = plain.clone(dtype=None).apply({"params": params}, z[..., None], c)  # as to_noise is
         return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
-    return System(init, loss, sample, log_likelihood, model.halo)
+    return System(init, loss, sample, log_likelihood, model.receptive_field)

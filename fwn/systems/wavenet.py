@@ -81,7 +81,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         e = sample(model, params, mel, drawn, draw, frame_mask(mel, frames))
         return predict(params, mel, frames).inverse(e[..., None], mel)[0][..., 0]
 
-    reach = predict.reach(model.halo)
+    field = predict.receptive_field(model.receptive_field)
 
     def start(batch: int, dtype: Any) -> Any:
         net = incremental.start(model.wavenet, batch, dtype)
@@ -90,7 +90,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     def draw_more(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
-        draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(reach)
+        draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(field)
         mask, drawn = frame_mask(mel, frames), noise(keys, kept, by_hop, mel.dtype, first + skip)
         if not predict.past:
             state, audio = proceed(model, params, mel, drawn, draw, mask, skip, state)
@@ -100,4 +100,4 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         return audio, (net, past)
 
     recurrence = Recurrence(start, draw_more)
-    return System(init, loss, draw_audio, log_likelihood, reach, recurrence=recurrence, past=predict.past)
+    return System(init, loss, draw_audio, log_likelihood, field, recurrence=recurrence, past=predict.past)

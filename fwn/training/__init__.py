@@ -1,1 +1,1 @@
-"""The training step, optimisers, devices, checkpoints and the journal of a run."""
+"""The training step, optimizers, devices, checkpoints and the journal of a run."""

@@ -1,4 +1,4 @@
-"""The optimisers: Adam with clipping, a warm-up and a staircase (official code: train.py); Muon, which is ours."""
+"""The optimizers: Adam with clipping, a warm-up and a staircase (official code: train.py); Muon, which is ours."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def schedule(config: Any) -> optax.Schedule:
 
     def rate(step: Array) -> Array:
         ramp = jnp.minimum(1.0, (step + 1) / max(config.warmup, 1))
-        return config.rate * ramp * 0.5 ** (step // config.halve_every)
+        return config.learning_rate * ramp * 0.5 ** (step // config.halve_every)
 
     return rate
 
@@ -74,14 +74,14 @@ def muon(config: Any) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
-def optimiser(config: Any) -> optax.GradientTransformationExtraArgs:
-    """The one that config.kind (fwn.config.OPTIMISERS) names."""
+def optimizer(config: Any) -> optax.GradientTransformationExtraArgs:
+    """The one that config.kind (fwn.config.OPTIMIZERS) names."""
     return {"adam": adam, "muon": muon}[config.kind](config)
 
 
 def clip_factor(norm: Array, config: Any) -> Array:
     """What gradients of this global norm are multiplied with to have one of `clip` at the most."""
-    return jnp.minimum(1.0, config.clip / norm)
+    return jnp.minimum(1.0, config.max_grad_norm / norm)
 
 
 def select(ok: Array, new: Any, old: Any) -> Any:

@@ -1,10 +1,10 @@
 """One step on every device of every process: the only file that knows of meshes and pmap.
 
-State has no device axis in any mode, so checkpoints and sampling see ordinary arrays. It is replicated, but for what
-is `dealt` to the devices in mode "zero" (ZeRO stage 1, Rajbhandari et al. 2020). A function given to `everywhere` gets
-a `mean`: mean(g)(params, frozen, batch, key) is g of each device's share of the batch, averaged over the devices in the
-types that g returns. XLA is not left to part g by itself: it would add up gradients where the sum over the batch
-arises, in a network's half precision.
+The state has no device axis in any mode, so checkpoints and sampling see ordinary arrays. It is replicated; in mode
+"zero" the optimizer's moments and the weights' average are sharded (`sharding_of`; ZeRO stage 1, Rajbhandari et al.
+2020). A function given to `compile` gets a `mean`: mean(g)(params, frozen, batch, key) is g of each device's share of
+the batch, averaged over the devices. We all-reduce gradients ourselves in float32; GSPMD would sum them in the
+networks' bfloat16.
 """
 
 from collections.abc import Callable
@@ -57,10 +57,10 @@ class Parallel:
         """This process's part of a batch -> global arrays, sharded over all devices."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.split, np.asarray(a)), local)
 
-    def dealt(self, tree: Any) -> Any:
-        """Places of arrays that need not be on every device: mode "zero" parts them among the devices.
+    def sharding_of(self, tree: Any) -> Any:
+        """Shardings of arrays that need not be on every device: mode "zero" shards them, the others replicate.
 
-        Each along its first axis that the number of devices divides; one without stays whole on all of them.
+        Each along its first axis that the number of devices divides; an array without one is replicated.
         """
 
         def place(a: Any) -> NamedSharding:
@@ -72,30 +72,30 @@ class Parallel:
 
         return jax.tree.map(place, tree)
 
-    def gathered(self, tree: Any) -> Any:
-        """The same arrays, whole on every device."""
+    def all_gather(self, tree: Any) -> Any:
+        """The same arrays, replicated."""
         return self._gather(tree) if self.mode == "zero" else tree
 
-    def whole(self, f: Callable[..., Any]) -> Callable[..., Any]:
+    def jit(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """jit of f(replicated, batch), which sees the global batch in either mode; for initialisation from data."""
         return jax.jit(f, in_shardings=(self.replicated, self.split), out_shardings=self.replicated)
 
-    def shared(self, tree: Any) -> Any:
-        """What `everywhere` returns -> arrays that all processes hold together, as a checkpoint is written from.
+    def global_arrays(self, tree: Any) -> Any:
+        """What `compile` returns -> arrays that all processes hold together, as a checkpoint is written from.
 
         pmap gives each process replicated arrays of its own, which orbax refuses where there are several.
         """
         if self.mode != "pmap" or jax.process_count() == 1:
             return tree
-        return self.everyone(tree)
+        return self.replicate(tree)
 
-    def everyone(self, local: Any) -> Any:
+    def replicate(self, local: Any) -> Any:
         """The same arrays in every process -> global ones, replicated on all devices."""
         return jax.tree.map(
             lambda a: jax.make_array_from_process_local_data(self.replicated, np.asarray(a), np.shape(a)), local
         )
 
-    def everywhere(self, f: Callable[..., Any], *, donate: bool = False, carried: Any = None) -> Callable[..., Any]:
+    def compile(self, f: Callable[..., Any], *, donate: bool = False, carried: Any = None) -> Callable[..., Any]:
         """Compiles f(state, frozen, batch, mean) -> replicated results.
 
         donate: the state's memory is reused. carried: a state as f takes it, where f returns (state, replicated
@@ -111,8 +111,8 @@ class Parallel:
         }
         return jax.jit(partial(f, mean=self._mean), compiler_options=compiler_options(), **shardings, **donated)
 
-    def compiled(self, step: Any, *args: Any) -> Callable[..., Any]:
-        """What `everywhere` returned, compiled for such arguments now, so that it is known when compiling has ended.
+    def compile_now(self, step: Any, *args: Any) -> Callable[..., Any]:
+        """Compiles what `compile` returned for these arguments at once, so that the loop can say when that has ended.
 
         pmap compiles when it first runs: compiled before, one of several processes is refused its own part of a batch.
         """
@@ -123,7 +123,7 @@ class Parallel:
         """`mean` under jit."""
         mesh, whole = self.split.mesh, self.replicated.spec
         if mesh.size == 1:
-            return alone(g)
+            return single_device(g)
         specs: Any = {"in_specs": (whole, whole, self.split.spec, whole), "out_specs": whole}
         # check_vma would add up gradients with respect to `params` by itself, and where they arise.
         return jax.shard_map(averaged(g), mesh=mesh, check_vma=False, **specs)
@@ -135,7 +135,7 @@ def compiler_options() -> dict[str, str]:
     return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if on_cpu else {}
 
 
-def alone(g: Callable[..., Any]) -> Callable[..., Any]:
+def single_device(g: Callable[..., Any]) -> Callable[..., Any]:
     """`mean` of one device that has the whole batch."""
     return lambda params, frozen, batch, key: g(params, frozen, paired(batch, lambda mel: mel[-1:]), key)
 

@@ -14,7 +14,7 @@ import optax
 from fwn.nn.conv import draw, unfold_weight_norm
 from fwn.systems import predictor
 from fwn.systems.base import System
-from fwn.training.optimizer import clip_factor, optimiser, schedule, select
+from fwn.training.optimizer import clip_factor, optimizer, schedule, select
 from fwn.training.parallel import Mean, Parallel
 from fwn.xla.outline import computed
 from fwn.xla.sums import norm
@@ -49,13 +49,13 @@ def complete(config: Any, params: Any) -> State:
     """The state before step 0, all but the weights at zero."""
     zero = jnp.zeros((), jnp.int32)
     ema = params if config.ema_decay else ()
-    return State(zero, params, ema, optimiser(config.optimiser).init(params), zero, zero)
+    return State(zero, params, ema, optimizer(config.optimizer).init(params), zero, zero)
 
 
 def places(state: State, parallel: Parallel) -> State:
     """Where its arrays are: the weights on every device; moments and average, which no gradient needs, may be dealt."""
     replicated = jax.tree.map(lambda _: parallel.replicated, state)
-    return dataclasses.replace(replicated, ema=parallel.dealt(state.ema), opt=parallel.dealt(state.opt))
+    return dataclasses.replace(replicated, ema=parallel.sharding_of(state.ema), opt=parallel.sharding_of(state.opt))
 
 
 def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
@@ -89,24 +89,24 @@ def initial(
             raise ValueError(f"it has {', '.join(sorted(parts(weights)))}, this {', '.join(sorted(parts(shapes)))}")
         theirs, own = ({n: tree[n] for n in tree if parts([n]) <= both} for tree in (weights, shapes))
         given = unfold_weight_norm(theirs, own)
-    params = parallel.everyone(given)
+    params = parallel.replicate(given)
     if given.keys() != shapes.keys():
         drawn = draw(shapes, np.random.default_rng(config.seed)) | given
-        params = parallel.whole(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch) | params
+        params = parallel.jit(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch) | params
     place = places(jax.eval_shape(partial(complete, config), params), parallel)
     return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
     """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
-    tx, rate = optimiser(config.optimiser), schedule(config.optimiser)
+    tx, rate = optimizer(config.optimizer), schedule(config.optimizer)
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         size = norm(grads)
-        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimiser))
+        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimizer))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
@@ -127,8 +127,8 @@ def compiled_step(
     system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
     """step(state, frozen, parallel.batch(batch)), by `Parallel.compiled`; batch: this process's part of any one."""
-    step = parallel.everywhere(train_step(system, config), donate=True, carried=state)
-    return parallel.compiled(step, state, frozen, parallel.batch(batch))
+    step = parallel.compile(train_step(system, config), donate=True, carried=state)
+    return parallel.compile_now(step, state, frozen, parallel.batch(batch))
 
 
 def held_out(system: System, config: Any) -> Callable[..., dict[str, Array]]:

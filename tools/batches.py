@@ -10,11 +10,11 @@ from fwn.errors import UserError
 QUIET = 1e-4  # mean square of a crop that is a pause: -40 dB
 
 
-class Crops:
+class Batches:
     """Batches of a split as numbers of (seed, step) alone, from every start of a crop.
 
     Of starts in silence one in `quiet_kept` is left: recordings have more of it than there is to learn from. past: as
-    of data.batches.
+    of data.loader.batches.
     """
 
     def __init__(self, corpus: Corpus, split: str, config: Any, quiet_kept: int = 1, past: int = 0):
