@@ -22,14 +22,15 @@ from typing import Any
 
 from absl import flags
 
-from data_prep import shards
-from data_prep.recordings import Kind, Recording, find, fingerprint
 from fwn import cli
 from fwn.audio.audio_file import atomic
 from fwn.cli import say
 from fwn.data.corpus import FORMAT, MANIFEST, read_manifest
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, difference, read_contract
+
+from . import shards
+from .recordings import Kind, Recording, find, fingerprint
 
 LEFT_OUT = 3  # exit code, see fwn.cli
 SHOWN = 20  # recordings left out that are printed; all of them are in the manifest

@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data_prep.recordings import Converted, Kind, Recording, convert
 from fwn.audio.audio_file import atomic
 from fwn.data.corpus import FORMAT
 from fwn.errors import UserError
+
+from .recordings import Converted, Kind, Recording, convert
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from data_prep.sentences import SENTENCES
 from fwn import cli
 from fwn.audio import audio_file
 from fwn.errors import UserError
+
+from .sentences import SENTENCES
 
 # From espeak-ng/speak_lib.h
 RETRIEVAL, DONT_EXIT, EE_OK, RATE, PITCH, CHARACTERS, UTF8 = 1, 0x8000, 0, 1, 3, 1, 1

@@ -10,11 +10,11 @@ samples a MOS of 3.75.
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from experiments import base
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = experiment("base")
     with config.unlocked():
         config.model = {
             "stacks": (1, 1, 1, 1, 1, 1),  # of each flow: how often its dilations 1, 2, 4, … begin again

@@ -5,13 +5,15 @@ make demo
 
 from ml_collections import ConfigDict
 
-from experiments import lj_mini, tiny
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = tiny.get_config()
+    config = experiment("tiny")
     config.model.odd = True
-    config.model.autoregression.update(lj_mini.get_config().model.autoregression)  # so that it may begin with a voice's
+    config.model.autoregression.update(
+        experiment("lj_mini").model.autoregression
+    )  # so that it may begin with a voice's
     config.update({"frames": 32, "batch_size": 2})
     config.optimizer.learning_rate = 1e-3
     return config

@@ -5,10 +5,10 @@ make train CONFIG=experiments/flowavenet_causal.py ARGS="--config.data=data/ljsp
 
 from ml_collections import ConfigDict
 
-from experiments import base
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = experiment("base")
     config.model.causal = True
     return config

@@ -5,10 +5,10 @@ make train CONFIG=experiments/flowavenet_no_split.py ARGS="--config.data=data/lj
 
 from ml_collections import ConfigDict
 
-from experiments import base
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = experiment("base")
     config.model.block_per_split = config.model.n_block
     return config

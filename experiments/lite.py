@@ -8,11 +8,11 @@ squeezed with the audio, which is where 69% of the paper's parameters are, and t
 
 from ml_collections import ConfigDict
 
-from experiments import base
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = experiment("base")
     config.model.update({"conditioner": "frames", "prior_channels": 96})
     # The first block has half of all positions, the second a quarter: width costs time there, parameters everywhere.
     with config.model.ignore_type():

@@ -12,11 +12,11 @@ What was tried to choose it, with curves: docs/prediction.md.
 
 from ml_collections import ConfigDict
 
-from experiments import lite
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = lite.get_config()
+    config = experiment("lite")
     config.data = "data/lj-mini"
     config.model.update({"odd": True, "prior_channels": 64})
     with config.model.ignore_type():

@@ -6,11 +6,11 @@ python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/lj-mini --ini
 
 from ml_collections import ConfigDict
 
-from experiments import lj_mini
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = lj_mini.get_config()
+    config = experiment("lj_mini")
     config.model.n_block = 0
     config.update({"frames": 64, "batch_size": 8})
     config.optimizer.update({"kind": "muon", "warmup": 50, "halve_every": 1_200})

@@ -5,11 +5,11 @@ python -m fwn.train --config=experiments/lj_mini_wavenet.py --workdir=runs/lj-mi
 
 from ml_collections import ConfigDict
 
-from experiments import lj_mini, wavenet_gaussian
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config, small = wavenet_gaussian.get_config(), lj_mini.get_config()
+    config, small = experiment("wavenet_gaussian"), experiment("lj_mini")
     config.model.update({"n_layer": 8, "channels": 64, "gate_channels": 64, "skip_channels": 64})
     config.model.prediction.update(small.model.prediction)
     config.update({name: small[name] for name in small if name not in ("system", "model", "optimizer")})

@@ -10,11 +10,11 @@ terms of tiny_parallel_wavenet.py after 200 steps on LJSpeech are 0.2 (kl), 0.6 
 
 from ml_collections import ConfigDict
 
-from experiments import clarinet
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = clarinet.get_config()
+    config = experiment("clarinet")
     config.model.update({"stacks": (1, 1, 1, 3), "gate_channels": 64})
     with config.unlocked():
         config.loss = {  # fwn/systems/parallel_wavenet.py says what they are

@@ -9,11 +9,11 @@ begins as interpolation, without which so short a training does not hear the mel
 
 from ml_collections import ConfigDict
 
-from experiments import base
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = experiment("base")
     config.model.update({"n_block": 4, "n_flow": 4, "channels": 48, "block_per_split": 2, "prior_channels": 48})
     config.model.upsample_init = "linear"
     config.model.prediction.order = 256

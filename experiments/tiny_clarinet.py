@@ -5,11 +5,11 @@ make train CONFIG=experiments/tiny_clarinet.py ARGS="--config.teacher=runs/tiny_
 
 from ml_collections import ConfigDict
 
-from experiments import clarinet, tiny_wavenet
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config, small = clarinet.get_config(), tiny_wavenet.get_config()
+    config, small = experiment("clarinet"), experiment("tiny_wavenet")
     config.model.update({"stacks": (1, 1, 1, 1), "n_layer": 6})
     config.model.update({name: small.model[name] for name in ("channels", "gate_channels", "skip_channels")})
     config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimizer")})

@@ -6,11 +6,11 @@ r"""A small Parallel WaveNet that trains on two CPU cores.
 
 from ml_collections import ConfigDict
 
-from experiments import parallel_wavenet, tiny_clarinet
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config, small = parallel_wavenet.get_config(), tiny_clarinet.get_config()
+    config, small = experiment("parallel_wavenet"), experiment("tiny_clarinet")
     config.model.update({**small.model, "stacks": (1, 1, 1, 3), "n_layer": 6})
     config.update({name: small[name] for name in small if name not in ("system", "model", "loss", "optimizer")})
     config.optimizer.update(small.optimizer)

@@ -7,11 +7,11 @@ A small Gaussian IAF's teacher.
 
 from ml_collections import ConfigDict
 
-from experiments import tiny, wavenet_gaussian
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config, small = wavenet_gaussian.get_config(), tiny.get_config()
+    config, small = experiment("wavenet_gaussian"), experiment("tiny")
     config.model.update({"n_layer": 7, "channels": 32, "gate_channels": 32, "skip_channels": 32})
     config.update({name: small[name] for name in small if name not in ("system", "model", "optimizer")})
     config.optimizer.update({"learning_rate": 2e-3, "warmup": 50, "halve_every": 800})

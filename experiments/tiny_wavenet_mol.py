@@ -5,11 +5,11 @@ make train CONFIG=experiments/tiny_wavenet_mol.py ARGS="--config.data=demo/data"
 
 from ml_collections import ConfigDict
 
-from experiments import tiny_wavenet
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = tiny_wavenet.get_config()
+    config = experiment("tiny_wavenet")
     config.model.distribution = "mixture_of_logistics"
     config.dequantise = False  # it is discretised itself
     return config

@@ -8,11 +8,11 @@ Sizes and schedule are ksw0306/ClariNet's. Its samples scored a MOS of 4.46 in F
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from experiments import base
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = base.get_config()
+    config = experiment("base")
     prediction = config.model.prediction
     with config.unlocked():
         config.model = {

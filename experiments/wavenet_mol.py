@@ -8,10 +8,10 @@ FloWaveNet's paper gives a MoL WaveNet's samples a MOS of 4.30.
 
 from ml_collections import ConfigDict
 
-from experiments import wavenet_gaussian
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = wavenet_gaussian.get_config()
+    config = experiment("wavenet_gaussian")
     config.model.distribution = "mixture_of_logistics"
     return config

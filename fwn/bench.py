@@ -39,7 +39,9 @@ from fwn.training.parallel import Parallel
 from fwn.training.step import initial, train_step
 
 PARTS = ("sampling", "training", "data")
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment: a Python file with get_config(), or the name of one that comes with fwn. Required."
+)
 ONLY = flags.DEFINE_multi_enum("only", [], PARTS, "Only this part; may be repeated. By default sampling and training.")
 SECONDS = flags.DEFINE_multi_float("seconds", [1.0, 5.0], "Seconds of audio to sample; may be repeated.")
 BATCH_SIZE = flags.DEFINE_multi_integer(

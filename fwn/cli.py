@@ -21,6 +21,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from fwn.errors import UserError
+from fwn.shipped import experiment_file
 from fwn.terminal import progress, say
 
 flags.disclaim_key_flags()  # what is defined here is a flag of the program that asks for it, and in its --help
@@ -107,7 +108,7 @@ def _parse(argv: list[str], program: str) -> list[str]:
         print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
         sys.exit(0)
     try:
-        args = flags.FLAGS(argv)
+        args = flags.FLAGS(_named(argv))
         if "config" in flags.FLAGS:
             getattr(flags.FLAGS.config, "is_locked", None)  # where ml_collections says that the file is missing
         return args
@@ -116,6 +117,18 @@ def _parse(argv: list[str], program: str) -> list[str]:
     except Exception as error:  # what ml_collections passes on: its own for an unknown field, and a config file's
         message = _config_error(error)
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
+
+
+def _named(argv: list[str]) -> list[str]:
+    """The arguments, with the file in place of the name of an experiment that comes with fwn: --config=lite."""
+    named = list(argv)
+    for i, (before, arg) in enumerate(zip(["", *argv], argv, strict=False)):
+        if re.match("--?config=", arg):
+            flag, _, given = arg.partition("=")
+            named[i] = f"{flag}={experiment_file(given)}"
+        elif before in ("--config", "-config"):
+            named[i] = str(experiment_file(arg))
+    return named
 
 
 def _config_error(error: Exception) -> str:

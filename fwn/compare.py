@@ -8,7 +8,6 @@ multi-scale split, distillation losses) as far as the models make them up. Model
 --output also keeps comparison.txt, comparison.md, comparison.json and pictures.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -27,12 +26,15 @@ from fwn.errors import UserError
 from fwn.evaluation import ablations, measure, metrics, report
 from fwn.evaluation.measure import Figures
 from fwn.evaluation.published import PAPER
+from fwn.shipped import experiment
 from fwn.synthesis.vocoder import Vocoder, bucket, load
 
 CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, which --ckpts are measured on.")
 UNTRAINED = flags.DEFINE_list(
-    "untrained", [], "Experiment files, separated by commas: size and speed of their models before training."
+    "untrained",
+    [],
+    "Experiments, as --config takes them, separated by commas: size and speed of their models before training.",
 )
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for text, Markdown, JSON and pictures. By default tables are printed only."
@@ -127,17 +129,10 @@ def untrained(name: str, config: Any) -> Figures:
     return Figures(config, vocoder.n_params, 0, None, None, *speeds(name, vocoder, batch["mel"][0]), copies={})
 
 
-def experiment(file: Path) -> Any:
-    """The config that an experiment file makes."""
-    if not file.is_file():
-        raise UserError(f"--untrained: {file}: no such file; give experiments, as experiments/base.py")
-    spec: Any = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"--untrained: {file}: has no get_config(); give files like experiments/base.py")
-    config = module.get_config().copy_and_resolve_references()
-    configs.check(config, configs.mel_of(config), str(file))
+def unbound(given: str) -> Any:
+    """The config of an experiment, by its file or name, with values in place of references."""
+    config = experiment(given).copy_and_resolve_references()
+    configs.check(config, configs.mel_of(config), given)
     return config
 
 
@@ -206,7 +201,7 @@ def main(args: list[str]) -> None:
     if not CKPTS.value and not UNTRAINED.value:
         raise UserError("nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…")
     folders, corpus = named("--ckpts", CKPTS.value), None
-    sizes = {name: experiment(file) for name, file in named("--untrained", UNTRAINED.value).items()}
+    sizes = {name: unbound(str(file)) for name, file in named("--untrained", UNTRAINED.value).items()}
     if folders:
         if not DATA.value:
             raise UserError("--ckpts are measured on held-out recordings; give the data set of --data as well")

@@ -17,12 +17,12 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import base, clarinet, wavenet_gaussian
 from fwn import cli
 from fwn.errors import UserError
 from fwn.mel import PRESETS, read_contract
 from fwn.nn.conv import fold_weight_norm
 from fwn.official import importer, torch_reader
+from fwn.shipped import experiment
 from fwn.training import checkpoints
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
@@ -41,7 +41,7 @@ STACKS = flags.DEFINE_integer(
 TEACHER = flags.DEFINE_string(
     "teacher", None, "Of a ClariNet student: the workdir of its teacher, through whose upsampling it hears the mel."
 )
-EXPERIMENTS: dict[str, Any] = {"flowavenet": base, "wavenet": wavenet_gaussian, "clarinet": clarinet}
+EXPERIMENTS = {"flowavenet": "base", "wavenet": "wavenet_gaussian", "clarinet": "clarinet"}
 
 
 def upsampling() -> Any:
@@ -80,7 +80,7 @@ def main(args: list[str]) -> None:
         f"{' and '.join(Counter(str(leaf.dtype) for leaf in leaves))}; "
         + (f"trained for {step:,} steps" if step else "its number of steps is not recorded")
     )
-    config = EXPERIMENTS[system].get_config()
+    config = experiment(EXPERIMENTS[system])
     config.model.update(fields)
     config.mel = MEL.value
     if system == "clarinet":

@@ -17,14 +17,14 @@ import jax
 import numpy as np
 from absl import flags
 
-from fwn import cli
+from fwn import cli, shipped
 from fwn.audio import audio_file
 from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, difference, read_contract
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder, load
 
-VOICE = Path(__file__).parents[1] / "voices" / "lj-mini"  # comes with the source
+VOICE = shipped.folder("voices") / "lj-mini"
 
 CKPT = flags.DEFINE_string(
     "ckpt",
@@ -144,7 +144,7 @@ def main(args: list[str]) -> None:
         if (output / f"{file.stem}.wav").resolve() == file.resolve():
             raise UserError(f"--output={output}: {file} would be overwritten by its own copy; give another folder")
     if CKPT.value is None and not VOICE.is_dir():
-        raise UserError(f"{VOICE}: the voice that comes with the source is not there; give --ckpt=DIR")
+        raise UserError(f"{VOICE}: the voice that comes with fwn is not there; give --ckpt=DIR")
     ckpt = CKPT.value or str(VOICE)
     vocoder = load(ckpt, STEP.value, LOW_TEMPERATURE.value)
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():

@@ -38,7 +38,9 @@ from fwn.training.journal import Journal, score
 from fwn.training.parallel import Parallel
 from fwn.training.step import PARTS, State, abstract, compiled_step, held_out, initial, parts
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment: a Python file with get_config(), or the name of one that comes with fwn. Required."
+)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; one that holds a run is continued. Required.", required=True
 )

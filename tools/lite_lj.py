@@ -7,11 +7,11 @@ Not trained yet: no figure here is measured, and each choice says what it rests 
 
 from ml_collections import ConfigDict
 
-from experiments import lite
+from fwn.shipped import experiment
 
 
 def get_config() -> ConfigDict:
-    config = lite.get_config()
+    config = experiment("lite")
     config.data = "data/lj"
     # What such a card's matrix units are built for; the flow, its log-determinant and what Adam sees stay float32.
     config.model.dtype = "bfloat16"

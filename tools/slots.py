@@ -40,7 +40,9 @@ from tools.batches import Batches
 
 STARTED = time.monotonic()
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment: a Python file with get_config(), or the name of one that comes with fwn. Required."
+)
 STATE = flags.DEFINE_string("state", None, "Folder that the slot before handed back. By default a run is begun.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder that is handed back; a state in it is continued if it is newer.")
 SECONDS = flags.DEFINE_float("seconds", 570, "The slot: this program leaves so many seconds after its start.", 1)
