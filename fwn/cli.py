@@ -4,7 +4,6 @@ Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error,
 out, 130 interrupted.
 """
 
-import ctypes
 import errno
 import inspect
 import math
@@ -25,9 +24,8 @@ from fwn.shipped import experiment_file
 from fwn.terminal import progress, say
 
 flags.disclaim_key_flags()  # what is defined here is a flag of the program that asks for it, and in its --help
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
-__all__ = ["flags_alone", "give_back_memory", "low_temperature", "progress", "run", "say", "temperatures"]
+__all__ = ["flags_alone", "low_temperature", "progress", "run", "say", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -38,7 +36,6 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
     if "jax" in sys.modules:
         keep_compiled()
-        keep_memory()
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
 
@@ -57,25 +54,6 @@ def keep_compiled() -> None:
         return
     if os.access(folder, os.W_OK):
         config.update("jax_compilation_cache_dir", str(folder))
-
-
-def keep_memory() -> None:
-    """Has glibc keep freed memory for the next run of a program on the CPU, instead of giving it back in between.
-
-    A training step of the paper's size asks for 3 GB each time: 900,000 pages of fresh memory are a sixth of its time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # macOS, musl
-        return
-    for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)):
-        mallopt(parameter, value)
-
-
-def give_back_memory() -> None:
-    """Has glibc give back all freed memory at once, once what starting a program took is not needed again."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def flags_alone(args: list[str]) -> None:

@@ -37,6 +37,7 @@ from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.journal import Journal, score
 from fwn.training.parallel import Parallel
 from fwn.training.step import PARTS, State, abstract, compiled_step, held_out, initial, parts
+from fwn.xla.malloc import give_back_memory
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment: a Python file with get_config(), or the name of one that comes with fwn. Required."
@@ -150,7 +151,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             return 0
         tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
         step = compiled_step(system, config, parallel, state, stream[0], frozen)
-        cli.give_back_memory()
+        give_back_memory()
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
             last: tuple[int, Any] | None = None

@@ -11,10 +11,10 @@ from jax import lax
 
 from fwn.nn import conv
 from fwn.nn.wavenet import gated, relu
-from fwn.xla import winograd
+from fwn.xla import convolution, winograd
 from fwn.xla.sums import inner, norm
 
-WIDE = conv.FEW_CHANNELS
+WIDE = convolution.FEW_CHANNELS
 KERNEL = np.random.default_rng(7).normal(size=(1, 3, 4))
 
 
@@ -39,7 +39,7 @@ def test_convolution_and_gradients_are_the_definition_s(x64: None, length: int, 
     padding = {"both": (dilation, dilation), "causal": (2 * dilation, 0), "future": (0, 2 * dilation)}[side]
     kernel, dy = random(3, WIDE, WIDE, seed=1, scale=0.1), random(2, length, WIDE, seed=2)
     args = random(2, length, WIDE), kernel
-    ours = with_gradients(lambda x, k: conv.convolve(x, k, dilation, padding), dy, *args)
+    ours = with_gradients(lambda x, k: convolution.convolve(x, k, dilation, padding), dy, *args)
     plain = with_gradients(lambda x, k: by_definition(x, k, dilation, padding), dy, *args)
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-11, rtol=0)
@@ -56,7 +56,7 @@ def test_convolution_and_gradients_are_the_definition_s(x64: None, length: int, 
 )
 def test_which_convolutions_are_by_half_the_multiplications(shape: tuple[int, ...], dtype: str, fast: bool) -> None:
     x, kernel = jnp.zeros((1, 16, shape[1]), dtype), jnp.zeros(shape, dtype)
-    lower = jax.jit(lambda x, k: conv.convolve(x, k, 1, (1, shape[0] - 2))).trace(x, kernel).lower
+    lower = jax.jit(lambda x, k: convolution.convolve(x, k, 1, (1, shape[0] - 2))).trace(x, kernel).lower
     for platform, expected in (("cpu", fast), ("cuda", False), ("tpu", False)):
         text = lower(lowering_platforms=(platform,)).as_text()
         assert ("stablehlo.convolution" not in text) == expected, platform
@@ -92,7 +92,7 @@ def test_sums_by_slices_are_sums(x64: None, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("length", [1, 5])
 def test_a_convolution_of_one_tap_is_the_definition_s(x64: None, length: int) -> None:
     args, dy = (random(2, length, 6), random(1, 6, 4, seed=1)), random(2, length, 4, seed=2)
-    ours = with_gradients(lambda x, k: conv.convolve(x, k, 1, (0, 0)), dy, *args)
+    ours = with_gradients(lambda x, k: convolution.convolve(x, k, 1, (0, 0)), dy, *args)
     plain = with_gradients(lambda x, k: by_definition(x, k, 1, (0, 0)), dy, *args)
     for a, b in zip(ours, plain, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12, rtol=0)

@@ -19,7 +19,7 @@ ARROWS = {
     "shipped": "errors",
     "cli": "errors shipped terminal",
     "audio": "errors",
-    "flows": "",
+    "flows": "xla",
     "nn": "flows mel xla",
     "models": "flows nn",
     "systems": "audio errors flows mel models nn",

@@ -8,6 +8,7 @@ import jax
 from jax import lax
 
 from fwn.flows.bijectors import Bijector, chain, join, unchanged
+from fwn.xla.scheduling import after
 
 Array = jax.Array
 
@@ -136,12 +137,3 @@ def recomputed(layers: Sequence[Layer], *, invert: bool) -> Bijector:
     run.defvjp(keep, backward)
     explicit = [layer.weights for layer in layers], [layer.mask for layer in layers]
     return Bijector(partial(run, *explicit), chain(*layers).inverse)
-
-
-def after(first: Array, then: Array) -> Array:
-    """`then`, but not computed before `first`; both [B, T, C].
-
-    XLA drops optimization_barrier before it orders a program, and on the CPU would begin with what depends on c alone,
-    in all layers at once, and keep it. A product with zero it leaves alone, as 0 · inf is not 0.
-    """
-    return then + 0 * first[:, :1, :1].astype(then.dtype)

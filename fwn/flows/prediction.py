@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from fwn.flows.bijectors import Bijector, total
+from fwn.xla.platform import on_cpu
 
 Array = jax.Array
 WIDENING = 0.9998  # every pole moves inwards by this factor: a bandwidth of 1.4 Hz, far above the rounding of float32
@@ -41,7 +42,7 @@ def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | 
     def inverse(e: Array, c: Array) -> tuple[Array, Array]:
         driven = e.reshape(len(e), blocks, -1) * jnp.exp(log_g)[..., None]
         by_block = partial(recursion, length=1), partial(recursion, length=LONGEST_BLOCK)
-        x = lax.platform_dependent(driven, a, past.astype(e.dtype), cpu=by_block[0], default=by_block[1])
+        x = on_cpu(*by_block, driven, a, past.astype(e.dtype))
         return x.reshape(e.shape), c
 
     return Bijector(forward, inverse)

@@ -33,7 +33,7 @@ class FloWaveNet(Reversible):
     bounds |log s| smoothly; None is the paper's unbounded form. odd: the model of -audio and -noise is minus that of
     audio and noise (nn/odd.py). dtype: of the networks inside the couplings; the flow's own state keeps x's type.
     gradient: how the backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert" compute
-    it again (bijectors.recomputed).
+    it again (flows.layers.recomputed).
     """
 
     n_block: int = 8

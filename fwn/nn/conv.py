@@ -5,26 +5,22 @@ it trains from is PyTorch's default, uniform in ±1/√fan_in for kernel and bia
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from fwn.xla import winograd
-from fwn.xla.sums import inner
+from fwn.xla.convolution import convolve
+from fwn.xla.sums import products
 
 Array = jax.Array
-
-FEW_CHANNELS = 128  # below this width Winograd is not faster than a direct convolution
 
 
 def norm(kernel: Any) -> Any:
     """‖v‖ of each output channel, of a JAX or NumPy array: [..., K, C_in, C_out] -> [..., C_out]."""
-    return inner(kernel, kernel, axis=-2).sum(axis=(-3, -2)) ** 0.5
+    return products(kernel, kernel, (-3, -2)) ** 0.5
 
 
 def _scaled(kernel: Array, by: Array) -> Array:
@@ -45,7 +41,7 @@ def _normalised_forward(kernel: Array, scale: Array) -> Any:
 
 def _normalised_backward(kept: Any, dw: Array) -> tuple[Array, Array]:
     kernel, scale, size = kept
-    dscale = inner(dw, kernel, axis=-2).sum(axis=(-3, -2)) / size
+    dscale = products(dw, kernel, (-3, -2)) / size
     return _scaled(dw, scale / size) - _scaled(kernel, scale * dscale / size**2), dscale
 
 
@@ -63,50 +59,6 @@ def receptive_field(kernel_size: int, dilation: int = 1, causal: bool = False) -
     return (both, 0) if causal else (both // 2, both - both // 2)
 
 
-def _product(x: Array, kernel: Array, padding: tuple[int, int], stride: int = 1, dilation: int = 1) -> Array:
-    return lax.conv_general_dilated(x, kernel, (stride,), [padding], (1,), (dilation,), ("NHC", "HIO", "NHC"))
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Array:
-    """Σ_k kernel[k] x_{t + k·dilation - padding[0]} of [B, T, C_in] and [K, C_in, C_out], as long as x: [B, T, C_out].
-
-    On a CPU by half the multiplications, where that is faster. The gradients, where it is not, are written as
-    convolutions in the layout of the forward one. XLA's own are transposed, and on a CPU XLA brings only those of a
-    program's main function into the layout for which it has a fast kernel: in a scan they take forty times as long, and
-    the kernel's gradient in a batch of 4 twice as long anywhere. Of one tap, it is a product, whose backward pass keeps
-    the kernel as it came: a slice of it would be a copy of the weights in every scan.
-    """
-    if len(kernel) == 1:
-        return x @ kernel[0]
-
-    def directly(x: Array, kernel: Array) -> Array:
-        return _product(x, kernel, padding, dilation=dilation)
-
-    narrow = min(kernel.shape[1:]) < FEW_CHANNELS or kernel.dtype not in (jnp.float32, jnp.float64)
-    if len(kernel) != winograd.TAPS or narrow:
-        return directly(x, kernel)
-    halved = partial(winograd.convolve, dilation=dilation, before=padding[0])
-    product: Array = lax.platform_dependent(x, kernel, cpu=halved, default=directly)
-    return product
-
-
-def _convolve_forward(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Any:
-    return convolve(x, kernel, dilation, padding), (x, kernel)
-
-
-def _convolve_backward(dilation: int, padding: tuple[int, int], kept: Any, dy: Array) -> tuple[Array, Array]:
-    x, kernel = kept
-    if len(kernel) == 1:
-        return dy @ kernel[0].T, jnp.tensordot(x, dy, ((0, 1), (0, 1)))[None]
-    dx = _product(dy, kernel[::-1].swapaxes(1, 2), padding[::-1], dilation=dilation)
-    dkernel = _product(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), padding, stride=dilation)  # sums over [T, B]
-    return dx, dkernel.swapaxes(0, 1)
-
-
-convolve.defvjp(_convolve_forward, _convolve_backward)
-
-
 @jax.custom_vjp
 def product(x: Array, gate: Array, kernel: Array) -> Array:
     """(x · gate) W of [B, T, C_in] twice and [1, C_in, C_out]; its gradient keeps the factors, not what they make."""
@@ -115,7 +67,7 @@ def product(x: Array, gate: Array, kernel: Array) -> Array:
 
 def _product_backward(kept: tuple[Array, Array, Array], dy: Array) -> tuple[Array, Array, Array]:
     x, gate, kernel = kept
-    dx, dkernel = _convolve_backward(1, (0, 0), (x * gate, kernel), dy)
+    dx, dkernel = dy @ kernel[0].T, jnp.tensordot(x * gate, dy, ((0, 1), (0, 1)))[None]
     return dx * gate, dx * x, dkernel
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fwn.xla.outline import computed
+from fwn.xla.scheduling import computed
 
 Array = jax.Array
 DECAYS = 0.9, 0.999  # of the moments

@@ -18,6 +18,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fwn.errors import UserError
+from fwn.xla import malloc, options
 
 Array = jax.Array
 Mean = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -42,6 +43,8 @@ class Parallel:
             )
         self.mode = mode
         mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
+        self.platform = mesh.devices.flat[0].platform
+        malloc.keep_memory(self.platform)
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.split = NamedSharding(mesh, PartitionSpec(AXIS))
         self._gather = jax.jit(lambda tree: tree, out_shardings=self.replicated)
@@ -105,11 +108,12 @@ class Parallel:
         if self.mode == "pmap":
             return jax.pmap(partial(f, mean=averaged), AXIS, in_axes=(None, None, 0), out_axes=None, **donated)
         places = self.replicated if carried is None else jax.tree.map(lambda a: a.sharding, carried)
-        shardings: Any = {
+        how: Any = {
             "in_shardings": (places, self.replicated, self.split),
             "out_shardings": self.replicated if carried is None else (places, self.replicated),
+            "compiler_options": options.training_step(self.platform),
         }
-        return jax.jit(partial(f, mean=self._mean), compiler_options=compiler_options(), **shardings, **donated)
+        return jax.jit(partial(f, mean=self._mean), **how, **donated)
 
     def compile_now(self, step: Any, *args: Any) -> Callable[..., Any]:
         """Compiles what `compile` returned for these arguments at once, so that the loop can say when that has ended.
@@ -127,12 +131,6 @@ class Parallel:
         specs: Any = {"in_specs": (whole, whole, self.split.spec, whole), "out_specs": whole}
         # check_vma would add up gradients with respect to `params` by itself, and where they arise.
         return jax.shard_map(averaged(g), mesh=mesh, check_vma=False, **specs)
-
-
-def compiler_options() -> dict[str, str]:
-    """Of a training step. On a CPU, YNNPACK for matrix products alone: sums by it wait for its own threads' turn."""
-    on_cpu = jax.default_backend() == "cpu"
-    return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if on_cpu else {}
 
 
 def single_device(g: Callable[..., Any]) -> Callable[..., Any]:

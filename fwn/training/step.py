@@ -16,7 +16,7 @@ from fwn.systems import predictor
 from fwn.systems.base import System
 from fwn.training.optimizer import clip_factor, optimizer, schedule, select
 from fwn.training.parallel import Mean, Parallel
-from fwn.xla.outline import computed
+from fwn.xla.scheduling import computed
 from fwn.xla.sums import norm
 
 Array = jax.Array
