@@ -41,6 +41,7 @@ FRAMES = partial(TINY, conditioner="frames", conditioner_channels=3, channels=(5
 MODELS = {
     "split after 2 of 3": TINY(block_per_split=2, n_block=3, n_flow=1),
     "split after every block": TINY(block_per_split=1, prior_layer=2),
+    "two nested splits": TINY(block_per_split=1, n_block=3, n_flow=1),
     "no split": TINY(block_per_split=8),
     "odd number of flows": TINY(block_per_split=1, n_flow=3, s_max=0.5),
     "causal": TINY(block_per_split=1, causal=True),

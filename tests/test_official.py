@@ -128,7 +128,7 @@ def test_clarinet_teacher(x64):
     config = ast.literal_eval(str(golden["config"]))["teacher"]
     assert (system, n_mels) == ("wavenet", 80)
     assert fields == {
-        "distribution": fields["distribution"],
+        "distribution": "gaussian",
         "n_stack": config["num_blocks"],
         "n_layer": config["num_layers"],
         "channels": config["residual_channels"],

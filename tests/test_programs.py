@@ -317,7 +317,7 @@ def test_other_mistakes_in_sampling(run, mels, tmp_path):
     (tmp_path / "file").write_text("x")
     mel = f"--mel={mels}/a.npy"
     for args, code, message in [
-        ([mel, "--temperature=-1", "--output=x"], 2, "lower_bound"),
+        ([mel, "--temperature=-1", "--output=x"], 2, "--temperature=-1: -1.0 is not a non-negative number"),
         ([f"--output={tmp_path / 'x'}"], 1, "nothing to sample: give --mel=FILE.npy or --wav=FILE"),
         ([mel, f"--output={tmp_path / 'file'}"], 1, f"{tmp_path / 'file'}"),
         ([mel, f"--output={tmp_path / 'file' / 'x'}"], 1, f"{tmp_path / 'file' / 'x'}"),
@@ -326,7 +326,7 @@ def test_other_mistakes_in_sampling(run, mels, tmp_path):
     ]:
         result = sample(run, *args)
         assert result.code == code, result
-        assert message in result.err or code == 2
+        assert message in result.err
         assert result.err.startswith("python -m fwn.sample: ")
     result = small.program("fwn.sample", f"--ckpt={tmp_path / 'no'}", mel, f"--output={tmp_path / 'x'}")
     assert result == small.Result(

@@ -72,9 +72,11 @@ class Vocoder:
         temperature: `Vocoder.temperature` if not given.
         """
         key, temperature = _key(key), self.temperature if temperature is None else temperature
-        if np.ndim(mel) == 3:
-            return np.stack([self(one, temperature, jax.random.fold_in(key, i), chunk) for i, one in enumerate(mel)])
-        return next(self.synthesise([check_mel(np.asarray(mel), self.mel, "mel")], [key], temperature, chunk=chunk))
+        batched = np.ndim(mel) == 3
+        mels = [check_mel(np.asarray(one), self.mel, "mel") for one in (mel if batched else [mel])]
+        keys = [jax.random.fold_in(key, i) for i in range(len(mels))] if batched else [key]
+        audio = list(self.synthesise(mels, keys, temperature, len(mels), chunk=chunk))
+        return np.stack(audio) if batched else audio[0]
 
     def stream(
         self,
