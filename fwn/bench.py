@@ -7,7 +7,9 @@
 Of every compiled program: time to compile, from nothing and from the persistent cache; the median of --repeats runs
 after one that is thrown away; samples per second, times real time; operations counted from the weights
 (fwn.evaluation.flops) and by XLA; and the share they make of the machine's own matrix-product peak, measured in the
-same run. Memory is what XLA says it needs. --output keeps all of it as JSON, with machine, versions and commit.
+same run. It is an effective share: the operations are those of plain convolutions, and wide ones take half as many
+multiplications on a CPU (fwn.xla.winograd), so it can pass 100%. Memory is what XLA says it needs. --output keeps all
+of it as JSON, with machine, versions and commit.
 """
 
 import json
@@ -160,7 +162,7 @@ def line(record: dict[str, Any]) -> str:
     return (
         f"{record['what']}, {record['batch']} × {record['audio_seconds']:.2f} s: {record['seconds']:.3f} s, "
         f"{record['samples_per_second']:,.0f} samples/s, {record['times_real_time']:.2f} × real time, "
-        f"{record['flops_per_second'] / 1e9:,.1f} GFLOP/s, {100 * record['share_of_peak']:.0f}% of the peak; "
+        f"{record['flops_per_second'] / 1e9:,.1f} effective GFLOP/s, {100 * record['share_of_peak']:.0f}% of the peak; "
         f"compiled in {record['compile_seconds']:.1f} s, again in {record['compile_again_seconds']:.1f} s; "
         f"{record['memory_bytes'] / 2**20:,.0f} MiB"
     )

@@ -101,7 +101,8 @@ def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
     mels, names = [u.mel for u in spoken], [u.name for u in spoken]
     # All are padded to the longest: with two of speed four compilations a model.
     batch_size, longest = min(BATCH_SIZE.value, len(spoken)), max(map(len, mels))
-    nats = list(vocoder.log_likelihoods([u.noisy for u in spoken], mels, batch_size, longest))
+    heard = [measure.scored(vocoder, u.recording, u.noisy) for u in spoken]
+    nats = list(vocoder.log_likelihoods(heard, mels, batch_size, longest))
     copies = {}
     for temperature in TEMPERATURE.value:
         audios = vocoder.synthesise(mels, [u.key for u in spoken], temperature, batch_size, longest)

@@ -83,9 +83,6 @@ def build(folders, output, *flags):
     )
 
 
-BETTER = {0.6: [True, False, False, False, True, True], 1.0: [False, False, False, True, False, False]}
-
-
 @pytest.fixture
 def demo(evaluated, folders, tmp_path):
     """The demo page of an evaluated system beside one that is not, and the text of its index.html."""

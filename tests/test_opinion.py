@@ -97,7 +97,11 @@ def test_only_ratings_of_both_systems_are_paired(rng):
     rated = [r for r in ratings(rng) if r[:3] != ("l0", "A", "u0")]
     found = {(c.a, c.b): c for c in opinion.analyse(SYSTEMS, rated, [], {}).comparisons}
     assert set(found) == {("reference", "A"), ("reference", "B"), ("A", "B")}  # the anchor is no system
-    assert (found["A", "B"].difference.n, found["reference", "B"].difference.n) == (14, 15)
+    sums = {n: [r.score for r in rated if r[:2] == (n, "A")] for n in ("l0", "l1")}
+    assert [len(s) for s in sums.values()] == [2, 3]
+    own = {(r.listener, r.utterance): r.score for r in rated if r.system == "B"}
+    expected = [np.mean([r.score - own[r[0], r[2]] for r in rated if r[:2] == (f"l{n}", "A")]) for n in range(5)]
+    assert found["A", "B"].difference == metrics.estimate(expected)
     assert all(c.p_holm >= c.p for c in found.values())
 
 
@@ -105,8 +109,17 @@ def test_preferences_count_for_the_system_not_the_side():
     votes = [Preference("l", "A", "B", "u0", "A"), Preference("l", "B", "A", "u1", "A")]
     votes += [Preference("l", "B", "A", "u2", None)]
     found = opinion.analyse(SYSTEMS, [], votes, {})
-    assert found.preferences == [opinion.Shares("A", "B", 2, 1, 0, 0.5, 0.5)]
+    assert found.preferences == [opinion.Shares("A", "B", 2, 1, 0, 1.0, 1.0)]  # one listener proves nothing
     assert (found.first, found.decided) == (1, 2)
+
+
+def test_answers_of_one_listener_are_not_independent():
+    """Of n listeners who all prefer A, however often they are asked, p is that of n coins."""
+    for times in (1, 7):
+        votes = [Preference(f"l{n}", "A", "B", f"u{i}", "A") for n in range(5) for i in range(times)]
+        rated = [Rating(f"l{n}", s, f"u{i}", 4.0 + (s == "A")) for n in range(5) for i in range(times) for s in "AB"]
+        found = opinion.analyse(["A", "B"], rated, votes, {})
+        assert found.preferences[0].p == found.comparisons[0].p == 2 * 0.5**5
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,20 @@ def dequantised(recording: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return recording + LSB * rng.uniform(-0.5, 0.5, recording.shape).astype(recording.dtype)
 
 
+def scored(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """What a model's dequantised likelihood is of: the noisy recording, or its 16-bit integers (System.integers).
+
+    log P(integer) - log LSB compares with the density of audio plus uniform noise (flows.densities).
+    """
+    return (np.round(recording / LSB) * LSB).astype(recording.dtype) if vocoder.system.integers else noisy
+
+
 def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """Nats per sample of one utterance, as stored and with uniform noise of one 16-bit step; a flow's inverse error."""
+    noisy = scored(vocoder, recording, dequantised(recording, rng))
     figures = {
         "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
-        "nats_per_sample_dequantised": float(vocoder.log_likelihood(dequantised(recording, rng), mel)),
+        "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
     }
     if vocoder.system.roundtrip is not None:
         figures["inverse_error"] = float(np.max(np.abs(vocoder.roundtrip(recording, mel) - recording)))

@@ -14,6 +14,9 @@ from fwn.terminal import aligned
 AUTOREGRESSIVE = "wavenet"  # the system that speeds are compared with
 STUDIED = ("log_mel_l1", "multi_resolution_stft", "pesq_wb", "stoi", "level_ratio_db", "line_noise")
 NONE = "-"
+UNCOMPARABLE = "* The paper's, without dequantisation noise: it does not compare with the other figures of its column."
+# A likelihood below it has diverged, and would stretch an axis: uniform noise of full scale has -0.69.
+DIVERGED = -10.0
 WIDTH = 120  # of notes in text
 _ALL = [m.label for m in metrics.METRICS.values()]
 LABELS = {n: f"{m.label}, {m.unit}" if _ALL.count(m.label) > 1 else m.label for n, m in metrics.METRICS.items()}
@@ -55,9 +58,7 @@ def likelihoods(systems: Mapping[str, Figures], notes: Sequence[str]) -> Section
         [name, kind(f.config), f"{f.parameters:,}", str(f.step), *_training(f), metrics.cell(f.nats, 4), NONE]
         for name, f in systems.items()
     ]
-    lines += [
-        [f"paper: {p.title}", *[NONE] * 5, _number(p.nats_per_sample, 4), _number(p.mos, 2)] for p in PAPER if p.mos
-    ]
+    lines += [[f"paper: {p.title}", *[NONE] * 5, _cll(p), _number(p.mos, 2)] for p in PAPER if p.mos]
     return Section("Size, training, likelihood", [head, *lines], 2, notes)
 
 
@@ -77,6 +78,10 @@ def duration(seconds: float) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def _cll(p: Published) -> str:
+    return NONE if p.nats_per_sample is None else f"{p.nats_per_sample:.4f} *"
 
 
 def baseline(systems: Mapping[str, Figures]) -> Figures | None:
@@ -159,11 +164,13 @@ def study(found: Study, systems: Mapping[str, Figures], temperature: float, pict
         lines.append([name, *values, str(f.step), metrics.cell(f.nats, 4), *means, NONE])
     for p in PAPER:
         if p.title in found.published:
-            blank, cll = [NONE] * (len(found.columns) + 1), _number(p.nats_per_sample, 4)
-            lines.append([f"paper: {p.title}", *blank, cll, *_sampled(p, STUDIED), _number(p.mos, 2)])
+            blank = [NONE] * (len(found.columns) + 1)
+            lines.append([f"paper: {p.title}", *blank, _cll(p), *_sampled(p, STUDIED), _number(p.mos, 2)])
     notes = [f"Copies at T = {temperature}."]
     if found.published:
         notes[0] += " paper: nats/sample and MOS are the paper's, metrics are of its authors' published samples."
+    if any(p.nats_per_sample for p in PAPER if p.title in found.published):
+        notes.append(UNCOMPARABLE)
     return Section(found.title, lines, 1 + len(found.columns), notes, picture)
 
 
@@ -192,7 +199,9 @@ def sections(
         n = len(how["utterances"])
         said = [
             f"nats/sample: log-likelihood given the mel, over {n} held-out utterances of {how['data']}, the same for "
-            "all, with the same uniform dequantisation noise of one 16-bit step; mean ± 95% interval over utterances.",
+            "all, with the same uniform dequantisation noise of one 16-bit step, but for mixtures of logistics, which "
+            "are of 16-bit integers and measured on them; mean ± 95% interval over utterances.",
+            UNCOMPARABLE,
             "step: of the checkpoint. steps/s and training: of the whole run, without compiling and evaluating.",
             "paper: on LJSpeech, MOS by listeners.",
         ]
@@ -218,13 +227,19 @@ def sections(
 SPEED, TEMPERATURE = "Sampling speed", "Temperature"
 
 
+def _drawn(figures: Figures) -> float | None:
+    """The likelihood as pictures have it: none of a model that diverged."""
+    mean = figures.nats.mean if figures.nats else None
+    return None if mean is None or mean < DIVERGED else mean
+
+
 def draw(output: Path, systems: Mapping[str, Figures], found: Sequence[Study], at: Sequence[float]) -> dict[str, str]:
     """Draws the pictures into the folder `output`; their file names by title of their section."""
     first = at[0]
     fast = {name: [f.one.samples_per_second] for name, f in systems.items()}
     speed = {
         f"log-mel L1 at T = {first}": {n: (fast[n], [f.copies[first]["log_mel_l1"].mean]) for n, f in systems.items()},
-        "nats/sample": {n: (fast[n], [f.nats.mean if f.nats else None]) for n, f in systems.items()},
+        "nats/sample": {n: (fast[n], [_drawn(f)]) for n, f in systems.items()},
     }
     plots.panels(output / "speed.png", speed, "samples/s, one utterance", logarithmic=True)
     files = {SPEED: "speed.png"}

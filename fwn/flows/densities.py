@@ -39,12 +39,14 @@ class Distribution(NamedTuple):
     noise: (key, shape) -> [*shape, n], what `sample` is a function of; it does not depend on θ.
     sample: (θ, noise [..., n], temperature) -> x [...]. Temperature scales the noise: 1 is the density, 0 its mode or,
         of a mixture, the location of its most probable component.
+    integers: x is one of the BINS values of 16-bit audio, and log_prob is of its probability.
     """
 
     features: int
     log_prob: Callable[[Array, Array], Array]
     noise: Callable[..., Array]
     sample: Callable[..., Array]
+    integers: bool = False
 
 
 def normal_log_prob(x: Array, mean: Array | float = 0.0, log_sd: Array | float = 0.0) -> Array:
@@ -146,7 +148,7 @@ def mixture_of_logistics(components: int = 10) -> Distribution:
         x = mean + temperature * jnp.exp(log_scale) * noise[..., -1]
         return jnp.clip(jnp.round(x / LSB) * LSB, -1, 1 - LSB)  # the outermost bins reach to infinity
 
-    return Distribution(3 * components, log_prob, noise, sample)
+    return Distribution(3 * components, log_prob, noise, sample, integers=True)
 
 
 DISTRIBUTIONS = {"gaussian": gaussian, "mixture_of_logistics": mixture_of_logistics}

@@ -108,9 +108,10 @@ def keep(output: Path, key: dict[str, Any], analysis: opinion.Analysis, notes: l
     result = {"test": key["test"], "title": key["title"], "notes": notes} | analysis._asdict()
     result |= {"scores": scores, "comparisons": comparisons, "preferences": [p._asdict() for p in analysis.preferences]}
     (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    rated = {s: (e.mos.mean, e.mos.ci95 or 0.0) for s, e in analysis.scores.items() if e.mos.mean is not None}
+    means = {s: e.over_listeners for s, e in analysis.scores.items()}
+    rated = {s: (e.mean, e.ci95 or 0.0) for s, e in means.items() if e.mean is not None}
     if rated:
-        plots.intervals(output / "mos.png", rated, "mean opinion score, 95% interval over ratings", (1, 5))
+        plots.intervals(output / "mos.png", rated, "mean opinion score, 95% interval over listeners", (1, 5))
     if analysis.preferences:
         counts = {(p.a, p.b): (p.prefer_a, p.same, p.prefer_b) for p in analysis.preferences}
         plots.shares(output / "preferences.png", counts)

@@ -23,7 +23,6 @@ from fwn.listening.stimuli import REFERENCE, Audio, Stimuli
 
 SPECTROGRAM = (512, 256, 80.0)  # n_fft, hop, range in dB
 LINKS = '<p><a href="#figures">Figures</a>, <a href="#models">what was measured</a></p>'
-TICK = '<span class="tick" role="img" aria-label="better than published">✓</span>'
 PUBLISHED = dict(zip(MEASURED, FLOWAVENET.samples, strict=True))
 
 
@@ -117,7 +116,7 @@ def _whence(u: str, found: Mapping[str, Evaluation]) -> str:
 
 
 def _figures(found: Mapping[str, Evaluation]) -> str:
-    """The table: a row for each system and temperature, the published one below, which ✓ compares with."""
+    """The table: a row for each system and temperature, the published one below."""
     measured = [metrics.METRICS[name] for name in MEASURED]
     head = "".join(f'<th scope="col">{m.label}<small>{_unit(m)}</small></th>' for m in measured)
     rows = []
@@ -135,10 +134,9 @@ def _figures(found: Mapping[str, Evaluation]) -> str:
         '<section><h2 id="figures">Figures</h2>\n'
         '<div class="scroll" role="region" aria-labelledby="figures" tabindex="0"><table>\n'
         f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
-        f'<p class="soft">Means over clips, ± their 95% confidence interval. {TICK}: the mean is better than that of '
-        "the published FloWaveNet, measured in the same way on the samples that its authors published. Those are of "
-        "other clips than ours, so the two compare roughly. level: the power of a copy over its recording's, before "
-        "all were set to one level for this page.</p></section>"
+        '<p class="soft">Means over clips, ± their 95% confidence interval. Published: measured in the same way on the '
+        "samples that the authors published, which are of other clips, so the rows compare roughly. level: the power "
+        "of a copy over its recording's, before all were set to one level for this page.</p></section>"
     )
 
 
@@ -151,21 +149,13 @@ def _cell(name: str, estimate: metrics.Estimate) -> str:
     digits = metrics.METRICS[name].digits
     if estimate.mean is None:
         return "<td>not measured</td>"
-    tick = TICK if is_better(name, estimate.mean, PUBLISHED[name]) else ""
     interval = [] if estimate.ci95 is None else [f"± {estimate.ci95:.{digits}f}"]
     some = [f"{estimate.n} of {estimate.total}"] if estimate.n < estimate.total else []
-    return f"<td>{tick}{_number(estimate.mean, digits)}<small>{', '.join(interval + some)}</small></td>"
+    return f"<td>{_number(estimate.mean, digits)}<small>{', '.join(interval + some)}</small></td>"
 
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def is_better(name: str, value: float, than: float) -> bool:
-    """Whether a metric is better than another's, both as they are written: equal digits are not."""
-    metric = metrics.METRICS[name]
-    a, b = round(value, metric.digits), round(than, metric.digits)
-    return {"lower": a < b, "higher": a > b, "near 0": abs(a) < abs(b)}[metric.better]
 
 
 def _cards(found: Mapping[str, Evaluation]) -> str:

@@ -27,7 +27,7 @@ class Score(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Mean of a's score minus b's over ratings of one utterance by one listener; p by sign flips, and after Holm."""
+    """a's score minus b's, of utterances rated in both: over listeners' means; p by sign flips, and after Holm."""
 
     a: str
     b: str
@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """How often a, none and b was preferred; exact binomial p without the indifferent, and after Holm."""
+    """How often a, none and b was preferred; p by sign flips of listeners' votes, and after Holm."""
 
     a: str
     b: str
@@ -61,10 +61,11 @@ class Analysis(NamedTuple):
 
 
 def sign_flip(differences: Iterable[float]) -> float:
-    """Two-sided p that the sum of paired differences is as far from 0 under random signs; for ±1 the binomial test.
+    """Two-sided p that the sum of these values is as far from 0 under random signs; for ±1 the binomial test.
 
-    Fisher's randomisation test, exact by convolution as differences of scores are multiples of 1/2. Its null is that
-    these listeners hear no difference in any of these pairs.
+    Fisher's randomisation test, exact by convolution, as sums of scores are multiples of 1/2. One value for each
+    listener: the sum of the differences or votes that they gave. Answers of one listener are not independent, so their
+    signs flip together. The null is that no listener hears a difference.
     """
     steps = np.rint(2 * np.fromiter(differences, float)).astype(int)
     chances = np.ones(1)  # of each sum of |steps| that got a plus
@@ -121,12 +122,13 @@ def analyse(
         scores[system] = Score(estimate([r.score for r in own]), estimate(means), estimate(z_own))
     compared = []
     for a, b in combinations([s for s in systems if s != ANCHOR], 2):
-        both = [(by_pair[n, u, a], by_pair[n, u, b]) for n, u, s in by_pair if s == a and (n, u, b) in by_pair]
-        compared.append((a, b, [x - y for x, y in both]))
-    p = [sign_flip(d) for *_, d in compared]
-    comparisons = [
-        Comparison(a, b, estimate(d), *ps) for (a, b, d), ps in zip(compared, zip(p, holm(p), strict=True), strict=True)
-    ]
+        of: dict[str, list[float]] = {}
+        for n, u, s in by_pair:
+            if s == a and (n, u, b) in by_pair:
+                of.setdefault(n, []).append(by_pair[n, u, a] - by_pair[n, u, b])
+        compared.append((a, b, estimate([float(np.mean(d)) for d in of.values()]), sign_flip(map(sum, of.values()))))
+    adjusted = holm([p for *_, p in compared])
+    comparisons = [Comparison(*row, p_holm) for row, p_holm in zip(compared, adjusted, strict=True)]
     decided = [x for x in preferences if x.preferred is not None]
     return Analysis(
         listeners,
@@ -153,10 +155,13 @@ def _z(ratings: Sequence[Rating]) -> dict[int, float]:
 def _shares(systems: Sequence[str], preferences: Sequence[Preference]) -> list[Shares]:
     rows = []
     for a, b in combinations(systems, 2):
-        said = [x.preferred for x in preferences if {x.a, x.b} == {a, b}]
+        about = [x for x in preferences if {x.a, x.b} == {a, b}]
+        said = [x.preferred for x in about]
+        votes = dict.fromkeys((x.listener for x in about), 0)
+        for x in about:
+            votes[x.listener] += (x.preferred == a) - (x.preferred == b)
         if said:
-            counts = said.count(a), said.count(None), said.count(b)
-            rows.append((a, b, *counts, sign_flip([1.0] * counts[0] + [-1.0] * counts[2])))
+            rows.append((a, b, said.count(a), said.count(None), said.count(b), sign_flip(votes.values())))
     return [Shares(*row, adjusted) for row, adjusted in zip(rows, holm([row[-1] for row in rows]), strict=True)]
 
 
@@ -168,7 +173,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
     parts = [f"{title}: {people} listener{'s' * (people != 1)}, {n} ratings, {votes} preferences"]
     if n:
         lines = [["system", "MOS, over ratings", "MOS, over listeners", "z-score", "ratings"]]
-        for system, score in sorted(analysis.scores.items(), key=lambda item: -(item[1].mos.mean or 0)):
+        for system, score in sorted(analysis.scores.items(), key=lambda item: -(item[1].over_listeners.mean or 0)):
             lines.append([system, *map(_interval, score), str(score.mos.n)])
         parts += [
             "Mean opinion score (1 bad to 5 excellent) ± 95% confidence interval",
@@ -180,7 +185,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
             verdict = f"{better} is better" if x.p_holm < ALPHA else "not significant"
             lines.append([x.a, x.b, _interval(x.difference), _p(x.p), _p(x.p_holm), verdict])
         parts += [
-            "Ratings of one utterance by one listener, paired (exact sign-flip test)",
+            "Listeners' mean differences over utterances that they rated in both (exact sign-flip test by listener)",
             aligned(lines, "<<>>><", markdown),
         ]
     if votes:
@@ -189,7 +194,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
             total = y.prefer_a + y.same + y.prefer_b
             shares = [f"{k / total:.0%} ({k})" for k in (y.prefer_a, y.same, y.prefer_b)]
             lines.append([y.a, y.b, *shares, _p(y.p), _p(y.p_holm)])
-        words = "Preferences (exact binomial test of those who heard a difference)"
+        words = "Preferences (exact sign-flip test of each listener's votes together)"
         parts += [words, aligned(lines, "<<>>>>>", markdown)]
         parts.append(f"The clip named A on the page was preferred in {analysis.first} of {analysis.decided} choices.")
     return "\n\n".join(parts) + "\n"

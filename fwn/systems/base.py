@@ -49,6 +49,7 @@ class System(NamedTuple):
         forward goes sample by sample.
     recurrence: set for autoregressive systems; None where all samples are made in parallel, from the receptive field.
     past: samples of real audio before a crop that the loss depends on.
+    integers: log_likelihood is of 16-bit audio as recorded; dequantisation noise would be out of its distribution.
     low_temperature: of what autoregression over blocks adds in its bands, where none is asked for; None: it has none.
     """
 
@@ -61,6 +62,7 @@ class System(NamedTuple):
     recurrence: Recurrence | None = None
     past: int = 0
     low_temperature: float | None = None
+    integers: bool = False
 
     @property
     def temperature(self) -> float:

@@ -100,4 +100,5 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         return audio, (net, past)
 
     recurrence = Recurrence(start, draw_more)
-    return System(init, loss, draw_audio, log_likelihood, field, recurrence=recurrence, past=predict.past)
+    more: Any = {"recurrence": recurrence, "past": predict.past, "integers": distribution.integers}
+    return System(init, loss, draw_audio, log_likelihood, field, **more)
