@@ -147,6 +147,31 @@ def test_files_functions_and_modules_exist(name: str) -> None:
     assert not wrong
 
 
+def docstrings(file: Path) -> str:
+    """All docstrings of a file, and its comments."""
+    nodes = [n for n in ast.walk(tree(file)) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
+    comments = re.findall(r"#.*", file.read_text(encoding="utf-8"))
+    return "\n".join([*filter(None, map(ast.get_docstring, nodes)), *comments])
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "fwn").rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
+def test_names_in_docstrings_exist(file: Path) -> None:
+    """`fwn.mel.align`, `flows.layers.recomputed`, `layers.recomputed`: what a docstring refers to is there."""
+    packages = {p.parent.name for p in (ROOT / "fwn").glob("*/__init__.py")}
+    modules = {p.stem: p for p in (ROOT / "fwn").rglob("*.py") if not p.stem.startswith("__")}
+    wrong = []
+    for name in re.findall(r"(?<![\w./])([a-z_]+(?:\.[A-Za-z_]\w+)+)(?![\w/])", docstrings(file)):
+        first, _, rest = name.partition(".")
+        if rest in ("py", "jsonl"):
+            continue
+        if first == "fwn" or first in packages:
+            found = module(name if first == "fwn" else f"fwn.{name}")
+            wrong += [name] if found is None or missing(*found) else []
+        elif first in modules and first not in ("config", "vocoder"):  # an experiment's, and an object
+            wrong += [name] if missing(modules[first], rest) else []
+    assert not wrong
+
+
 def test_every_equation_names_its_function() -> None:
     """Between a formula of docs/equations.md and the next section stands a function."""
     sections = re.split(r"^## ", DOCS["docs/equations.md"], flags=re.MULTILINE)[1:]

@@ -141,7 +141,7 @@ class MelContract:
 
 
 _TACOTRON2 = MelContract(
-    name="tacotron2",  # NVIDIA tacotron2 and waveglow: layers.TacotronSTFT, mel2samp.Mel2Samp
+    name="tacotron2",  # NVIDIA tacotron2 and waveglow: TacotronSTFT in layers.py, Mel2Samp in mel2samp.py
     sample_rate=22050,
     n_fft=1024,
     win_length=1024,

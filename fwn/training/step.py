@@ -126,7 +126,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
 def compiled_step(
     system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, parallel.batch(batch)), by `Parallel.compiled`; batch: this process's part of any one."""
+    """The step, compiled for (state, frozen, `Parallel.batch` of this process's part of a batch)."""
     step = parallel.compile(train_step(system, config), donate=True, carried=state)
     return parallel.compile_now(step, state, frozen, parallel.batch(batch))
 
