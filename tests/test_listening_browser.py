@@ -188,11 +188,14 @@ SCROLL = "document.querySelector('.scroll')"
 def test_the_demo_page_with_figures(page, demo, tmp_path):
     """At any width; by keyboard; told by a screen reader; one clip at a time."""
     file = tmp_path / "out" / "demo" / "index.html"
-    for width, rows in ((1280, 1), (360, 4)):
+    for width, rows in ((1280, 1), (420, 4), (360, 4)):
         page.size(width, 740)
         page.open(file)
         assert page.js(BESIDE) == [rows] * 2  # the recording, two temperatures, the other system
         assert page.js("document.documentElement.scrollWidth <= innerWidth")
+        assert page.js(
+            "Math.min(...players.map((p) => p.clientWidth)) >= Math.min(250, 0.8 * innerWidth)"
+        )  # seek bar, volume
     page.js(f"{SCROLL}.focus()")  # of a phone's width: by the keyboard all of it is seen
     assert page.js(f"{SCROLL}.scrollWidth > {SCROLL}.clientWidth && document.activeElement === {SCROLL}")
     assert page.js("document.querySelector('tbody th').getBoundingClientRect().right < innerWidth / 2")
