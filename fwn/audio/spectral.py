@@ -1,16 +1,13 @@
-"""Short-time spectra and mel bands: what the objective metrics measure with, and the losses of the students.
+"""Short-time spectra: what the objective metrics measure with, and the losses of the students.
 
 Audio is [..., T]; a spectrogram is [..., frames, bins]. Frames are centred on the multiples of hop (librosa's and
 torch's center=True), so frames = 1 + T // hop. xp: numpy, or jax.numpy where a gradient is wanted.
 """
 
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-
-from fwn.errors import UserError
 
 Array = npt.NDArray[np.float64]
 
@@ -55,47 +52,3 @@ def line_excess(audio: Any, xp: Any = np) -> Any:
     return 10 * xp.log10(
         power[..., lines + np.arange(-1, 2)].max(axis=-1) / xp.median(power[..., lines + beside], axis=-1)
     )
-
-
-# Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps per factor 6.4 above.
-_HZ_PER_MEL, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
-
-
-def hz_to_mel(hz: npt.ArrayLike) -> Array:
-    """Hertz -> Slaney mels, elementwise."""
-    hz = np.asarray(hz, np.float64)
-    above = np.log(np.maximum(hz, _BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
-    return np.minimum(hz, _BREAK_HZ) / _HZ_PER_MEL + above
-
-
-def mel_to_hz(mel: npt.ArrayLike) -> Array:
-    """Slaney mels -> hertz, elementwise."""
-    mel = np.asarray(mel, np.float64)
-    break_mel = _BREAK_HZ / _HZ_PER_MEL
-    return np.minimum(mel, break_mel) * _HZ_PER_MEL * np.exp(np.maximum(mel - break_mel, 0) * _LOG_STEP)
-
-
-@cache
-def mel_filterbank(sample_rate: int, n_fft: int, bands: int, f_min: float, f_max: float) -> Array:
-    """Triangular Slaney bands of equal area -> [n_fft // 2 + 1, bands], to be multiplied from the right.
-
-    Equal to librosa.filters.mel(htk=False, norm="slaney").T. UserError where the sample rate does not reach f_max,
-    or where bands are so narrow that no bin of the spectrum falls into one.
-    """
-    if f_max > sample_rate / 2:
-        raise UserError(
-            f"mel bands up to {f_max:g} Hz need a sample rate of at least {2 * f_max:g} Hz, got {sample_rate} Hz; "
-            "use recordings of a higher rate"
-        )
-    edges = mel_to_hz(np.linspace(hz_to_mel(f_min), hz_to_mel(f_max), bands + 2))
-    bins = np.fft.rfftfreq(n_fft, 1 / sample_rate)[:, None]
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    triangles = np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre))
-    bank = np.maximum(triangles, 0) * 2 / (upper - lower)
-    if not bank.any(axis=0).all():
-        raise UserError(
-            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: no bin of the spectrum lies in "
-            f"band {bank.any(axis=0).argmin()}; use a larger n_fft, fewer bands or a lower sample rate"
-        )
-    bank.setflags(write=False)
-    return bank

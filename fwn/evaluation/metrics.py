@@ -16,8 +16,9 @@ import numpy.typing as npt
 from scipy.fft import dct
 from scipy.special import stdtrit
 
-from fwn.audio.spectral import Array, line_excess, mel_filterbank, stft_magnitude
+from fwn.audio.spectral import Array, line_excess, stft_magnitude
 from fwn.errors import UserError
+from fwn.mel.filterbank import checked_filterbank
 from fwn.terminal import aligned, say
 
 Audio = npt.NDArray[np.floating]
@@ -58,7 +59,7 @@ def log_mel_l1(ref: Audio, est: Audio, sample_rate: int) -> float:
 
 def log_mel(audio: Audio, sample_rate: int) -> Array:
     """ln max(1e-5, mel of |STFT|) -> [frames, 80]: n_fft 1024, hop 256, Slaney bands 0-8000 Hz. No model's contract."""
-    mel = stft_magnitude(audio, 1024, 256) @ mel_filterbank(sample_rate, 1024, 80, 0, 8000)
+    mel = stft_magnitude(audio, 1024, 256) @ checked_filterbank(sample_rate, 1024, 80, 0, 8000).T
     return np.log(np.maximum(mel, 1e-5))
 
 

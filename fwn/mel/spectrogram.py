@@ -6,6 +6,7 @@ import numpy as np
 
 from fwn.errors import UserError
 from fwn.mel.convention import MelContract
+from fwn.mel.filterbank import filterbank
 
 BLOCK = 1024  # frames transformed at a time: an hour of audio needs no more memory than a minute
 
@@ -39,29 +40,10 @@ def _window(contract: MelContract) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def band_weights(contract: MelContract) -> np.ndarray:
-    """Triangular bands float32 [n_mels, 1 + n_fft // 2], those of librosa.filters.mel (a second's import)."""
-    lowest, highest = mel_scale(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
-    edges = _to_hz(np.linspace(lowest, highest, contract.n_mels + 2), contract.filter_scale)[:, None]
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    hz = np.linspace(0, contract.sample_rate / 2, 1 + contract.n_fft // 2)
-    bands = np.maximum(0, np.minimum((hz - low) / (centre - low), (high - hz) / (high - centre)))
-    if contract.filter_norm == "slaney":
-        bands *= 2 / (high - low)
-    return bands.astype(np.float32)
-
-
-# Slaney's scale (Auditory Toolbox): linear below 1 kHz with 3 mel per 200 Hz, above it 27 mel per factor of 6.4.
-def mel_scale(hz: np.ndarray, scale: str) -> np.ndarray:
-    """Hz -> mel on the scale "htk" or "slaney"."""
-    if scale == "htk":
-        return 2595 * np.log10(1 + hz / 700)
-    return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
-
-
-def _to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
-    if scale == "htk":
-        return 700 * (10 ** (mel / 2595) - 1)
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+    """The contract's bands, float32 [n_mels, 1 + n_fft // 2]."""
+    c = contract
+    scale, norm = c.filter_scale, c.filter_norm
+    return filterbank(c.sample_rate, c.n_fft, c.n_mels, c.fmin, c.fmax, scale, norm).astype(np.float32)
 
 
 def _compress(mel: np.ndarray, contract: MelContract) -> np.ndarray:

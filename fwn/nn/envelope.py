@@ -10,7 +10,8 @@ import numpy as np
 
 from fwn.flows.prediction import two_stages
 from fwn.mel import MelContract
-from fwn.mel.spectrogram import band_weights, mel_scale
+from fwn.mel.filterbank import hz_to_mel
+from fwn.mel.spectrogram import band_weights
 from fwn.nn.conv import Conv, ZeroConv
 from fwn.nn.encoder import before, interpolate
 
@@ -94,9 +95,9 @@ def _inverse(contract: MelContract, bins: int) -> tuple[np.ndarray, np.ndarray]:
     weights = band_weights(contract).sum(axis=1, dtype=np.float64)
     used = weights > 0  # bands narrower than a bin of the STFT hear nothing
     offset = np.log(magnitude * np.where(used, weights, 1))
-    low, high = mel_scale(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
+    low, high = hz_to_mel(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
     centres = np.linspace(low, high, contract.n_mels + 2)[1:-1]
-    places = mel_scale(np.linspace(0, contract.sample_rate / 2, bins), contract.filter_scale)
+    places = hz_to_mel(np.linspace(0, contract.sample_rate / 2, bins), contract.filter_scale)
     return offset, np.stack([np.interp(places, centres[used], row[used]) for row in np.eye(contract.n_mels)])
 
 
