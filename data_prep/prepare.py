@@ -11,7 +11,6 @@ after recordings were added, changed or removed, it brings the data set up to da
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -23,9 +22,9 @@ from typing import Any
 from absl import flags
 
 from fwn import cli
-from fwn.audio.audio_file import atomic
 from fwn.cli import say
 from fwn.data.corpus import FORMAT, MANIFEST, read_manifest
+from fwn.disk import atomic, locked
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, difference, read_contract
 
@@ -102,11 +101,7 @@ def _locked(output: Path) -> Iterator[None]:
     if output.is_dir() and any(output.iterdir()) and not parts.is_dir() and not (output / MANIFEST).exists():
         raise UserError(f"--output={output}: not empty, and no prepared data set; give a new folder")
     parts.mkdir(parents=True, exist_ok=True)
-    with (parts / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"--output={output}: another data_prep.prepare is at work there") from error
+    with locked(parts / "lock", f"--output={output}: another data_prep.prepare is at work there"):
         yield
 
 

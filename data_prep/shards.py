@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fwn.audio.audio_file import atomic
 from fwn.data.corpus import FORMAT
+from fwn.disk import atomic
 from fwn.errors import UserError
 
 from .recordings import Converted, Kind, Recording, convert

@@ -18,6 +18,7 @@ from absl import flags
 
 from fwn import cli
 from fwn.audio import audio_file
+from fwn.disk import atomic
 from fwn.errors import UserError
 
 from .sentences import SENTENCES
@@ -88,7 +89,7 @@ def make(output: Path, sentences: int, voice: str, seed: int) -> None:
         if saturated := audio_file.write(output / "wavs" / f"{name}.wav", recorded, rate):
             cli.say(f"{name}: {saturated} samples beyond full scale were saturated")
         seconds += len(steps) / rate
-    with audio_file.atomic(file) as csv:
+    with atomic(file) as csv:
         csv.write(metadata.encode())
     cli.say(f"{output}: {sentences} sentences, {seconds / 60:.1f} min at {rate} Hz, eSpeak NG voice {voice}")
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fwn import __version__
+from fwn.disk import atomic
 from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, read_contract
 
@@ -99,9 +99,8 @@ def _check_fields(values: Mapping[str, Any], known: Collection[str], source: str
 def write(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
     """Writes workdir/config.json, whole or not at all."""
     workdir.mkdir(parents=True, exist_ok=True)
-    unfinished = workdir / f".{FILE}.{os.getpid()}"
-    unfinished.write_text(json.dumps(record(config, mel), indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(workdir / FILE)
+    with atomic(workdir / FILE) as file:
+        file.write((json.dumps(record(config, mel), indent=2) + "\n").encode())
 
 
 def record(config: Mapping[str, Any], mel: MelContract) -> dict[str, Any]:

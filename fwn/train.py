@@ -9,11 +9,9 @@ The workdir gets: config.json, checkpoints/ (the newest, and the best by held-ou
 metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
 """
 
-import fcntl
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from fwn import cli
 from fwn import config as configs
 from fwn.data import loader
 from fwn.data.corpus import Corpus
+from fwn.disk import locked
 from fwn.errors import UserError
 from fwn.mel import MelContract, difference
 from fwn.nn.conv import fold_weight_norm
@@ -89,18 +88,6 @@ class Stop:
         return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
 
-@contextmanager
-def locked(workdir: Path) -> Iterator[None]:
-    """Keeps a second run out of the workdir."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{workdir}: another fwn.train is at work there; wait for it, or stop it") from error
-        yield
-
-
 def train(config: Any, workdir: Path, stop: Stop) -> int:
     """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
     mel = configs.mel_of(config)
@@ -117,7 +104,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     shape |= {"process": jax.process_index(), "processes": jax.process_count(), "past": system.past}
     stream, tests = loader.batches(corpus, "train", **shape), loader.batches(corpus, "test", **shape)
 
-    alone = locked(workdir) if jax.process_index() == 0 else nullcontext()
+    busy = f"{workdir}: another fwn.train is at work there; wait for it, or stop it"
+    alone = locked(workdir / ".lock", busy) if jax.process_index() == 0 else nullcontext()
     with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
         first = checkpoints.latest()
         if first is None:

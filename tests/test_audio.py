@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fwn import disk
 from fwn.audio import audio_file
 from fwn.errors import UserError
 
@@ -133,7 +134,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     before = path.read_bytes()
 
     def interrupted():
-        with audio_file.atomic(path) as file:
+        with disk.atomic(path) as file:
             file.write(b"half of it")
             raise KeyboardInterrupt
 

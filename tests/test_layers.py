@@ -15,16 +15,17 @@ ARROWS = {
     "terminal": "",
     "xla": "",
     "mel": "errors",
-    "config": "errors mel",
+    "disk": "errors",
+    "config": "disk errors mel",
     "shipped": "errors",
     "cli": "errors shipped terminal",
-    "audio": "errors",
+    "audio": "disk errors",
     "flows": "xla",
     "nn": "flows mel xla",
     "models": "flows nn",
     "systems": "audio errors flows mel models nn",
     "data": "errors mel terminal",
-    "training": "config errors mel nn systems terminal xla",
+    "training": "config disk errors mel nn systems terminal xla",
     "synthesis": "config errors mel models nn systems training",
     "official": "errors models",
     "evaluation": "audio config data errors flows mel nn synthesis systems terminal training",
@@ -33,7 +34,7 @@ ARROWS = {
 }
 PROGRAMS = "train sample evaluate compare convert export bench"  # may import every package, but no other program
 FOLDERS = {  # beside fwn
-    "data_prep": "audio cli data errors mel",
+    "data_prep": "audio cli data disk errors mel",
     "experiments": "shipped",
     "tools": "cli config data errors shipped systems training",
 }

@@ -97,6 +97,7 @@ KILLED = """
 import contextlib, os, signal, sys
 from pathlib import Path
 from data_prep import prepare, shards
+from fwn import disk
 from fwn.audio import audio_file
 
 calls = 0
@@ -105,7 +106,7 @@ calls = 0
 def dies(path):
     global calls
     calls += 1
-    with audio_file.atomic(path) as file:
+    with disk.atomic(path) as file:
         if calls == int(sys.argv[3]):
             file.write(b"half of it")
             file.flush()

@@ -1,15 +1,13 @@
 """Audio files: any format of libsndfile comes in as mono float32 at one rate, 16-bit wav goes out; changes are said."""
 
-import contextlib
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from fwn.disk import atomic
 from fwn.errors import UserError
 
 # What a recording is called, as far as libsndfile can read it.
@@ -95,23 +93,3 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int) -> 
     with atomic(path) as file:
         file.write(wav.getbuffer())
     return saturated
-
-
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path` when the block ends well, and not at all otherwise (kill -9 included)."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

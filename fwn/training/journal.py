@@ -12,6 +12,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from fwn.disk import atomic
 from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
 
@@ -137,9 +138,9 @@ def training_seconds(records: list[dict[str, Any]], seconds_a_step: float) -> fl
 def _kept(workdir: Path, first: int) -> Path:
     """metrics.jsonl without the lines of steps after `first`, and without one that a kill cut short."""
     kept = [record for record in read(workdir) if record["step"] <= first]
-    unfinished = workdir / f".{FILE}.unfinished"
-    unfinished.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    return unfinished.replace(workdir / FILE)
+    with atomic(workdir / FILE) as file:
+        file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
+    return workdir / FILE
 
 
 def _picture(audio: np.ndarray, mel: MelContract) -> np.ndarray:
