@@ -7,20 +7,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from fwn import cli
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.evaluation import measure
 from fwn.systems import build
 from fwn.training.parallel import Parallel
 from fwn.training.step import compiled_step, initial
+from fwn.xla import malloc
 
 DEVICE = jax.default_backend()
 
 
 def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
     """What the experiment does in one run, whose end is waited for: a training step, or sampling of a batch."""
-    cli.keep_memory()  # which fwn.cli does for programs that have imported jax
+    malloc.keep_memory(DEVICE)
     if jax.device_count() > 1:
         raise UserError(f"JAX has {jax.device_count()} devices and PyTorch uses one; set CUDA_VISIBLE_DEVICES=0")
     batch = config.batch_size
@@ -33,7 +33,7 @@ def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
     system, parallel = build(config), Parallel("jit", batch)
     state = initial(system, config, parallel, example)
     step = compiled_step(system, config, parallel, state, example)
-    cli.give_back_memory()
+    malloc.give_back_memory()
     local = parallel.batch(example)
 
     def training() -> None:

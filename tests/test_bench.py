@@ -14,8 +14,8 @@ from fwn.evaluation import flops
 from fwn.models.blocks import unstack
 from fwn.models.blockwise import Blockwise
 from fwn.models.flowavenet import FloWaveNet
-from fwn.nn import conv
 from fwn.systems import build
+from fwn.xla import convolution
 
 
 def of(experiment):
@@ -45,7 +45,7 @@ def test_operations_counted_from_weights(monkeypatch, experiment, mega):
 
     Of a loop XLA counts one turn: an autoregressive model has its parallel pass compared, a block's flows are listed.
     """
-    monkeypatch.setattr(conv, "FEW_CHANNELS", sys.maxsize)
+    monkeypatch.setattr(convolution, "FEW_CHANNELS", sys.maxsize)
     config, system, batch, shapes = of(experiment)
     counted = flops.per_sample(shapes, config.model)
     assert flops.per_sample(jax.eval_shape(unstack, shapes), config.model) == counted
