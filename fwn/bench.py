@@ -39,6 +39,7 @@ from fwn.nn.conv import fold_weight_norm
 from fwn.systems import System, build
 from fwn.training.parallel import Parallel
 from fwn.training.step import initial, train_step
+from fwn.xla.malloc import keep_memory
 
 PARTS = ("sampling", "training", "data")
 CONFIG = config_flags.DEFINE_config_file(
@@ -169,6 +170,7 @@ def line(record: dict[str, Any]) -> str:
 
 
 def main(args: list[str]) -> None:
+    keep_memory(jax.default_backend())
     cli.flags_alone(args)
     config = CONFIG.value.copy_and_resolve_references()
     mel = configs.mel_of(config)

@@ -28,6 +28,7 @@ from fwn.evaluation.measure import Figures
 from fwn.evaluation.published import PAPER
 from fwn.shipped import experiment
 from fwn.synthesis.vocoder import Vocoder, bucket, load
+from fwn.xla.malloc import keep_memory
 
 CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, which --ckpts are measured on.")
@@ -197,6 +198,7 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
 
 
 def main(args: list[str]) -> None:
+    keep_memory(jax.default_backend())
     cli.flags_alone(args)
     cli.temperatures(*TEMPERATURE.value)
     if not CKPTS.value and not UNTRAINED.value:

@@ -25,6 +25,7 @@ from fwn.evaluation.measure import chosen, copy_metrics, likelihoods, machine, t
 from fwn.mel import mel_spectrogram
 from fwn.synthesis.vocoder import Vocoder, load
 from fwn.training import journal
+from fwn.xla.malloc import keep_memory
 
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert or fwn.export. Required.", required=True
@@ -150,6 +151,7 @@ def loss_curve(workdir: Path, path: Path) -> None:
 
 
 def main(args: list[str]) -> None:
+    keep_memory(jax.default_backend())
     cli.flags_alone(args)
     cli.temperatures(*TEMPERATURE.value)
     corpus = Corpus(DATA.value)

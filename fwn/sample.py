@@ -23,6 +23,7 @@ from fwn.errors import UserError
 from fwn.mel import MelContract, align, check_mel, difference, read_contract
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder, load
+from fwn.xla.malloc import keep_memory
 
 VOICE = shipped.folder("voices") / "lj-mini"
 
@@ -135,6 +136,7 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], outp
 
 
 def main(args: list[str]) -> None:
+    keep_memory(jax.default_backend())
     if not MEL.value and not WAV.value:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
     if TEMPERATURE.value is not None:

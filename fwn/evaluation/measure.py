@@ -46,7 +46,7 @@ def dequantised(recording: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def scored(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.ndarray:
-    """What a model's dequantised likelihood is of: the noisy recording, or its 16-bit integers (System.integers).
+    """Audio that the dequantised likelihood is measured on: `noisy`, or 16-bit integers for models of those.
 
     log P(integer) - log LSB compares with the density of audio plus uniform noise (flows.densities).
     """

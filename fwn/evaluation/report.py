@@ -199,8 +199,8 @@ def sections(
         n = len(how["utterances"])
         said = [
             f"nats/sample: log-likelihood given the mel, over {n} held-out utterances of {how['data']}, the same for "
-            "all, with the same uniform dequantisation noise of one 16-bit step, but for mixtures of logistics, which "
-            "are of 16-bit integers and measured on them; mean ± 95% interval over utterances.",
+            "all, with the same uniform dequantisation noise of one 16-bit step. Mixtures of logistics model "
+            "16-bit integers and are measured on those, without noise. Mean ± 95% interval over utterances.",
             UNCOMPARABLE,
             "step: of the checkpoint. steps/s and training: of the whole run, without compiling and evaluating.",
             "paper: on LJSpeech, MOS by listeners.",

@@ -39,7 +39,7 @@ class Distribution(NamedTuple):
     noise: (key, shape) -> [*shape, n], what `sample` is a function of; it does not depend on θ.
     sample: (θ, noise [..., n], temperature) -> x [...]. Temperature scales the noise: 1 is the density, 0 its mode or,
         of a mixture, the location of its most probable component.
-    integers: x is one of the BINS values of 16-bit audio, and log_prob is of its probability.
+    integers: the distribution is over the BINS values of 16-bit audio, not over real numbers.
     """
 
     features: int
