@@ -23,6 +23,7 @@ from fwn import cli
 from fwn.errors import UserError
 from fwn.flows.densities import normal_log_prob
 from fwn.models.flowavenet import FloWaveNet
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.official.importer import flowavenet
 from fwn.official.torch_reader import read
 
@@ -117,7 +118,7 @@ def official(case: Case, path: Path, rng: np.random.Generator) -> dict[str, np.n
 def ours(case: Case, path: Path, arrays: dict[str, np.ndarray]) -> tuple[int, dict[str, float]]:
     """The number of parameters, and the largest differences between official results and the converted file's."""
     _, fields, params, _ = flowavenet(read(path), str(path))
-    model = FloWaveNet(**fields)
+    model, params = FloWaveNet(**fields), fold_weight_norm(params)
 
     @jax.jit
     def likelihood(params: Any, x: jax.Array, c: jax.Array) -> jax.Array:

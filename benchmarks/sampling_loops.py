@@ -22,8 +22,8 @@ from jax import lax
 
 from experiments import wavenet_gaussian
 from fwn import cli
-from fwn.flows.densities import gaussian
-from fwn.models.autoregressive import Autoregressive, sample
+from fwn.flows.densities import DISTRIBUTIONS
+from fwn.models.autoregressive import Autoregressive, from_fields, sample
 
 BATCH = flags.DEFINE_multi_integer("batch", [1], "Utterances at a time; may be repeated.")
 BLOCKS = flags.DEFINE_multi_integer("block", [1, 4, 16, 64], "Samples an iteration; may be repeated.")
@@ -82,8 +82,8 @@ def compare(model: Autoregressive, params: Any, mel: np.ndarray) -> None:
     def line(name: str, n: int, took: float) -> None:
         cli.say(f"batch {batch}, {name}: {n * batch / took:,.1f} samples/s in all, {n / took:,.1f} an utterance")
 
-    noise = gaussian().noise(jax.random.key(1), (batch, samples))
-    draw = partial(gaussian().sample, temperature=1.0)
+    noise = DISTRIBUTIONS["gaussian"]().noise(jax.random.key(1), (batch, samples))
+    draw = partial(DISTRIBUTIONS["gaussian"]().sample, temperature=1.0)
     if OFFICIAL.value and batch == 1:
         line("official generate (PyTorch)", 1, official(mel))
     if NAIVE.value:
@@ -98,8 +98,8 @@ def compare(model: Autoregressive, params: Any, mel: np.ndarray) -> None:
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
     fields = wavenet_gaussian.get_config().model.to_dict()
-    del fields["distribution"]
-    model = Autoregressive(gaussian().features, **fields)
+    del fields["prediction"]
+    _, model = from_fields(**fields)
     mel = np.random.default_rng(0).uniform(size=(max(BATCH.value), FRAMES.value, 80)).astype("float32")
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, model.hop, 1)), mel[:1, :1])["params"]
     cli.say(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters, {jax.default_backend()}")

@@ -35,7 +35,7 @@ from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.evaluation import flops, measure
 from fwn.models.blocks import unstack
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.systems import System, build
 from fwn.training.parallel import Parallel
 from fwn.training.step import initial, train_step

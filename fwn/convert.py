@@ -20,9 +20,10 @@ from absl import flags
 from fwn import cli
 from fwn.errors import UserError
 from fwn.mel import PRESETS, read_contract
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.official import importer, torch_reader
 from fwn.shipped import experiment
+from fwn.synthesis import exported
 from fwn.training import checkpoints
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a workdir. Required.", required=True)
@@ -48,7 +49,7 @@ def upsampling() -> Any:
     """That of --teacher, plain; None without one. Raises UserError."""
     if TEACHER.value is None:
         return None
-    config, mel, params, _ = checkpoints.read(TEACHER.value)
+    config, mel, params, _ = exported.read_run(TEACHER.value)
     if config.system != "wavenet":
         raise UserError(f"--teacher={TEACHER.value} is a {config.system}; a ClariNet student's teacher is a wavenet")
     if mel.hash() != (stated := read_contract(MEL.value, "--mel_contract")).hash():

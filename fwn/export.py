@@ -21,7 +21,6 @@ from fwn.errors import UserError
 from fwn.evaluation.measure import chosen, dequantised
 from fwn.synthesis import exported
 from fwn.synthesis.vocoder import Vocoder, load
-from fwn.training import checkpoints
 
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
@@ -49,15 +48,15 @@ def main(args: list[str]) -> None:
     output = Path(OUTPUT.value)
     if output.exists() and not exported.is_one(output):
         raise UserError(f"--output={output}: is there and is no exported voice; give another folder")
-    config, mel, params, step = checkpoints.read(CKPT.value, STEP.value)
+    run = exported.read_run(CKPT.value, STEP.value)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as unfinished:
         folder = Path(unfinished)
-        size = exported.write(folder, config, mel, params, step)
+        size = exported.write(folder, run)
         if DATA.value is not None:
             corpus = Corpus(DATA.value)
-            corpus.check_contract(mel, CKPT.value)
-            before, after = (nats(vocoder, corpus) for vocoder in (Vocoder(config, mel, params, step), load(folder)))
+            corpus.check_contract(run.mel, CKPT.value)
+            before, after = (nats(vocoder, corpus) for vocoder in (Vocoder(run), load(folder)))
             cli.say(f"held out: {before:.4f} nats/sample, in float16 {after:.4f}")
             if not before - after <= LOSS:
                 raise UserError(f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}")
@@ -65,7 +64,7 @@ def main(args: list[str]) -> None:
         for name in (exported.WEIGHTS, configs.FILE):
             shutil.copy(folder / name, output / f".{name}")
             (output / f".{name}").replace(output / name)
-    cli.say(f"{output}: {config.system}, step {step}, {size / 2**20:.1f} MiB")
+    cli.say(f"{output}: {run.config.system}, step {run.step}, {size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

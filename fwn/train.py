@@ -28,10 +28,9 @@ from fwn.data.corpus import Corpus
 from fwn.disk import locked
 from fwn.errors import UserError
 from fwn.mel import MelContract, difference
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
-from fwn.training import checkpoints as saved
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.journal import Journal, score
 from fwn.training.parallel import Parallel
@@ -172,7 +171,7 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     """(config, plain params) of the model that config.teacher names, or (None, ()). Raises UserError."""
     if config.teacher is None:
         return None, ()
-    teacher, its_mel, params, step = saved.read(config.teacher)
+    teacher, its_mel, params, step = exported.read_run(config.teacher)
     if its_mel.hash() != mel.hash():
         raise UserError(
             f"config.teacher={config.teacher} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be "
@@ -186,7 +185,7 @@ def given(mel: MelContract) -> Any:
     """The weights that --init_from names, or None. Raises UserError where they hear mels of another contract."""
     found: dict[str, Any] = {}
     for source in INIT_FROM.value:
-        _, its_mel, weights, step = exported.read_any(source)
+        _, its_mel, weights, step = exported.read_run(source)
         if its_mel.hash() != mel.hash():
             raise UserError(
                 f"--init_from={source} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "

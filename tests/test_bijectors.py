@@ -19,21 +19,24 @@ from fwn.flows.bijectors import (
     change_order_of_c,
     change_order_of_x,
     coupling,
+    halves,
+    on_first_half,
     squeeze,
     squeeze_of_x,
     unsqueeze,
     unsqueeze_of_x,
 )
-from fwn.flows.layers import Layer
 from fwn.flows.prediction import prediction
-from fwn.models.blocks import Block, Flow, Prior, bound
+from fwn.flows.repeated import repeated
+from fwn.models.blocks import Block, Flow, Prior, bound, unstack
 from fwn.models.flowavenet import FloWaveNet
-from fwn.nn.conv import draw, fold_weight_norm
+from fwn.nn.conv import draw
 from fwn.nn.encoder import interpolate
 from fwn.nn.upsample import Upsample
 from fwn.nn.wavenet import WaveNet
+from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 
-NET = partial(WaveNet, channels=5, n_layer=1)
+NET = WaveNet(4, channels=5, n_layer=1)
 TINY = partial(
     FloWaveNet, n_block=2, n_flow=2, n_layer=1, channels=5, prior_layer=1, prior_channels=4, upsample_strides=(2, 4)
 )
@@ -72,18 +75,31 @@ def bounded_net(x_a, c):
 NORM = {"loc": normal(1, 4), "scale": np.array([-2.0, 0.5, 1.5, -0.3])}
 HALF_NORM = {name: value[:2] for name, value in NORM.items()}
 THREE_NORMS = {name: np.stack([value, 2 * value, -value]) for name, value in NORM.items()}
-THREE_LISTED = [{name: value[i] for name, value in THREE_NORMS.items()} for i in range(3)]
+THREE_UNSTACKED = [{name: value[i] for name, value in THREE_NORMS.items()} for i in range(3)]
 
 
-def layer(weights, mask, x):
-    """Of `Layer`: its bijectors."""
-    return [actnorm(**weights), coupling(net), change_order]
+def steps(weights, mask):
+    """What is repeated."""
+    return [actnorm(**weights, mask=mask), coupling(net, mask), change_order]
+
+
+class Part(NamedTuple):
+    """A flow, a prior or a block: weights by init(key, channels of c), and a bijector of them and a mask."""
+
+    init: Any
+    bijector: Any
+
+
+def part(of: Flow | Prior | Block) -> Part:
+    if isinstance(of, Block):  # which squeezes c first
+        return Part(lambda key, c: of.init(key, 2 * c), lambda params, mask: of.bijector(params, chain(), mask))
+    return Part(of.init, lambda params, mask: chain(*of.steps(params, mask)))
 
 
 class Case(NamedTuple):
     """What is tested and the shapes [T, C] of its x and its c.
 
-    bijector: a Bijector, or a function from `params` to one, or a module, which gets random parameters.
+    bijector: a Bijector, or a function from `params` to one, or a Part or a module, which get random parameters.
     """
 
     bijector: Any
@@ -111,11 +127,10 @@ CASES = {
     "change order of c": Case(change_order_of_c),
     "squeeze": Case(squeeze),
     "unsqueeze": Case(unsqueeze),
-    "layer on the first half": Case(
-        lambda p: Layer(lambda w, mask, x: [actnorm(**w), change_order], p, halved=1), HALF_NORM
-    ),
-    "layer three times": Case(lambda p: Layer(layer, p, times=3), THREE_NORMS),
-    "layer three times, listed": Case(lambda p: Layer(layer, p, times=3), THREE_LISTED),
+    "on the first half": Case(lambda p: on_first_half(chain(actnorm(**p), change_order)), HALF_NORM),
+    "three times": Case(lambda p: repeated(steps, p), THREE_NORMS),
+    "three times, unstacked": Case(lambda p: repeated(steps, p), THREE_UNSTACKED),
+    "three times, inverting": Case(lambda p: repeated(steps, p, gradient="invert"), THREE_NORMS),
     "change order of x": Case(change_order_of_x, c=(2, 3)),
     "squeeze of x": Case(squeeze_of_x, c=(2, 3)),
     "unsqueeze of x": Case(unsqueeze_of_x, c=(2, 3)),
@@ -126,12 +141,12 @@ CASES = {
         f"prediction, order {order}, poles at 0.999": Case(lambda p: prediction(**p), p, x=(64, 1))
         for order, p in RINGING.items()
     },
-    "Flow": Case(Flow(NET)),
-    "Flow, bounded scale": Case(Flow(NET, s_max=0.5)),
-    "Flow, conditioned by frames": Case(Flow(NET, frames=True), c=(2, 3)),
-    "Prior": Case(Prior(NET)),
-    "Block": Case(Block(2, NET), x=(8, 2)),
-    "Block with prior": Case(Block(1, NET, prior=partial(NET, n_layer=2)), x=(8, 2)),
+    "Flow": Case(part(Flow(NET))),
+    "Flow, bounded scale": Case(part(Flow(NET, s_max=0.5))),
+    "Flow, conditioned by frames": Case(part(Flow(NET, frames=True)), c=(2, 3)),
+    "Prior": Case(part(Prior(NET))),
+    "Block": Case(part(Block(2, Flow(NET))), x=(8, 2)),
+    "Block with prior": Case(part(Block(1, Flow(NET), Prior(NET.clone(n_layer=2)))), x=(8, 2)),
     **{f"FloWaveNet, {name}": Case(model, **WHOLE) for name, model in MODELS.items()},
     "FloWaveNet, masked": Case(MODELS["split after every block"], **WHOLE, mask=MASK, real=24),
     "FloWaveNet, conditioned by frames, masked": Case(MODELS["conditioned by frames"], **WHOLE, mask=MASK, real=24),
@@ -139,9 +154,16 @@ CASES = {
 }
 
 
+def initial_shapes(model: FloWaveNet, mel: Any) -> Any:
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), mel, method="conditioned"))["params"]
+
+
 def random_params(module: Any, x: Any, c: Any, seed: int = 0) -> Any:
     """Parameters away from every initial value, where couplings are identities: scales of both signs, nothing zero."""
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, c, method="forward"))["params"]
+    if isinstance(module, Part):
+        shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), c.shape[-1]))
+    else:
+        shapes = initial_shapes(module, c)
     rng = np.random.default_rng(seed)
     params = {}
     for path, leaf in flatten_dict(shapes).items():
@@ -158,6 +180,8 @@ def random_params(module: Any, x: Any, c: Any, seed: int = 0) -> Any:
 
 def pair(bijector: Any, params: Any, mask: Any = None) -> Bijector:
     """What a case calls a bijector, as one."""
+    if isinstance(bijector, Part):
+        return bijector.bijector(params, mask)
     if isinstance(bijector, nn.Module):
         apply = partial(bijector.apply, {"params": params}, mask=mask)
         return Bijector(partial(apply, method="forward"), partial(apply, method="inverse"))
@@ -170,7 +194,7 @@ def test_bijector(case, dtype, close):
     """Inverse both ways, logdet = log|det Jacobian|, and the same without jit (of whole models one, it is slow)."""
     with jax.enable_x64(dtype == "float64"):
         x, c, noise = (normal(i, 2, *shape).astype(dtype) for i, shape in enumerate((case.x, case.c, case.x)))
-        if isinstance(case.bijector, nn.Module):
+        if isinstance(case.bijector, nn.Module | Part):
             params = random_params(case.bijector, x, c)
         else:
             params = jax.tree.map(lambda p: p.astype(dtype), case.params)
@@ -210,17 +234,22 @@ def test_actnorm_is_initialised_from_data():
     """On the batch that initialises it, what leaves every actnorm has mean 0 and standard deviation 1 per channel."""
     model = MODELS["split after every block"]
     x, c = (3 * normal(0, 2, 64, 1) + 1).astype("float32"), normal(1, 2, 8, 6).astype("float32")
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, c, method="forward"))["params"]
-    # Couplings are identities at the start: a flow's output is its actnorm's, in another order.
-    record = {"capture_intermediates": lambda module, method: isinstance(module, Flow) and method == "forward"}
-    first = partial(model.apply, method="forward", mutable=["params", "intermediates"], **record)
-    params = draw(shapes, np.random.default_rng(0))
-    _, state = jit(first)({"params": params}, x, c, rngs={"params": jax.random.key(0)})
-    outputs = [z for value in flatten_dict(state["intermediates"]).values() for z in value[0][0]]  # of every flow
-    assert len(outputs) == model.n_block * model.n_flow
-    for z in outputs:
-        np.testing.assert_allclose(np.mean(z, (0, 1)), 0, atol=1e-5)
-        np.testing.assert_allclose(np.std(z, (0, 1), ddof=1), 1, rtol=1e-4)
+    params = random_params(model, x, c)
+    found = jit(partial(model.apply, method="statistics"))({"params": params}, x, c)
+    params = unflatten_dict(flatten_dict(params) | flatten_dict(found))
+    heard, flows = c, 0
+    c, weights = model.apply({"params": params}, heard, method="conditioned")
+    for block, own in zip(model.blocks, weights.values(), strict=True):
+        x, c, _ = squeeze.forward(x, c)
+        for flow in unstack({"flows": own["flows"]})["flows"]:
+            first, *others = block.flow.steps(flow, None)
+            x, c, _ = first.forward(x, c)
+            np.testing.assert_allclose(np.mean(x, (0, 1)), 0, atol=1e-5)
+            np.testing.assert_allclose(np.std(x, (0, 1), ddof=1), 1, rtol=1e-4)
+            x, c, _ = chain(*others).forward(x, c)
+            flows += 1
+        x = halves(x)[0] if block.prior else x
+    assert flows == model.n_block * model.n_flow
 
 
 @pytest.mark.parametrize(
@@ -277,24 +306,28 @@ def test_causality(x64, causal):
     assert np.all(np.triu(reach, 1) == 0) if causal else np.any(np.triu(reach, 1) > 0)
 
 
-@pytest.mark.parametrize("name", ["split after every block", "odd in x"])
-def test_weight_norm_folded(x64, name):
-    x, c = normal(0, 2, 32, 1), normal(1, 2, 4, 6)
-    model = MODELS[name]
-    params = random_params(model, x, c)
-    folded = fold_weight_norm(params)
-    assert all(path[-2] == "actnorm" for path in flatten_dict(folded) if path[-1] == "scale")
-    forward = jit(lambda model, params: pair(model, params).forward(x, c), static_argnums=0)
-    expected = forward(model, params)
-    found = forward(model.clone(weight_norm=False), folded)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), found, expected)
+def test_weight_norm_is_a_transform_of_the_tree(x64):
+    """Added, it changes nothing; a gain makes the norm of its channel, of every convolution but the zero ones."""
+    params = random_params(MODELS["split after every block"], normal(0, 2, 32, 1), normal(1, 2, 4, 6))
+    normed = flatten_dict(add_weight_norm(params))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), fold_weight_norm(add_weight_norm(params)), params)
+    gains = {path: normal(7, *leaf.shape) for path, leaf in normed.items() if path not in flatten_dict(params)}
+    kernels = {path[:-1] for path in normed if path[-1] == "kernel" and path[-2] != "out"}
+    assert kernels == {path[:-1] for path in gains}
+    folded = flatten_dict(fold_weight_norm(unflatten_dict(normed | gains)))
+    assert folded.keys() == flatten_dict(params).keys()
+    for path, gain in gains.items():
+        kernel, before = folded[*path[:-1], "kernel"], normed[*path[:-1], "kernel"]
+        np.testing.assert_allclose(np.sqrt((kernel**2).sum((-3, -2))), abs(gain), rtol=1e-12)
+        assert np.all(np.sign(kernel) == np.sign(before * gain[..., None, None, :]))
 
 
 def test_draw():
-    """Every convolution, as `init` draws it: uniform in ±1/√fan_in, the gain equal to the norm; and nothing else."""
+    """Every convolution, as `init` draws it: uniform in ±1/√fan_in; and nothing else."""
     model = TINY(block_per_split=1, n_flow=1, channels=16)
-    x, c = np.zeros((1, 32, 1), "float32"), np.zeros((1, 4, 6), "float32")
-    initial = jit(partial(model.init, method="forward"))(jax.random.key(0), x, c)["params"]
+    initial = jit(partial(model.init, method="conditioned"))(jax.random.key(0), np.zeros((1, 4, 6), "float32"))[
+        "params"
+    ]
     shapes = jax.eval_shape(lambda: initial)
     drawn = flatten_dict(draw(shapes, np.random.default_rng(0)))
     initial = flatten_dict(initial)
@@ -302,12 +335,9 @@ def test_draw():
     for params in (drawn, initial):
         spread = []
         for path in drawn:
-            value, kernel = params[path], np.asarray(params[(*path[:-1], "kernel")])
+            value, kernel = params[path], params[*path[:-1], "kernel"]
             assert (value.shape, value.dtype) == (initial[path].shape, "float32")
-            if path[-1] == "scale":
-                np.testing.assert_allclose(value, np.sqrt((kernel**2).sum((-3, -2))), rtol=1e-6)
-            else:
-                spread.append(np.ravel(value) * np.sqrt(math.prod(kernel.shape[-3:-1])))
+            spread.append(np.ravel(value) * np.sqrt(math.prod(kernel.shape[-3:-1])))
         spread = np.concatenate(spread)
         assert np.abs(spread).max() <= 1 + 1e-6
         np.testing.assert_allclose([spread.mean(), spread.std()], [0, 1 / np.sqrt(3)], atol=0.02)
@@ -315,8 +345,7 @@ def test_draw():
 
 def test_the_papers_size():
     """As many parameters as the official model, gains of weight norm included."""
-    x, c = np.zeros((1, 512, 1), "float32"), np.zeros((1, 2, 80), "float32")
-    shapes = jax.eval_shape(lambda: FloWaveNet().init(jax.random.key(0), x, c, method="forward"))["params"]
+    shapes = jax.eval_shape(add_weight_norm, initial_shapes(FloWaveNet(), np.zeros((1, 2, 80), "float32")))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 182_644_788
 
 

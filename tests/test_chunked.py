@@ -16,14 +16,15 @@ from fwn.synthesis import chunked
 from fwn.synthesis.vocoder import Vocoder
 from fwn.systems import build
 from fwn.systems.base import noise
+from fwn.training.checkpoints import Run
 
 MELS = 4
-NARROW = {"channels": 2, "prior_channels": 2, "weight_norm": False, "prediction": {"order": 0}}
+NARROW = {"channels": 2, "prior_channels": 2, "prediction": {"order": 0}}
 PREDICTION = {"prediction": {"order": 6, "first_order": 2, "subframe": 8, "channels": 3}}
 BLOCKWISE = {"autoregression": {"coefficients": 2, "block": 4, "channels": 3, "n_layer": 3, "taps": 6}}
 SMALL = NARROW | {"n_block": 4, "n_flow": 3, "upsample_strides": (4, 4)}
 LITE = SMALL | {"channels": (3, 2, 2, 2), "conditioner_channels": 3}  # of a frame 8, 4, 2 positions and 1
-WAVENET = {"channels": 4, "gate_channels": 4, "skip_channels": 4, "weight_norm": False}
+WAVENET = {"channels": 4, "gate_channels": 4, "skip_channels": 4}
 # experiment, what is changed in its model: the paper's depth at small width, and small ones
 DEEP = {
     "base": ("base", NARROW),
@@ -82,7 +83,7 @@ def vocoder(experiment: str, fields: dict[str, Any]) -> Vocoder:
             return drawn / np.sqrt(np.prod(leaf.shape[:-1])) * (0.3 if path[-2].key in ("out", "odd_out") else 1)
         return 1 + 0.05 * drawn if name == "scale" else 0.1 * drawn
 
-    return Vocoder(config, mel, jax.tree_util.tree_map_with_path(weight, shapes), 0)
+    return Vocoder(Run(config, mel, jax.tree_util.tree_map_with_path(weight, shapes), 0))
 
 
 def mel_of(frames: int, seed: int = 0) -> np.ndarray:

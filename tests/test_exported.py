@@ -13,6 +13,7 @@ from fwn.mel import PRESETS
 from fwn.synthesis import exported
 from fwn.systems import build
 from fwn.training import checkpoints
+from fwn.training.checkpoints import Run
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_another_step_is_refused(voice):
 def test_weights_beyond_float16_are_refused(tmp_path):
     config = small.config(tmp_path)
     with pytest.raises(UserError, match="net/kernel: a weight of 1e"):
-        exported.write(tmp_path, config, PRESETS["flowavenet"], {"net": {"kernel": np.full((1, 2, 2), 1e5)}}, 1)
+        exported.write(tmp_path, Run(config, PRESETS["flowavenet"], {"net": {"kernel": np.full((1, 2, 2), 1e5)}}, 1))
 
 
 def test_the_record_is_whole(voice):

@@ -27,7 +27,7 @@ ARROWS = {
     "data": "errors mel terminal",
     "training": "config disk errors mel nn systems terminal xla",
     "synthesis": "config errors mel models nn systems training",
-    "official": "errors models",
+    "official": "errors models nn",
     "evaluation": "audio config data errors flows mel nn synthesis systems terminal training",
     "listening": "audio cli errors evaluation terminal",
     "__init__": "errors synthesis",

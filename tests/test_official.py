@@ -14,11 +14,11 @@ import small
 
 from fwn.audio import audio_file
 from fwn.errors import UserError
-from fwn.flows.densities import DISTRIBUTIONS, normal_log_prob
-from fwn.models.autoregressive import Autoregressive
+from fwn.flows.densities import normal_log_prob
+from fwn.models.autoregressive import from_fields
 from fwn.models.flowavenet import FloWaveNet
-from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.official import importer, torch_reader
 from fwn.training import checkpoints
 
@@ -52,7 +52,7 @@ def test_golden(golden, checkpoint, dtype, likelihood, audio):
     _, fields, params, _ = importer.flowavenet(checkpoint, "tiny")
     model = FloWaveNet(**fields)
     with jax.enable_x64(dtype == "float64"):
-        params = jax.tree.map(lambda w: w.astype(dtype), params)
+        params = fold_weight_norm(jax.tree.map(lambda w: w.astype(dtype), params))
         x, c, z = (golden[name].swapaxes(1, 2).astype(dtype) for name in ("x", "c", "z"))
 
         @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
@@ -138,9 +138,8 @@ def test_clarinet_teacher(x64):
         "front_kernel": config["front_channels"],
         "upsample_strides": (16, 16),
     }
-    distribution = DISTRIBUTIONS[fields.pop("distribution")]()
-    model = Autoregressive(distribution.features, **fields)
-    params = jax.tree.map(lambda w: w.astype("float64"), params)
+    distribution, model = from_fields(**fields)
+    params = fold_weight_norm(jax.tree.map(lambda w: w.astype("float64"), params))
     x, mel, out = (golden[name].swapaxes(1, 2) for name in ("x", "c", "teacher_out"))
 
     @jax.jit

@@ -24,9 +24,10 @@ from experiments import (
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.flows.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
+from fwn.models import iaf
 from fwn.models.autoregressive import from_fields
 from fwn.models.iaf import IAF, to_noise
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 from fwn.official import importer, torch_reader
 from fwn.systems import build
 from fwn.systems.losses import feature_loss, frame_loss, power_loss, signs, style_loss
@@ -37,7 +38,9 @@ FIELDS = {"stacks": (1, 2), "n_layer": 2, "channels": 6, "gate_channels": 5, "sk
     "front_kernel": 4,
     "upsample_strides": (2, 4),
 }
+MODEL = iaf.from_fields(**FIELDS)
 TEACHER = {"n_stack": 1, "n_layer": 3, "channels": 6, "gate_channels": 5, "skip_channels": 8} | {
+    "kernel_size": 2,
     "front_kernel": 4,
     "upsample_strides": (2, 4),
 }
@@ -55,6 +58,11 @@ def random(shapes: Any, seed: int = 0) -> Any:
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape) * 0.7, shapes)
 
 
+def normed(params: Any) -> Any:
+    """With weight norm, but for the upsampling, which is the teacher's."""
+    return {name: node if name == "upsample" else add_weight_norm(node) for name, node in params.items()}
+
+
 def student_params(model: IAF, seed: int = 0) -> Any:
     shapes = jax.eval_shape(
         lambda: model.init(
@@ -64,15 +72,15 @@ def student_params(model: IAF, seed: int = 0) -> Any:
             method=lambda m, z, mel: m(z, m.condition(mel)),
         )
     )
-    return random(shapes["params"], seed)
+    return fold_weight_norm(random(jax.eval_shape(normed, shapes["params"]), seed))
 
 
 def teacher(name: str) -> tuple[ConfigDict, Any]:
     """(config, plain params) of a small one that `name` learns from."""
     config = ConfigDict({"system": "wavenet", "model": TEACHER | {"distribution": TEACHES[name]}})
-    _, model = from_fields(config.model)
+    _, model = from_fields(**config.model)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 1)), jnp.zeros((1, 1, 3))))["params"]
-    return config, fold_weight_norm(random(shapes, 1))
+    return config, fold_weight_norm(random(jax.eval_shape(add_weight_norm, shapes), 1))
 
 
 def config(name: str, loss: Any = None, **fields: Any) -> ConfigDict:
@@ -92,7 +100,7 @@ def test_jacobian(x64):
 
     mu and log_s are those of the explicit composition of the flows one by one.
     """
-    model = IAF(**FIELDS)
+    model = MODEL
     params, z, c = student_params(model), normal(0, 24), normal(1, 1, 24, 3)
 
     def run(z):
@@ -108,7 +116,7 @@ def test_jacobian(x64):
     np.testing.assert_allclose(x, mu + np.exp(log_s) * z, rtol=0, atol=1e-12)
     explicit = z[None, :, None]
     for i, stacks in enumerate(FIELDS["stacks"]):
-        one = IAF(**FIELDS | {"stacks": (stacks,)})
+        one = iaf.from_fields(**FIELDS | {"stacks": (stacks,)})
         explicit, _, _ = one.apply(
             {"params": {"flows_0": params[f"flows_{i}"], "upsample": params["upsample"]}}, explicit, c
         )
@@ -120,11 +128,11 @@ def test_jacobian(x64):
 def test_likelihood_is_the_change_of_variables(x64, name):
     """log p(x) = log p(z) - log |det dx/dz|, of two lengths in one batch, with large values in the padding."""
     system, base = build(config(name)), BASES[NOISE[name]]
-    params = student_params(IAF(**FIELDS))
+    params = student_params(MODEL)
     mel, audio = normal(0, 2, 3, 3), 0.3 * normal(1, 2, 24)
     mel[1, 2:], audio[1, 16:] = 1e3, 1e3
     nats = jit(system.log_likelihood)(params, audio, mel, np.array([3, 2]))
-    model = IAF(**FIELDS)
+    model = MODEL
 
     @jit
     def expected(audio, mel):
@@ -141,7 +149,7 @@ def test_likelihood_is_the_change_of_variables(x64, name):
 @pytest.mark.parametrize("name", LOSS)
 def test_samples(x64, name):
     """Padded to another length they are the same; the noise that they are made of scales with the temperature."""
-    system, model = build(config(name)), IAF(**FIELDS)
+    system, model = build(config(name)), MODEL
     params, mel, keys = student_params(model), normal(0, 2, 5, 3), jax.random.split(jax.random.key(0), 2)
     mel[1, 3:] = 1e3
     run = jit(system.sample)
@@ -178,8 +186,10 @@ def test_golden_student(x64):
         "front_kernel": stated["front_channels"],
         "upsample_strides": (16, 16),
     }
-    model, (_, wavenet) = IAF(**fields), from_fields(taught.fields)
-    params, teacher_params = (jax.tree.map(lambda a: a.astype("float64"), p) for p in (params, taught.params))
+    model, (_, wavenet) = iaf.from_fields(**fields), from_fields(**taught.fields)
+    params, teacher_params = (
+        fold_weight_norm(jax.tree.map(lambda a: a.astype("float64"), p)) for p in (params, taught.params)
+    )
 
     @jax.jit
     def run(z, mel):
@@ -238,33 +248,16 @@ def test_divergence_from_a_mixture(x64):
         config(name, {"power": 0.0, "features": 0.0, "style": 0.0, "contrastive": 0.0, "samples": 3000}), said
     )
     # A student and a teacher that say the same at every position: their biases.
-    student = jax.tree_util.tree_map_with_path(
-        lambda p, a: 0 * a + (p[-1].key == "kernel"), student_params(IAF(**FIELDS))
-    )
-    frozen = jax.tree.map(lambda a: 0 * a, frozen)
+    student, frozen = jax.tree.map(lambda a: 0 * a, (student_params(MODEL), frozen))
     mu, log_s, theta = 0.02, -2.0, np.concatenate([normal(1, 10), 0.1 * normal(2, 10), normal(3, 10) - 3])
-    student["flows_1"]["out"]["kernel"] = 0 * student["flows_1"]["out"]["kernel"]
-    student["flows_0"]["out"]["kernel"] = 0 * student["flows_0"]["out"]["kernel"]
-    for flow, bias in (("flows_0", [0.0, 0.0]), ("flows_1", [mu, log_s])):
-        student[flow]["out"] = {"kernel": student[flow]["out"]["kernel"], "bias": np.array(bias)} | {
-            key: a for key, a in student[flow]["out"].items() if key == "scale"
-        }
+    student["flows_1"]["out"]["bias"] = np.array([mu, log_s])
     frozen["net"]["out"]["bias"] = theta
-    student = fold_plain(student)
     _, metrics = jit(system.loss)(student, frozen, batch(6), jax.random.key(0))
     x = mu + np.exp(log_s) * np.linspace(-40, 40, 80_001)
     log_q = BASES["logistic"].log_prob((x - mu) / np.exp(log_s)) - log_s
     log_p = DISTRIBUTIONS[TEACHES[name]]().log_prob(theta, x)
     expected = np.trapezoid(np.exp(log_q) * (log_q - log_p), x)
     np.testing.assert_allclose(metrics["kl"], expected, rtol=0.02)
-
-
-def fold_plain(params: Any) -> Any:
-    """Without weight norm, whose norms would divide zero by zero."""
-    return {
-        name: {k: v for k, v in node.items() if k != "scale"} if "kernel" in node else fold_plain(node)
-        for name, node in params.items()
-    }
 
 
 @pytest.mark.parametrize(
@@ -313,7 +306,7 @@ def test_signs(x64):
 def test_bfloat16(name):
     """Of networks, the teacher's too: losses near float32's, and the very likelihood, whose flows are undone in it."""
     taught, frozen = teacher(name)
-    floats = frozen, student_params(IAF(**FIELDS)), batch(66)
+    floats = frozen, student_params(MODEL), batch(66)
     frozen, params, example = jax.tree.map(lambda a: a.astype("float32") if a.dtype == "float64" else a, floats)
     found = []
     for dtype in (None, "bfloat16"):
@@ -335,7 +328,11 @@ def test_bfloat16(name):
 def test_contrastive_of_one_mel(x64):
     """Where the other example has the same mel, it is minus the divergence: the same draws, the same teacher."""
     said, frozen = teacher("parallel_wavenet")
-    system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch()
+    system, params, example = (
+        build(config("parallel_wavenet"), said),
+        student_params(MODEL),
+        batch(),
+    )
     run = jit(system.loss)
     _, apart = run(params, frozen, example, jax.random.key(0))
     _, same = run(params, frozen, example | {"other": example["mel"]}, jax.random.key(0))
@@ -347,7 +344,11 @@ def test_contrastive_of_one_mel(x64):
 def test_four_devices_are_one(mode, x64):
     """Every term and the gradient, each device having one example: the contrastive term pairs it with another's."""
     said, frozen = teacher("parallel_wavenet")
-    system, params, example = build(config("parallel_wavenet"), said), student_params(IAF(**FIELDS)), batch(16, size=4)
+    system, params, example = (
+        build(config("parallel_wavenet"), said),
+        student_params(MODEL),
+        batch(16, size=4),
+    )
     gradient, parallel, key = jax.value_and_grad(system.loss, has_aux=True), Parallel(mode, 4), jax.random.key(0)
     expected = jit(gradient)(params, frozen, example, key)
     step = parallel.compile(lambda params, frozen, batch, mean: mean(gradient)(params, frozen, batch, key))
@@ -364,7 +365,7 @@ def test_gradients(x64, name):
     The teacher's are 0; loss and gradient are finite on silence and on full scale; every term is logged by its name.
     """
     said, frozen = teacher(name)
-    system, params, example = build(config(name), said), student_params(IAF(**FIELDS)), batch()
+    system, params, example = build(config(name), said), normed(student_params(MODEL)), batch()
     gradient = jit(jax.value_and_grad(system.loss, argnums=(0, 1), has_aux=True))
     for audio in (example["audio"], 0 * example["audio"], np.sign(example["audio"])):
         (loss, metrics), (grads, of_teacher) = gradient(params, frozen, example | {"audio": audio}, jax.random.key(0))
@@ -386,7 +387,7 @@ def test_gradients(x64, name):
 def test_a_term_is_left_out(x64, name, term):
     """Of weight 0 it is neither added nor logged, and the others are as they were."""
     said, frozen = teacher(name)
-    params, example, key = student_params(IAF(**FIELDS)), batch(), jax.random.key(0)
+    params, example, key = student_params(MODEL), batch(), jax.random.key(0)
     (_, whole), (loss, rest) = (
         jit(build(config(name, loss), said).loss)(params, frozen, example, key) for loss in ({}, {term: 0.0})
     )
@@ -463,7 +464,7 @@ def test_refused(settings, said, refusal):
 def test_refused_in_training(x64):
     name = "parallel_wavenet"
     _, frozen = teacher(name)
-    params = student_params(IAF(**FIELDS))
+    params = student_params(MODEL)
     with pytest.raises(UserError, match=r"learns from a teacher; give its workdir: --config.teacher=DIR"):
         jax.eval_shape(build(config(name)).loss, params, frozen, batch(), jax.random.key(0))
 

@@ -9,9 +9,10 @@ import fwn
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis.vocoder import Vocoder, bucket
 from fwn.systems.base import noise
+from fwn.training.checkpoints import Run
 
 HOP = 256
 # Sums inside a convolution are taken in another order when shapes differ: a few units of float32's 1.2e-7, through two
@@ -28,7 +29,7 @@ def vocoder(run):
         lambda a: np.asarray(a) + rng.normal(size=np.shape(a)).astype(np.float32) * 0.1,
         jax.tree.map(np.asarray, trained.params),
     )
-    return Vocoder(trained.config, trained.mel, params, trained.step)
+    return Vocoder(Run(trained.config, trained.mel, params, trained.step))
 
 
 @pytest.fixture(scope="module")

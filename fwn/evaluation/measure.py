@@ -26,6 +26,7 @@ from fwn.synthesis.vocoder import Vocoder
 from fwn.systems import build
 from fwn.terminal import say
 from fwn.training import journal
+from fwn.training.checkpoints import Run
 
 REPETITIONS = 5  # timed runs of a sampling speed, after one that is not counted
 PATIENCE = 20.0  # seconds: no more runs are begun after these
@@ -163,7 +164,7 @@ def untrained(config: Any, batch: dict[str, np.ndarray], seed: int) -> Vocoder:
     system, key = build(config), jax.random.key(seed)
     drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(seed))
     params = jax.jit(lambda drawn, batch: system.init(key, batch, drawn))(drawn, batch)
-    return Vocoder(config, configs.mel_of(config), params, 0)
+    return Vocoder(Run(config, configs.mel_of(config), params, 0))
 
 
 def estimate(values: Sequence[float | None], what: str) -> metrics.Estimate:

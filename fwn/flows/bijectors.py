@@ -71,6 +71,22 @@ def chain(*bijectors: Any) -> Bijector:
     return Bijector(forward, inverse)
 
 
+def on_first_half(b: Any) -> Bijector:
+    """b on the first half of the channels; the others stay as they are (multi-scale factor-out)."""
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        x_a, x_b = halves(x)
+        z_a, c, logdet = b.forward(x_a, c)
+        return join(z_a, x_b), c, logdet
+
+    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
+        z_a, z_b = halves(z)
+        x_a, c = b.inverse(z_a, c)
+        return join(x_a, z_b), c
+
+    return Bijector(forward, inverse)
+
+
 def permutation(
     there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True, c: bool = True
 ) -> Bijector:

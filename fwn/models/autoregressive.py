@@ -6,7 +6,7 @@ network instead, so that the result at t is of x_t, the first sample included, a
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -16,7 +16,6 @@ from jax import lax
 
 from fwn.flows.densities import DISTRIBUTIONS, Distribution
 from fwn.nn import incremental
-from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample, frame_receptive_field
 from fwn.nn.wavenet import WaveNet, delayed
 
@@ -24,23 +23,14 @@ Array = jax.Array
 
 
 class Autoregressive(nn.Module):
-    """(x [B, T, 1], mel [B, F, M]) -> θ [B, T, features]: θ_t, from x_<t and c, is what the model says of x_t.
+    """(x [B, T, 1], mel [B, F, M]) -> θ [B, T, features]: the parameters of p(x_t | x_<t, c) at every t.
 
-    T = F · Π upsample_strides. mask [B, F, 1]: which *frames* are real. As the network is causal, only the upsampling
-    could see the padding behind them. dtype: of the network's products.
+    wavenet: a causal network, without parameters. T = F · Π upsample_strides. mask [B, F, 1]: which *frames* are real.
+    As the network is causal, only the upsampling could see the padding behind them.
     """
 
-    features: int
-    n_stack: int = 2
-    n_layer: int = 10
-    channels: int = 128
-    gate_channels: int = 256
-    skip_channels: int = 128
-    kernel_size: int = 2
-    front_kernel: int = 32
-    upsample_strides: tuple[int, ...] = (16, 16)
-    weight_norm: bool = True
-    dtype: Any = None
+    wavenet: WaveNet
+    upsample_strides: tuple[int, ...]
 
     @property
     def hop(self) -> int:
@@ -52,16 +42,9 @@ class Autoregressive(nn.Module):
         """Mel frames (before, after) its own that the conditioning of a frame is of."""
         return frame_receptive_field(self.upsample_strides, np.zeros(2, int), np.zeros(2, int))
 
-    @property
-    def wavenet(self) -> WaveNet:
-        """The network alone, without parameters."""
-        own = {"parent", "name", "upsample_strides"}
-        fields = {name: getattr(self, name) for name in set(self.__dataclass_fields__) - own}
-        return WaveNet(**fields, causal=True, zero_init=False, parent=None)
-
     def setup(self) -> None:
-        self.upsample = Upsample(self.upsample_strides, weight_norm=self.weight_norm)
-        self.net = self.wavenet.copy(parent=self)
+        self.upsample = Upsample(self.upsample_strides)
+        self.net = self.wavenet.copy(parent=self, name=None)
 
     def condition(self, mel: Array, mask: Array | None = None) -> Array:
         """mel [B, F, M] -> c [B, T, M], at the rate of audio."""
@@ -75,11 +58,13 @@ class Autoregressive(nn.Module):
         return self.predict(x, self.condition(mel, mask))
 
 
-def from_fields(fields: Mapping[str, Any]) -> tuple[Distribution, Autoregressive]:
-    """A model of these fields, and the distribution that `distribution` among them names (densities)."""
-    rest = dict(fields)
-    distribution = DISTRIBUTIONS[rest.pop("distribution")]()
-    return distribution, Autoregressive(distribution.features, **rest)
+def from_fields(
+    distribution: str, upsample_strides: tuple[int, ...] = (16, 16), **fields: Any
+) -> tuple[Distribution, Autoregressive]:
+    """(distribution, model). distribution: a name of densities.DISTRIBUTIONS; fields: WaveNet's."""
+    said = DISTRIBUTIONS[distribution]()
+    net = WaveNet(said.features, causal=True, zero_init=False, parent=None, **fields)
+    return said, Autoregressive(net, tuple(upsample_strides))
 
 
 def sample(
@@ -114,7 +99,6 @@ def proceed(
 
     T is that of the noise. Other frames of mel are heard by the upsampling alone. The other arguments as of `sample`.
     """
-    model, params = model.clone(weight_norm=False), fold_weight_norm(params)
     c: Any = model.apply({"params": params}, mel, mask, method="condition")
     c = lax.dynamic_slice_in_dim(c, skip * model.hop, noise.shape[1], axis=1)
     weights = incremental.pack(model.wavenet, params["net"])

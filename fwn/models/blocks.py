@@ -1,16 +1,14 @@
-"""What a FloWaveNet is made of: flows, priors and blocks of them (official code: model.py).
+"""What a FloWaveNet is made of: flows, priors and blocks of them, as pure functions of their weights.
 
-Every module has `forward` and `inverse` with a Bijector's signature, and one compact method that lists its bijectors:
-the two directions are the same list of layers folded both ways.
+Official code: model.py, Flow and Block. `init` makes weights, and `steps` or `bijector` makes bijectors of weights.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fwn.flows.bijectors import (
     Bijector,
@@ -18,16 +16,17 @@ from fwn.flows.bijectors import (
     actnorm_statistics,
     chain,
     change_order,
+    change_order_of_c,
     change_order_of_x,
     coupling,
     halves,
+    on_first_half,
     squeeze,
     squeeze_of_x,
-    unchanged,
     unsqueeze,
     unsqueeze_of_x,
 )
-from fwn.flows.layers import Layer
+from fwn.flows.repeated import repeated
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array
@@ -38,83 +37,108 @@ def bound(log_s: Array, s_max: float | None) -> Array:
     return log_s if s_max is None else s_max * jnp.tanh(log_s / s_max)
 
 
-def fixed(b: Bijector) -> Layer:
-    """A bijector without weights, as a layer."""
-    return Layer(lambda *_: [b])
+def initial(net: WaveNet, key: Array, c_channels: int) -> Any:
+    """Weights of a coupling's network: it hears half of the channels that it has features for."""
+    return net.init(key, jnp.zeros((1, 1, net.features // 2)), jnp.zeros((1, 1, c_channels)))["params"]
 
 
-# By whether c is at the frame rate.
-SQUEEZE, UNSQUEEZE = (fixed(squeeze), fixed(squeeze_of_x)), (fixed(unsqueeze), fixed(unsqueeze_of_x))
+class Flow(NamedTuple):
+    """ActNorm -> affine coupling -> change order, of x [B, T, net.features].
 
-
-def on_first_half_of(layer: Layer) -> Layer:
-    """The layer on the first half of the channels; a squeeze may take both halves, as they stay apart in it."""
-    return layer if layer in SQUEEZE + UNSQUEEZE else layer._replace(halved=layer.halved + 1)
-
-
-class Reversible(nn.Module):
-    """A module whose compact `parts(x, mask)` are its bijectors; x is its input, ActNorm's data at `init`."""
-
-    def forward(self, x: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
-        return chain(*self.parts(x, mask)).forward(x, c)
-
-    def inverse(self, z: Array, c: Array, mask: Array | None = None) -> tuple[Array, Array]:
-        return chain(*self.parts(z, mask)).inverse(z, c)
-
-    def layer(self, mask: Array | None) -> Layer:
-        """This module, inside another, as a Layer; at `init`, which makes the weights, they are none of its own."""
-        if self.is_mutable_collection("params"):
-            bound = Bijector(partial(self.forward, mask=mask), partial(self.inverse, mask=mask))
-            return Layer(lambda *_: [bound])
-        alone, weights = self.unbind()
-        return Layer(lambda weights, mask, x: alone.bind(weights).parts(x, mask), weights, mask)
-
-
-class Flow(Reversible):
-    """ActNorm -> affine coupling -> change order. The net sees the first halves of x and of c.
-
-    frames: c is at the frame rate. The net hears all of it, and its order stays. odd: forward(-x) is -forward(x), if
-    the net is odd (nn/odd.py): ActNorm is without loc, whose mean is then 0.
+    The net sees the first halves of x and of c. frames: c is at the frame rate; the net hears all of it, and its order
+    stays. odd: forward(-x) is -forward(x), if the net is odd (nn/odd.py); ActNorm has no loc then.
     """
 
-    net: Callable[..., WaveNet]
+    net: WaveNet
     s_max: float | None = None
     frames: bool = False
     odd: bool = False
 
-    @nn.compact
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
-        def initial(_: Any) -> dict[str, Array]:
-            loc, scale = actnorm_statistics(jnp.concatenate([x, -x]) if self.odd else x)
-            return {"scale": scale} if self.odd else {"loc": loc, "scale": scale}
+    def init(self, key: Array, c_channels: int) -> Any:
+        """{"actnorm", "net"}. ActNorm is the identity until it is given the statistics of a batch."""
+        size = (self.net.features,)
+        normal = {"scale": jnp.ones(size)} | ({} if self.odd else {"loc": jnp.zeros(size)})
+        return {"actnorm": normal, "net": initial(self.net, key, c_channels if self.frames else c_channels // 2)}
 
-        normal = self.param("actnorm", initial)
-        loc = jnp.zeros((), x.dtype) if self.odd else normal["loc"]
-        net = self.net(features=x.shape[-1], name="net")
+    def statistics(self, x: Array) -> dict[str, Array]:
+        """ActNorm's weights by which x [B, T, C] leaves it with mean 0 and standard deviation 1 in every channel."""
+        if self.odd:
+            return {"scale": actnorm_statistics(jnp.concatenate([x, -x]))[1]}
+        return dict(zip(("loc", "scale"), actnorm_statistics(x), strict=True))
+
+    def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
+        normal = weights["actnorm"]
 
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
-            log_s, t = halves(net(x_a, c if self.frames else halves(c)[0], mask))
+            theta: Any = self.net.apply({"params": weights["net"]}, x_a, c if self.frames else halves(c)[0], mask)
+            log_s, t = halves(theta)
             return bound(log_s, self.s_max), t
 
+        loc = jnp.zeros_like(normal["scale"]) if self.odd else normal["loc"]
         order = change_order_of_x if self.frames else change_order
         return actnorm(loc, normal["scale"], mask), coupling(shift_and_scale, mask), order
 
 
-class Prior(Reversible):
+class Prior(NamedTuple):
     """ε = (z - μ) / σ for the half that leaves; (μ, log σ) from the half that stays and all of c."""
 
-    net: Callable[..., WaveNet]
+    net: WaveNet
     s_max: float | None = None
 
-    @nn.compact
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
-        net = self.net(features=x.shape[-1], name="net")
+    def init(self, key: Array, c_channels: int) -> Any:
+        return {"net": initial(self.net, key, c_channels)}
 
+    def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
-            mean, log_sd = halves(net(x_a, c, mask))
+            theta: Any = self.net.apply({"params": weights["net"]}, x_a, c, mask)
+            mean, log_sd = halves(theta)
             return bound(log_sd, self.s_max), mean
 
         return [coupling(shift_and_scale, mask)]
+
+
+class Block(NamedTuple):
+    """squeeze -> flows [-> prior] -> what comes after, at its rate -> unsqueeze: [B, T, C] -> [B, T, C].
+
+    After a prior, only the first half of the channels goes on. Undoing the squeeze keeps noise and audio in one
+    layout, that of the official `reverse`.
+    """
+
+    n_flow: int
+    flow: Flow
+    prior: Prior | None = None
+
+    def init(self, key: Array, c_channels: int) -> Any:
+        """{"flows", "prior"}, those of the flows stacked along axis 0. c_channels: after the squeeze."""
+        first, *keys = jax.random.split(key, 1 + self.n_flow)
+        flows = jax.vmap(lambda key: self.flow.init(key, c_channels))(jnp.stack(keys))
+        return {"flows": flows} | ({} if self.prior is None else {"prior": self.prior.init(first, c_channels)})
+
+    def bijector(self, weights: Any, after: Bijector, mask: Array | None = None, gradient: str = "plain") -> Bijector:
+        """mask: at the squeezed rate. after: of the later blocks. gradient: as in flows.repeated."""
+        frames = self.flow.frames
+        flows = repeated(self.flow.steps, weights["flows"], mask, gradient)
+        leaving = chain()
+        if self.prior is not None:
+            once = jax.tree.map(lambda a: a[None], weights["prior"])
+            leaving, after = repeated(self.prior.steps, once, mask, gradient), on_first_half(after)
+        # An odd number of flows leaves the halves of c swapped. The official `reverse` does not swap them back, and is
+        # then no inverse of its `forward`.
+        swap_back = chain() if frames or self.n_flow % 2 == 0 else change_order_of_c
+        here, back = (squeeze_of_x, unsqueeze_of_x) if frames else (squeeze, unsqueeze)
+        return chain(here, flows, leaving, after, swap_back, back)
+
+    def statistics(self, weights: Any, x: Array, c: Array) -> tuple[Array, Array, Any]:
+        """(what the next block hears of x and of c, ActNorm's weights in a tree like `weights`) for a real batch."""
+        x, c, _ = (squeeze_of_x if self.flow.frames else squeeze).forward(x, c)
+
+        def step(state: Any, w: Any) -> tuple[Any, Any]:
+            w = w | {"actnorm": self.flow.statistics(state[0])}
+            z, c, _ = chain(*self.flow.steps(w, None)).forward(*state)
+            return (z, c), w["actnorm"]
+
+        (x, c), found = lax.scan(step, (x, c), weights["flows"])
+        return x if self.prior is None else halves(x)[0], c, {"flows": {"actnorm": found}}
 
 
 def unstack(params: Any) -> Any:
@@ -128,52 +152,3 @@ def unstack(params: Any) -> Any:
         return {name: unstack(node) for name, node in params.items()}
     flows, others = params["flows"], {name: node for name, node in params.items() if name != "flows"}
     return others | {"flows": [jax.tree.map(lambda a, i=i: a[i], flows) for i in range(len(jax.tree.leaves(flows)[0]))]}
-
-
-class Block(Reversible):
-    """squeeze -> flows [-> prior]: [B, T, C] -> [B, T/2, 2C]. mask is at the squeezed rate."""
-
-    n_flow: int
-    net: Callable[..., WaveNet]
-    prior: Callable[..., WaveNet] | None = None
-    s_max: float | None = None
-    frames: bool = False
-    odd: bool = False
-
-    @nn.compact
-    def layers(self, mask: Array | None) -> list[Layer]:
-        flows = self.initialised(mask) if self.is_mutable_collection("params") else self.flows(mask)
-        prior = [] if self.prior is None else [Prior(self.prior, self.s_max, name="prior").layer(mask)]
-        return [SQUEEZE[self.frames], flows, *prior]
-
-    def flows(self, mask: Array | None) -> Layer:
-        """All flows: one that is compiled once, as every array of their weights has an axis for them in front."""
-        flow = Flow(self.net, self.s_max, self.frames, self.odd, parent=None)
-        weights: Any = self.get_variable("params", "flows")
-        return Layer(lambda w, mask, x: flow.bind({"params": w}).parts(x, mask), weights, mask, self.n_flow)
-
-    def initialised(self, mask: Array | None) -> Layer:
-        """The same at `init`, forward alone: it makes the weights, and each ActNorm's of what reaches it."""
-        flow = Flow(self.net, self.s_max, self.frames, self.odd, name="flows")
-
-        def step(flow: Flow, state: Any, _: None) -> tuple[Any, None]:
-            x, c, logdet = state
-            z, c, change = flow.forward(x, c, mask)
-            return (z, c, logdet + change), None
-
-        every = nn.scan(
-            step, variable_axes={"params": 0, "intermediates": 0}, split_rngs={"params": True}, length=self.n_flow
-        )
-
-        def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
-            start = x, c, unchanged(x)
-            result: tuple[Array, Array, Array] = every(flow, start, None)[0]
-            return result
-
-        def inverse(z: Array, c: Array) -> Any:
-            raise ValueError("a model is initialised by its forward pass")
-
-        return Layer(lambda *_: [Bijector(forward, inverse)])
-
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
-        return self.layers(mask)

@@ -55,15 +55,15 @@ class Blockwise(nn.Module):
     @property
     def wavenet(self) -> WaveNet:
         """The network alone, without parameters."""
-        plain = partial(WaveNet, causal=True, weight_norm=False, parent=None)
+        plain = partial(WaveNet, causal=True, parent=None)
         net = partial(plain, channels=self.channels, n_layer=self.n_layer, kernel_size=KERNEL, front_kernel=FRONT)
         return net(2 * self.coefficients)
 
     def setup(self) -> None:
-        self.encoder = encoder.Encoder(self.channels, weight_norm=False)
+        self.encoder = encoder.Encoder(self.channels)
         self.net = self.wavenet.copy(parent=self)
         if self.taps:
-            self.linear_in = Conv(WIDTH * self.channels, weight_norm=False)
+            self.linear_in = Conv(WIDTH * self.channels)
             self.linear_out = ZeroConv(self.taps * self.coefficients**2)
 
     def forward(self, e: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:

@@ -4,7 +4,6 @@ Kim et al. 2019, arXiv:1811.02155, section 3; docs/equations.md names the functi
 """
 
 import math
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn.flows.bijectors import Bijector, chain, change_order_of_c
-from fwn.flows.layers import Layer, recomputed
-from fwn.models.blocks import UNSQUEEZE, Block, Reversible, fixed, on_first_half_of
+from fwn.flows.bijectors import Bijector, chain
+from fwn.models.blocks import Block, Flow, Prior
 from fwn.nn import encoder, upsample
 from fwn.nn.odd import OddWaveNet
 from fwn.nn.wavenet import WaveNet
@@ -23,7 +21,7 @@ from fwn.nn.wavenet import WaveNet
 Array = jax.Array
 
 
-class FloWaveNet(Reversible):
+class FloWaveNet(nn.Module):
     """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
     T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
@@ -32,8 +30,7 @@ class FloWaveNet(Reversible):
     squeezed as x is; "frames" is made of the mel at its own rate, conditioner_channels wide (nn/encoder.py). s_max
     bounds |log s| smoothly; None is the paper's unbounded form. odd: the model of -audio and -noise is minus that of
     audio and noise (nn/odd.py). dtype: of the networks inside the couplings; the flow's own state keeps x's type.
-    gradient: how the backward pass gets at what the networks computed: "plain" keeps it, "remat" and "invert" compute
-    it again (flows.layers.recomputed).
+    gradient: what the backward pass keeps, "plain", "remat" or "invert" (flows.repeated).
     """
 
     n_block: int = 8
@@ -50,7 +47,6 @@ class FloWaveNet(Reversible):
     causal: bool = False
     s_max: float | None = None
     odd: bool = False
-    weight_norm: bool = True
     dtype: Any = None
     gradient: str = "plain"
 
@@ -64,14 +60,23 @@ class FloWaveNet(Reversible):
         """Whether the networks are conditioned at the frame rate."""
         return self.conditioner == "frames"
 
-    def nets(self, block: int) -> tuple[Callable[..., WaveNet], Callable[..., WaveNet] | None]:
-        """Of the flows of a block, and of its prior where it has one."""
-        shared = {"causal": self.causal, "weight_norm": self.weight_norm, "dtype": self.dtype}
-        splits = (block + 1) % self.block_per_split == 0 and block < self.n_block - 1
-        own, priors = (c if isinstance(c, int) else c[block] for c in (self.channels, self.prior_channels))
+    @property
+    def blocks(self) -> list[Block]:
+        """From the first to the last."""
+        blocks: list[Block] = []
+        channels = 1
         net, of_prior = (OddWaveNet, partial(OddWaveNet, odd_first=True)) if self.odd else (WaveNet, WaveNet)
-        prior = partial(of_prior, channels=priors, n_layer=self.prior_layer, **shared)
-        return partial(net, channels=own, n_layer=self.n_layer, **shared), prior if splits else None
+        for i in range(self.n_block):
+            channels *= 2
+            shared = {"features": channels, "causal": self.causal, "dtype": self.dtype, "parent": None}
+            own, priors = (c if isinstance(c, int) else c[i] for c in (self.channels, self.prior_channels))
+            flow = Flow(net(channels=own, n_layer=self.n_layer, **shared), self.s_max, self.frames, self.odd)
+            prior = None
+            if (i + 1) % self.block_per_split == 0 and i < self.n_block - 1:
+                prior = Prior(of_prior(channels=priors, n_layer=self.prior_layer, **shared), self.s_max)
+                channels //= 2
+            blocks.append(Block(self.n_flow, flow, prior))
+        return blocks
 
     @property
     def receptive_field(self) -> tuple[int, int]:
@@ -80,12 +85,11 @@ class FloWaveNet(Reversible):
         Every coupling adds the reach of its net, at the rate of its block: twelve thousand samples in the paper's.
         """
         of_noise = of_c = np.zeros(2, int)
-        for i in range(self.n_block):
-            flow, prior = self.nets(i)
+        for i, block in enumerate(self.blocks):
             rate = 2 ** (i + 1)
             of_noise = -(-of_noise // rate) * rate  # whole positions of this block
-            for net in [flow] * self.n_flow + ([prior] if prior else []):
-                of_x, of_its_c = net(2, parent=None).receptive_field
+            for part in [block.flow] * self.n_flow + ([block.prior] if block.prior else []):
+                of_x, of_its_c = part.net.receptive_field
                 of_its_c = rate * of_its_c + (encoder.between(self.hop, rate) if self.frames else 0)
                 of_c = np.maximum(of_c, of_noise + of_its_c)
                 of_noise = of_noise + rate * of_x
@@ -94,41 +98,46 @@ class FloWaveNet(Reversible):
         return upsample.frame_receptive_field(self.upsample_strides, of_noise, of_c)
 
     @nn.compact
-    def parts(self, x: Array, mask: Array | None) -> Sequence[Any]:
-        """From the deepest level outwards: block -> the rest, on half of the channels after a split -> unsqueeze.
-
-        One list of layers without nesting, so that a gradient can go back through it layer by layer. Undoing the
-        squeeze keeps noise and audio in one layout, the official `reverse`'s. An odd number of flows leaves the halves
-        of c swapped; they are swapped back after the rest, so that c' = c (the official `reverse` does not, and is
-        then no inverse of its `forward`).
-        """
-        frames = mask
-        mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
-        swapped_back = [] if self.frames else [fixed(change_order_of_c)] * (self.n_flow % 2)
-        layers: list[Layer] = []
-        for i in reversed(range(self.n_block)):
-            flow_net, prior_net = self.nets(i)
-            block = Block(self.n_flow, flow_net, prior_net, self.s_max, self.frames, self.odd, name=f"block_{i}")
-            rest = [on_first_half_of(layer) for layer in layers] if prior_net else layers
-            mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
-            layers = [*block.layers(mask_i), *rest, *swapped_back, UNSQUEEZE[self.frames]]
-        if not layers:
-            return []
-        plain = self.gradient == "plain" or self.is_mutable_collection("params")
-        flow = chain(*layers) if plain else recomputed(layers, invert=self.gradient == "invert")
+    def conditioned(self, mel: Array, mask: Array | None = None) -> tuple[Array, dict[str, Any]]:
+        """The conditioning of all blocks, made of the mel, and the weights of each block by its name."""
+        if not self.n_block:
+            return mel, {}
         conditioner: nn.Module
         if self.frames:
-            conditioner = encoder.Encoder(self.conditioner_channels, self.weight_norm, name="encoder")
+            conditioner = encoder.Encoder(self.conditioner_channels, name="encoder")
         else:
             linear = self.upsample_init == "linear"
-            stretch = partial(upsample.Upsample, weight_norm=self.weight_norm, linear=linear)
-            conditioner = stretch(self.upsample_strides, name="upsample")
+            conditioner = upsample.Upsample(self.upsample_strides, linear=linear, name="upsample")
+        c = conditioner(mel, mask)
 
-        def forward(x: Array, mel: Array) -> tuple[Array, Array, Array]:
-            z, _, logdet = flow.forward(x, conditioner(mel, frames))
-            return z, mel, logdet
+        def weights(i: int, block: Block) -> Any:
+            c_channels = c.shape[-1] if self.frames else c.shape[-1] << (i + 1)
+            return self.variable("params", f"block_{i}", lambda: block.init(self.make_rng("params"), c_channels)).value
 
-        def inverse(z: Array, mel: Array) -> tuple[Array, Array]:
-            return flow.inverse(z, conditioner(mel, frames))[0], mel
+        return c, {f"block_{i}": weights(i, block) for i, block in enumerate(self.blocks)}
 
-        return [Bijector(forward, inverse)]
+    def bijector(self, weights: dict[str, Any], mask: Array | None) -> Bijector:
+        """All blocks, built from the last to the first: each goes on with the blocks after it."""
+        mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
+        whole = chain()
+        for i, block in reversed(list(enumerate(self.blocks))):
+            mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
+            whole = block.bijector(weights[f"block_{i}"], whole, mask_i, self.gradient)
+        return whole
+
+    def forward(self, x: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
+        c, weights = self.conditioned(mel, mask)
+        z, _, logdet = self.bijector(weights, mask).forward(x, c)
+        return z, mel, logdet
+
+    def inverse(self, z: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array]:
+        c, weights = self.conditioned(mel, mask)
+        return self.bijector(weights, mask).inverse(z, c)[0], mel
+
+    def statistics(self, x: Array, mel: Array) -> dict[str, Any]:
+        """ActNorm's weights for a real batch, in a tree like the parameters: its data-dependent initialisation."""
+        c, weights = self.conditioned(mel)
+        found = {}
+        for (name, own), block in zip(weights.items(), self.blocks, strict=True):
+            x, c, found[name] = block.statistics(own, x, c)
+        return found

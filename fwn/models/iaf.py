@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.nn import incremental
-from fwn.nn.conv import fold_weight_norm
 from fwn.nn.upsample import Upsample, frame_receptive_field
 from fwn.nn.wavenet import WaveNet, delayed
 
@@ -22,21 +21,15 @@ Array = jax.Array
 
 
 class IAF(nn.Module):
-    """One flow for each entry of `stacks`, its WaveNet of so many stacks of n_layer layers.
+    """One flow for each entry of `stacks`: a copy of `wavenet` with that many stacks of layers, which says (mu, log_s).
 
-    The upsampling is the teacher's, which does not learn here (ClariNet, section 3.3); its weights are plain.
+    wavenet: a causal network, without parameters. The upsampling is the teacher's, which does not learn here (ClariNet,
+    section 3.3).
     """
 
-    stacks: tuple[int, ...] = (1, 1, 1, 1, 1, 1)
-    n_layer: int = 10
-    channels: int = 64
-    gate_channels: int = 128
-    skip_channels: int = 64
-    kernel_size: int = 3
-    front_kernel: int = 32
-    upsample_strides: tuple[int, ...] = (16, 16)
-    weight_norm: bool = True
-    dtype: Any = None
+    wavenet: WaveNet
+    stacks: tuple[int, ...]
+    upsample_strides: tuple[int, ...]
 
     @property
     def hop(self) -> int:
@@ -55,13 +48,11 @@ class IAF(nn.Module):
 
     @property
     def wavenets(self) -> list[WaveNet]:
-        """The networks alone, without parameters, in sampling's order; each says (mu, log_s) of its flow."""
-        own = {"parent", "name", "stacks", "upsample_strides"}
-        fields = {name: getattr(self, name) for name in set(self.__dataclass_fields__) - own}
-        return [WaveNet(2, **fields, n_stack=n, causal=True, zero_init=False, parent=None) for n in self.stacks]
+        """The networks of the flows, without parameters, in sampling's order."""
+        return [self.wavenet.clone(n_stack=n, parent=None) for n in self.stacks]
 
     def setup(self) -> None:
-        self.upsample = Upsample(self.upsample_strides, weight_norm=False)
+        self.upsample = Upsample(self.upsample_strides)
         self.flows = [net.copy(parent=None) for net in self.wavenets]
 
     def condition(self, mel: Array, mask: Array | None = None) -> Array:
@@ -80,17 +71,23 @@ class IAF(nn.Module):
         return x, mu, log_s
 
 
+def from_fields(
+    stacks: tuple[int, ...] = (1, 1, 1, 1, 1, 1), upsample_strides: tuple[int, ...] = (16, 16), **fields: Any
+) -> IAF:
+    """fields: WaveNet's, of every flow's network."""
+    return IAF(WaveNet(2, causal=True, zero_init=False, parent=None, **fields), tuple(stacks), tuple(upsample_strides))
+
+
 def to_noise(model: IAF, params: Any, x: Array, c: Array, block: int | None = None) -> Array:
     """The inverse of IAF.__call__: audio x [B, T] -> its noise z [B, T], sample by sample, the last flow first.
 
     block: as in nn/incremental.py; the result does not depend on it.
     """
-    params = fold_weight_norm(params)
 
     def undo(theta: Array, x: Array) -> Array:
         return (x[..., 0] - theta[..., 0]) * jnp.exp(-theta[..., 1])
 
-    for i, net in reversed(list(enumerate(model.clone(weight_norm=False).wavenets))):
+    for i, net in reversed(list(enumerate(model.wavenets))):
         weights, state = incremental.pack(net, params[f"flows_{i}"]), incremental.start(net, len(x), c.dtype)
         x = incremental.generate(
             net, weights, state, c, x[..., None], undo, block or math.gcd(incremental.BLOCK, model.hop)

@@ -1,7 +1,7 @@
-"""Weight-normalised convolutions over [B, T, C], initialised as PyTorch does by default.
+"""Convolutions over [B, T, C], initialised as PyTorch does by default. nn/weight_norm.py adds their weight norm.
 
 Official code: modules.py, Conv and ZeroConv1d. Its `kaiming_normal_` runs after `weight_norm` and has no effect: what
-it trains from is PyTorch's default, uniform in ±1/√fan_in for kernel and bias, and the gain is the kernel's norm.
+it trains from is PyTorch's default, uniform in ±1/√fan_in for kernel and bias.
 """
 
 import math
@@ -13,39 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.xla.convolution import convolve
-from fwn.xla.sums import products
 
 Array = jax.Array
-
-
-def norm(kernel: Any) -> Any:
-    """‖v‖ of each output channel, of a JAX or NumPy array: [..., K, C_in, C_out] -> [..., C_out]."""
-    return products(kernel, kernel, (-3, -2)) ** 0.5
-
-
-def _scaled(kernel: Array, by: Array) -> Array:
-    """Every output channel times its number."""
-    return kernel * by[..., None, None, :]
-
-
-@jax.custom_vjp
-def normalised(kernel: Array, scale: Array) -> Array:
-    """scale · v / ‖v‖, by output channel (weight norm). Its gradient reads v once, where XLA's own does three times."""
-    return _scaled(kernel, scale / norm(kernel))
-
-
-def _normalised_forward(kernel: Array, scale: Array) -> Any:
-    size = norm(kernel)
-    return _scaled(kernel, scale / size), (kernel, scale, size)
-
-
-def _normalised_backward(kept: Any, dw: Array) -> tuple[Array, Array]:
-    kernel, scale, size = kept
-    dscale = products(dw, kernel, (-3, -2)) / size
-    return _scaled(dw, scale / size) - _scaled(kernel, scale * dscale / size**2), dscale
-
-
-normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def uniform(bound: float) -> Any:
@@ -77,7 +46,7 @@ product.defvjp(lambda *args: (product(*args), args), _product_backward)
 class Conv(nn.Module):
     """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, padded with zeros to the length of x; causal: past only.
 
-    dtype: of the product (None: the operands' own). weight_norm: W = scale · v / ‖v‖ per output channel, else W = v.
+    dtype: of the product (None: the operands' own).
     biased: there is a b; without one, y of -x is -y. gate: what is convolved is x · gate, if the kernel has one tap.
     """
 
@@ -85,7 +54,6 @@ class Conv(nn.Module):
     kernel_size: int = 1
     dilation: int = 1
     causal: bool = False
-    weight_norm: bool = True
     dtype: Any = None
     biased: bool = True
 
@@ -94,8 +62,6 @@ class Conv(nn.Module):
         bound = 1 / math.sqrt(self.kernel_size * x.shape[-1])
         kernel = self.param("kernel", uniform(bound), (self.kernel_size, x.shape[-1], self.features))
         bias = self.param("bias", uniform(bound), (self.features,)) if self.biased else 0
-        if self.weight_norm:
-            kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
         x, gate, kernel, bias = nn.dtypes.promote_dtype(x, gate, kernel, bias, dtype=self.dtype)
         if gate is not None:
             if self.kernel_size > 1:
@@ -135,40 +101,7 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
             shape = node["kernel"].shape
             bound = 1 / math.sqrt(math.prod(shape[-3:-1]))  # before these, there may be an axis of flows
             own = [k for k in ("kernel", "bias") if k in node]
-            new = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in own}
-            if "scale" in node:
-                new["scale"] = norm(new["kernel"])
-            drawn[name] = new
+            drawn[name] = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in own}
         elif inner := draw(node, rng):
             drawn[name] = inner
     return drawn
-
-
-def unfold_weight_norm(params: Any, shapes: Any, path: str = "") -> Any:
-    """Weights, folded or not, as a tree of these shapes: the inverse of `fold_weight_norm`, whose gains are ‖W‖.
-
-    Raises ValueError that names the first array that is missing, too many or of another shape.
-    """
-    if not isinstance(shapes, dict):
-        if np.shape(params) != shapes.shape:
-            raise ValueError(f"{path[1:]} has the shape {list(np.shape(params))} there, {list(shapes.shape)} here")
-        return np.asarray(params, shapes.dtype)
-    if not isinstance(params, dict):
-        raise ValueError(f"{path[1:]} is an array there, and several here")
-    if {"kernel", "scale"} <= shapes.keys() and "scale" not in params and "kernel" in params:
-        params = params | {"scale": norm(np.asarray(params["kernel"]))}
-    if differ := params.keys() ^ shapes.keys():
-        raise ValueError(f"{path[1:]}/{min(differ)} is {'there' if min(differ) in params else 'here'} alone")
-    return {name: unfold_weight_norm(params[name], shapes[name], f"{path}/{name}") for name in sorted(shapes)}
-
-
-def fold_weight_norm(params: Any) -> Any:
-    """The same weights for modules built with `weight_norm=False`: v, scale -> W, once, before sampling."""
-    if isinstance(params, list):
-        return [fold_weight_norm(node) for node in params]
-    if not isinstance(params, dict):
-        return params
-    if {"kernel", "scale"} <= params.keys():
-        others = {name: params[name] for name in params.keys() - {"kernel", "scale"}}
-        return others | {"kernel": normalised(params["kernel"], params["scale"])}
-    return {name: fold_weight_norm(node) for name, node in params.items()}

@@ -23,13 +23,12 @@ class Encoder(nn.Module):
     """
 
     channels: int
-    weight_norm: bool = True
 
     @nn.compact
     def __call__(self, mel: Array, mask: Array | None = None) -> Array:
         def conv(name: str, x: Array) -> Array:
             x = x if mask is None else jnp.where(mask, x, 0)
-            return Conv(self.channels, KERNEL, weight_norm=self.weight_norm, name=name)(x)
+            return Conv(self.channels, KERNEL, name=name)(x)
 
         c = conv("second", nn.relu(conv("first", mel)))
         return c if mask is None else jnp.where(mask, c, before(c))

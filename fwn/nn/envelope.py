@@ -55,7 +55,7 @@ class Envelope(nn.Module):
         low, high = self.contract.value_range
         h = jnp.clip(2 * (mel - low) / (high - low) - 1, -RANGE, RANGE)
         for n in range(LAYERS):
-            update = nn.gelu(Conv(self.channels, KERNEL, weight_norm=False, name=f"conv_{n}")(inside(h)))
+            update = nn.gelu(Conv(self.channels, KERNEL, name=f"conv_{n}")(inside(h)))
             h = update if n == 0 else h + update
         correction = CORRECTION * jnp.tanh(ZeroConv(self.bins, name="out")(h) / CORRECTION)
         log_power = log_spectrum(mel, self.contract, self.bins) + correction

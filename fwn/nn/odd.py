@@ -26,7 +26,7 @@ class OddWaveNet(WaveNet):
         n = self.channels // 2
 
         def conv(name: str, features: int, kernel_size: int = 1, dilation: int = 1, biased: bool = True) -> Conv:
-            return Conv(features, kernel_size, dilation, self.causal, self.weight_norm, self.dtype, biased, name=name)
+            return Conv(features, kernel_size, dilation, self.causal, self.dtype, biased, name=name)
 
         def inside(h: Array) -> Array:
             return h if mask is None else jnp.where(mask, h, 0)

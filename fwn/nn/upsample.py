@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fwn.nn.conv import norm, normalised, uniform
+from fwn.nn.conv import uniform
 
 Array = jax.Array
 
@@ -41,7 +41,6 @@ class Stretch(nn.Module):
     """
 
     stride: int
-    weight_norm: bool = True
     linear: bool = False
 
     @nn.compact
@@ -50,8 +49,6 @@ class Stretch(nn.Module):
         bound = 1 / math.sqrt(3 * 2 * s)
         kernel = self.param("kernel", interpolation if self.linear else uniform(bound), (3, 2 * s, 1))
         bias = self.param("bias", nn.initializers.zeros if self.linear else uniform(bound), (1,))
-        if self.weight_norm:
-            kernel = normalised(kernel, self.param("scale", lambda _: norm(kernel)))
         # out[t·stride + p] = Σ_i in[i] · k[(t - i)·stride + p + stride / 2]; phases [mel, i - t + 1, p]
         phases = jnp.pad(kernel[::-1, :, 0], ((0, 0), (s // 2, s - s // 2))).reshape(3, 3, s)[:, ::-1]
         c, phases, bias = nn.dtypes.promote_dtype(c, phases, bias)
@@ -70,7 +67,6 @@ class Upsample(nn.Module):
 
     strides: tuple[int, ...] = (16, 16)
     slope: float = 0.4
-    weight_norm: bool = True
     linear: bool = False
 
     @nn.compact
@@ -80,6 +76,6 @@ class Upsample(nn.Module):
             if mask is not None:
                 c = jnp.where(mask, c, 0)
                 mask = jnp.repeat(mask, stride, axis=1)
-            c = Stretch(stride, self.weight_norm, self.linear, name=f"stage_{i}")(c)
+            c = Stretch(stride, self.linear, name=f"stage_{i}")(c)
             c = nn.leaky_relu(c, self.slope)
         return c

@@ -29,7 +29,6 @@ class WaveNet(nn.Module):
     channels: int = 256
     n_layer: int = 2
     causal: bool = False
-    weight_norm: bool = True
     dtype: Any = None
     n_stack: int = 1
     kernel_size: int = 3
@@ -53,7 +52,7 @@ class WaveNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, c: Array, mask: Array | None = None) -> Array:
         def conv(name: str, features: int, kernel_size: int = 1, dilation: int = 1) -> Conv:
-            return Conv(features, kernel_size, dilation, self.causal, self.weight_norm, self.dtype, name=name)
+            return Conv(features, kernel_size, dilation, self.causal, self.dtype, name=name)
 
         def inside(h: Array) -> Array:
             return h if mask is None else jnp.where(mask, h, 0)
@@ -71,7 +70,7 @@ class WaveNet(nn.Module):
         h = relu(conv("final", skip_channels)(relu(skips)))
         if self.zero_init:
             return ZeroConv(self.features, self.dtype, name="out")(h).astype(x.dtype)
-        return Conv(self.features, weight_norm=self.weight_norm, name="out")(h.astype(x.dtype))
+        return Conv(self.features, name="out")(h.astype(x.dtype))
 
 
 def delayed(x: Array, first: Array | None = None) -> Array:

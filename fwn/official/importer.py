@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError
-from fwn.models.autoregressive import from_fields
+from fwn.models import autoregressive, iaf
 from fwn.models.flowavenet import FloWaveNet
-from fwn.models.iaf import IAF
+from fwn.nn.weight_norm import add_weight_norm
 
 Tensors = dict[str, np.ndarray]
 
@@ -203,9 +204,9 @@ def clarinet_teacher(checkpoint: dict[str, Any], source: str, stacks: int) -> Of
         "upsample_strides": strides,
     }
     n_mels = official.shape("res_blocks.0.filter_conv_c.weight_v")[1]
-    _, model = from_fields(fields)
+    _, model = autoregressive.from_fields(**fields)
     frames = jnp.zeros((1, 1, n_mels))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, model.hop, 1)), frames))["params"]
+    shapes = parameter_shapes(model, jnp.zeros((1, model.hop, 1)), frames)
     leaves = {"upsample": upsample, "net": wavenet("", n_layer, conv("final_conv.3.conv"))}
     return Official("wavenet", fields, assemble(tensors, leaves, shapes, source), n_mels)
 
@@ -227,9 +228,9 @@ def clarinet_student(checkpoint: dict[str, Any], source: str, upsample: Any) -> 
         "upsample_strides": strides,
     }
     n_mels = official.shape("iafs.0.res_blocks.0.filter_conv_c.weight_v")[1]
-    model = IAF(**fields)
+    model = iaf.from_fields(**fields)
     z, c = jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, n_mels))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), z, c))["params"]
+    shapes = parameter_shapes(model, z, c)
     leaves = {}
     for i, count in enumerate(counts):
         leaves[f"flows_{i}"] = wavenet(f"iafs.{i}.", count, conv(f"iafs.{i}.final_conv.3.conv"))
@@ -272,7 +273,7 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
             net = f"{flow}.coupling.net."
             net_leaves = wavenet(net, fields["n_layer"], zero_conv(f"{net}final_conv.3"))
             block[f"flow_{j}"] = {"actnorm": norm, "net": net_leaves}
-    shapes = parameter_shapes(FloWaveNet(**fields), n_mels)
+    shapes = parameter_shapes(FloWaveNet(**fields), jnp.zeros((1, 1, n_mels)), method="conditioned")
     names = [f"flow_{j}" for j in range(fields["n_flow"])]
     for i in range(n_block):
         flows = shapes[f"block_{i}"].pop("flows")
@@ -285,8 +286,9 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
     return Official("flowavenet", fields, params, n_mels)
 
 
-def parameter_shapes(model: FloWaveNet, n_mels: int) -> dict[str, Any]:
-    """The parameters that `model.init` would make, as shapes, without computing any."""
-    frames = 2**model.n_block
-    x, mel = jnp.zeros((1, frames * math.prod(model.upsample_strides), 1)), jnp.zeros((1, frames, n_mels))
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), x, mel, method="forward"))["params"]
+def parameter_shapes(model: nn.Module, *inputs: Any, **how: Any) -> dict[str, Any]:
+    """Shapes of the weights that `model.init` makes, with weight norm, without computing any."""
+    shapes: dict[str, Any] = jax.eval_shape(
+        lambda: add_weight_norm(model.init(jax.random.key(0), *inputs, **how)["params"])
+    )
+    return shapes

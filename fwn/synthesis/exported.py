@@ -7,35 +7,33 @@ config.json    as in a workdir; `step` and the sha256 of weights.npz beside it
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
 
 from fwn import config as configs
 from fwn.errors import UserError
-from fwn.mel import MelContract
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.training import checkpoints
+from fwn.training.checkpoints import Run
 
 WEIGHTS = "weights.npz"
 
 
-def write(folder: Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> int:
+def write(folder: Path, run: Run) -> int:
     """Writes weights.npz and config.json; returns their bytes. Raises UserError where a value is beyond float16."""
     arrays: Any = {}
-    for path, leaf in flatten_dict(jax.device_get(fold_weight_norm(params)), sep="/").items():
+    for path, leaf in flatten_dict(jax.device_get(fold_weight_norm(run.params)), sep="/").items():
         kernel = path.endswith("/kernel")
         if kernel and not np.abs(leaf).max(initial=0.0) < np.finfo(np.float16).max:
             raise UserError(f"{path}: a weight of {np.abs(leaf).max():.3g} is beyond float16; this model diverged")
         arrays[path] = np.asarray(leaf, np.float16 if kernel else np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / WEIGHTS, **arrays)
-    record = configs.record(config, mel) | {"step": step, "sha256": _sha256(folder / WEIGHTS)}
+    record = configs.record(run.config, run.mel) | {"step": run.step, "sha256": _sha256(folder / WEIGHTS)}
     (folder / configs.FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return sum((folder / name).stat().st_size for name in (WEIGHTS, configs.FILE))
 
@@ -45,8 +43,8 @@ def is_one(folder: Path) -> bool:
     return (folder / WEIGHTS).is_file()
 
 
-def read(folder: Path) -> tuple[ConfigDict, MelContract, Any, int]:
-    """(config, mel contract, params in float32, step). Raises UserError on files that are not as they were written."""
+def read(folder: Path) -> Run:
+    """Its model, weights in float32. Raises UserError on files that are not as they were written."""
     config, mel = configs.read(folder)
     record = json.loads((folder / configs.FILE).read_text(encoding="utf-8"))
     file = folder / WEIGHTS
@@ -57,16 +55,16 @@ def read(folder: Path) -> tuple[ConfigDict, MelContract, Any, int]:
             arrays = {path: stored[path].astype(np.float32) for path in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{file}: damaged ({error}); get the voice again") from error
-    return config, mel, unflatten_dict(arrays, sep="/"), int(record["step"])
+    return Run(config, mel, unflatten_dict(arrays, sep="/"), int(record["step"]))
 
 
-def read_any(ckpt: str | Path, step: int | None = None) -> tuple[ConfigDict, MelContract, Any, int]:
-    """`read` of an exported voice, or checkpoints.read of a workdir. Raises UserError where it has no such step."""
+def read_run(ckpt: str | Path, step: int | None = None) -> Run:
+    """The model in an exported voice or in a workdir (checkpoints.read). Raises UserError where it has no such step."""
     if not is_one(Path(ckpt)):
         return checkpoints.read(ckpt, step)
     voice = read(Path(ckpt))
-    if step not in (None, voice[3]):
-        raise UserError(f"{ckpt}: no checkpoint of step {step}; this voice is of step {voice[3]} alone")
+    if step not in (None, voice.step):
+        raise UserError(f"{ckpt}: no checkpoint of step {step}; this voice is of step {voice.step} alone")
     return voice
 
 

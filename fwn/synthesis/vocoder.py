@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.errors import UserError
-from fwn.mel import MelContract, check_mel
+from fwn.mel import check_mel
 from fwn.models.blocks import unstack
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import chunked, exported
 from fwn.synthesis.chunked import Stream, bucket
 from fwn.systems import build
+from fwn.training.checkpoints import Run
 
 Array = jax.Array
 
@@ -26,7 +27,7 @@ def load(ckpt: str | Path, step: int | None = None, low_temperature: float | Non
 
     low_temperature: as `Vocoder.low_temperature`; None: the system's own. Raises UserError where it has none.
     """
-    vocoder = Vocoder(*exported.read_any(ckpt, step))
+    vocoder = Vocoder(exported.read_run(ckpt, step))
     if low_temperature is not None:
         if vocoder.low_temperature is None:
             raise UserError(
@@ -49,9 +50,9 @@ class Vocoder:
     low_temperature: of what autoregression over blocks adds to its bands, times the temperature; None: it has none.
     """
 
-    def __init__(self, config: Any, mel: MelContract, params: Any, step: int):
-        self.config, self.mel, self.step = config, mel, step
-        self.system = build(config, mel=mel)
+    def __init__(self, run: Run):
+        self.config, self.mel, params, self.step = run
+        self.system = build(self.config, mel=self.mel)
         self.low_temperature = self.system.low_temperature
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
         self.params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))

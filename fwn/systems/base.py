@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError, nearest
 from fwn.flows.bijectors import total
@@ -109,6 +110,11 @@ def noise(keys: Array, frames: int, draw: Callable[[Array], Array], dtype: Any, 
     return jax.vmap(lambda key: by_frame(key, frames, draw, first))(keys).astype(dtype)
 
 
+def updated(params: Any, others: Any) -> Any:
+    """A tree of weights with those of another in their places."""
+    return unflatten_dict(flatten_dict(params) | flatten_dict(others))
+
+
 def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
     """The mean of [B, T] over the real samples of each example, [B], at least in float32."""
     mask, hop = frame_mask(mel, frames), values.shape[1] // mel.shape[1]
@@ -118,17 +124,18 @@ def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
 
 def checked(
     fields: Any,
-    module: type[nn.Module],
+    modules: type[nn.Module] | tuple[type[nn.Module], ...],
     also: frozenset[str] = frozenset(),
     hidden: frozenset[str] = frozenset(),
     source: str = "config.model",
     zero: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Fields of a config as a plain dict: those of `module` and what is known `also`, without what is `hidden`.
+    """Fields of a config as a plain dict: those of the modules and what is known `also`, without what is `hidden`.
 
     zero: numbers that may be 0. Raises UserError for any other name, and for sizes and types that no network can have.
     """
-    types = {name: field.type for name, field in module.__dataclass_fields__.items()}
+    modules = modules if isinstance(modules, tuple) else (modules,)
+    types = {name: field.type for module in modules for name, field in module.__dataclass_fields__.items()}
     known = types.keys() - {"parent", "name", "features"} - hidden | also
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(fields).items()}
     for name, value in values.items():

@@ -11,9 +11,19 @@ from fwn.flows.bijectors import Bijector, chain
 from fwn.flows.densities import normal_log_prob
 from fwn.mel import MelContract
 from fwn.models.flowavenet import FloWaveNet
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 from fwn.systems import predictor
-from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded, whole
+from fwn.systems.base import (
+    Recurrence,
+    System,
+    checked,
+    frame_mask,
+    mean_over_audio,
+    noise,
+    recorded,
+    updated,
+    whole,
+)
 
 Array = jax.Array
 CHOICES = {
@@ -32,7 +42,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     fields = checked(config.model, FloWaveNet, predictor.FIELDS, zero=frozenset({"n_block"}))
     fields = {name: value for name, value in fields.items() if name not in predictor.FIELDS}
     predict = predictor.Predictor(config, mel)
-    model, plain = FloWaveNet(**fields), FloWaveNet(**{**fields, "weight_norm": False})
+    model = FloWaveNet(**fields)
     for name, choices in CHOICES.items():
         value = getattr(model, name)
         if value not in choices:
@@ -57,15 +67,15 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         audio, past = recorded(batch, key, config.dequantise)
         own = predict.init(key, batch["mel"], drawn)
         x = predict(own, batch["mel"], past=past).forward(audio[..., None], batch["mel"])[0]
-        call = partial(model.apply, method="forward", mutable=["params"], rngs={"params": key})
-        drawn = {
-            name: node for name, node in drawn.items() if name not in ("upsample", *own)
-        }  # it has own initialisers
-        return call({"params": drawn}, x, batch["mel"])[1]["params"] | own
+        params = model.init(key, batch["mel"], method="conditioned").get("params", {})
+        # The upsampling has initialisers of its own.
+        params = updated(params, {name: node for name, node in drawn.items() if name not in ("upsample", *own)})
+        statistics: Any = model.apply({"params": params}, x, batch["mel"], method="statistics")
+        return add_weight_norm(updated(params, statistics)) | own
 
     def flow(params: Any, frames: Array | None) -> Bijector:
         """Between excitation (audio, without prediction) and noise; params with their weight norm folded."""
-        apply = partial(plain.apply, {"params": params})
+        apply = partial(model.apply, {"params": params})
 
         def forward(x: Array, mel: Array) -> Any:
             return apply(x, mel, frame_mask(mel, frames), method="forward")

@@ -14,13 +14,16 @@ from jax.lax import stop_gradient
 
 from fwn.errors import UserError
 from fwn.flows.densities import BASES, Distribution
-from fwn.models.autoregressive import Autoregressive, from_fields
+from fwn.models import autoregressive, iaf
+from fwn.models.autoregressive import Autoregressive
 from fwn.models.iaf import IAF, to_noise
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.wavenet import WaveNet
+from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example
 from fwn.systems.losses import signs
 
 Array = jax.Array
+HIDDEN = frozenset({"wavenet", "causal", "zero_init", "n_stack"})  # WaveNet's fields that an IAF sets itself
 
 
 class Lesson:
@@ -81,8 +84,7 @@ def student(
     builds a system that samples and evaluates, and has no loss. terms: the loss is their sum, weighted by the fields of
     config.loss with their names; one of weight 0 is not computed.
     """
-    model = IAF(**checked(config.model, IAF))
-    plain, base = model.clone(weight_norm=False), BASES[base_name]
+    model, base = iaf.from_fields(**checked(config.model, (IAF, WaveNet), hidden=HIDDEN)), BASES[base_name]
     if teacher is not None:
         fields = dict(teacher.model)
         if teacher.system != "wavenet" or fields["distribution"] != distribution:
@@ -100,7 +102,7 @@ def student(
                 f"config.teacher={config.teacher} models the excitation of linear prediction, which a student does not "
                 "make; give a teacher with config.model.prediction.order=0"
             )
-        said, teacher_model = from_fields(fields | {"weight_norm": False})
+        said, teacher_model = autoregressive.from_fields(**fields)
         taught = terms(said)
         if not any(config.loss[name] for name in taught):
             raise UserError(
@@ -113,14 +115,15 @@ def student(
 
         call = partial(model.apply, mutable=["params"], rngs={"params": key}, method=whole)
         params = call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
-        return params if frozen == () else params | {"upsample": frozen["upsample"]}
+        upsample = {"upsample": params.pop("upsample") if frozen == () else frozen["upsample"]}
+        return add_weight_norm(params) | upsample
 
     def make(params: Any, z: Array, c: Array) -> tuple[Array, ...]:
-        out: Any = plain.apply({"params": params}, z[..., None], c)
+        out: Any = model.apply({"params": params}, z[..., None], c)
         return tuple(a[..., 0] for a in out)
 
     def condition(params: Any, mel: Array, frames: Array | None) -> Array:
-        out: Any = plain.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
+        out: Any = model.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
         return out
 
     def drawn_for(mel: Array, keys: Array, first: Any = 0) -> Array:
@@ -147,8 +150,9 @@ def student(
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         params = fold_weight_norm(params)
         c = condition(params, mel, frames)
-        z = to_noise(plain, params, audio, c)
-        exact: Any = plain.clone(dtype=None).apply({"params": params}, z[..., None], c)  # as to_noise is
+        z = to_noise(model, params, audio, c)
+        exactly = model.clone(wavenet=model.wavenet.clone(dtype=None))  # in float32, as to_noise is
+        exact: Any = exactly.apply({"params": params}, z[..., None], c)
         return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
     return System(init, loss, sample, log_likelihood, model.receptive_field)

@@ -18,11 +18,13 @@ from fwn.flows.densities import DISTRIBUTIONS
 from fwn.mel import MelContract
 from fwn.models.autoregressive import Autoregressive, from_fields, proceed, sample
 from fwn.nn import incremental
-from fwn.nn.conv import fold_weight_norm
+from fwn.nn.wavenet import WaveNet
+from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 from fwn.systems import predictor
 from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded
 
 Array = jax.Array
+HIDDEN = frozenset({"wavenet", "causal", "zero_init"})  # of WaveNet's fields: what makes it autoregressive
 
 
 def build(config: Any, mel: MelContract | None = None) -> System:
@@ -32,7 +34,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     prediction (predictor.Predictor) it is autoregressive in the excitation, as LP-WaveNet (Hwang et al. 2018). mel: the
     contract; None: config.mel names it.
     """
-    fields = checked(config.model, Autoregressive, frozenset({"distribution", predictor.NAME}))
+    fields = checked(config.model, (Autoregressive, WaveNet), frozenset({"distribution", predictor.NAME}), HIDDEN)
     fields.pop(predictor.NAME, None)
     if (name := fields.setdefault("distribution", None)) not in DISTRIBUTIONS:
         raise UserError(
@@ -45,22 +47,22 @@ def build(config: Any, mel: MelContract | None = None) -> System:
             "config.model.prediction: the mixture of logistics is of 16-bit audio, which excitation is not; leave its "
             "order at 0, or choose distribution gaussian"
         )
-    distribution, model = from_fields(fields)
-    plain = model.clone(weight_norm=False)
+    distribution, model = from_fields(**fields)
 
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
         del frozen  # there is no teacher
         own = predict.init(key, batch["mel"], drawn)
         drawn = {name: node for name, node in drawn.items() if name not in own}
         call = partial(model.apply, mutable=["params"], rngs={"params": key})
-        return call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"] | own
+        params = call({"params": drawn}, batch["audio"][..., None], batch["mel"])[1]["params"]
+        return add_weight_norm(params) | own
 
     def log_likelihood(
         params: Any, audio: Array, mel: Array, frames: Array | None = None, past: Array | None = None
     ) -> Array:
         params = fold_weight_norm(params)
         e, _, logdet = predict(params, mel, frames, past).forward(audio[..., None], mel)
-        theta: Any = plain.apply({"params": params}, e, mel, frame_mask(mel, frames))
+        theta: Any = model.apply({"params": params}, e, mel, frame_mask(mel, frames))
         length = model.hop * (mel.shape[1] if frames is None else frames)
         return mean_over_audio(distribution.log_prob(theta, e[..., 0]), mel, frames) + logdet / length
 
@@ -76,7 +78,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     def draw_audio(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
-        draw = partial(distribution.sample, temperature=temperature)
+        params, draw = fold_weight_norm(params), partial(distribution.sample, temperature=temperature)
         drawn = noise(keys, mel.shape[1], by_hop, mel.dtype, first)
         e = sample(model, params, mel, drawn, draw, frame_mask(mel, frames))
         return predict(params, mel, frames).inverse(e[..., None], mel)[0][..., 0]
@@ -90,7 +92,8 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     def draw_more(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
-        draw, kept = partial(distribution.sample, temperature=temperature), mel.shape[1] - sum(field)
+        params, draw = fold_weight_norm(params), partial(distribution.sample, temperature=temperature)
+        kept = mel.shape[1] - sum(field)
         mask, drawn = frame_mask(mel, frames), noise(keys, kept, by_hop, mel.dtype, first + skip)
         if not predict.past:
             state, audio = proceed(model, params, mel, drawn, draw, mask, skip, state)

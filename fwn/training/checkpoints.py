@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,15 @@ FOLDER = "checkpoints"
 KEEP_BEST = 1
 METRIC = "score"
 MARGIN = 2**20  # bytes a checkpoint may take beside its arrays and 4 KiB of description for each of them
+
+
+class Run(NamedTuple):
+    """A trained model: its config, the contract of its mels, and its weights, NumPy arrays, after so many steps."""
+
+    config: ConfigDict
+    mel: MelContract
+    params: Any
+    step: int
 
 
 class Checkpoints:
@@ -124,8 +133,8 @@ def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, para
     configs.write(workdir, config, mel)
 
 
-def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelContract, Any, int]:
-    """(config, mel contract, params as NumPy arrays, step) of a workdir: its best checkpoint, or that of `step`.
+def read(workdir: str | Path, step: int | None = None) -> Run:
+    """The best checkpoint of a workdir, or that of `step`.
 
     The best has the highest held-out score (journal.score); where none was measured, it is the newest.
     """
@@ -159,7 +168,7 @@ def read(workdir: str | Path, step: int | None = None) -> tuple[ConfigDict, MelC
             empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored)
             return checkpointer.load_checkpointables(chosen.step, {"params": empty})["params"]
 
-        return config, mel, _read(folder / str(chosen.step), load), chosen.step
+        return Run(config, mel, _read(folder / str(chosen.step), load), chosen.step)
 
 
 def _check(folder: Path) -> None:

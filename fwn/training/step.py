@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fwn.nn.conv import draw, unfold_weight_norm
+from fwn.nn.conv import draw
+from fwn.nn.weight_norm import unfold_weight_norm
 from fwn.systems import predictor
 from fwn.systems.base import System
 from fwn.training.optimizer import clip_factor, optimizer, schedule, select
