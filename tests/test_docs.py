@@ -17,7 +17,7 @@ OURS = ("fwn", "data_prep", "experiments", "tools", "benchmarks", "tests")
 FIRST_SCREEN = 45  # lines
 DOCS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
+    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("voices/*/*.md"))]
 }
 README = DOCS["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -239,10 +239,11 @@ def test_first_screen_has_exactly_two_commands() -> None:
     assert [block.strip() for block in fences(screen)] == ["make demo", "make test"]
 
 
-def test_python_in_the_readme_uses_what_there_is() -> None:
+def test_python_uses_what_there_is() -> None:
     vocoder = next(n for n in ast.walk(tree(ROOT / "fwn/synthesis/vocoder.py")) if isinstance(n, ast.ClassDef))
     attributes = {*defined(vocoder), *re.findall(r"self\.(\w+)", ast.unparse(vocoder))}
-    nodes = [node for block in fences(README, "python") for node in ast.walk(ast.parse(block))]
+    blocks = [block for text in DOCS.values() for block in fences(text, "python")]
+    nodes = [node for block in blocks for node in ast.walk(ast.parse(block))]
     used = [f"{n.module}.{alias.name}" for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names]
     used += [ast.unparse(n) for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "fwn"]
     assert "fwn.load" in used
@@ -268,10 +269,10 @@ def test_design_draws_every_package_and_file() -> None:
     assert drawn == there
 
 
-def test_every_preset_is_in_the_readme_with_its_hash() -> None:
+def test_every_preset_is_documented_with_its_hash() -> None:
     from fwn.mel import PRESETS
 
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([0-9a-f]{12}) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([0-9a-f]{12}) \|", DOCS["docs/sampling.md"], re.MULTILINE))
     assert rows == {name: contract.hash() for name, contract in PRESETS.items()}
 
 
