@@ -255,6 +255,29 @@ def test_python_uses_what_there_is() -> None:
     assert {"mel", "log_likelihood"} <= of_vocoder <= attributes
 
 
+def test_the_page_from_loss_to_coupling_has_the_loss() -> None:
+    """Its code, run, gives what fwn.train minimises, for random weights."""
+    import jax
+    import numpy as np
+
+    from experiments import base
+    from fwn.models.flowavenet import FloWaveNet
+    from fwn.nn.weight_norm import fold_weight_norm
+    from fwn.systems import build
+
+    sizes = {"n_block": 3, "n_flow": 2, "channels": 6, "prior_channels": 5, "block_per_split": 1}
+    config, page, rng = base.get_config(), {}, np.random.default_rng(0)
+    config.model.update(sizes)
+    exec(fences(DOCS["docs/from-loss-to-coupling.md"], "python")[0], page)
+    audio, mel = rng.normal(0, 0.1, (2, 1024)).astype("float32"), rng.uniform(size=(2, 4, 80)).astype("float32")
+    system, batch = build(config), {"audio": audio, "mel": mel, "index": np.arange(2)}
+    shapes = jax.eval_shape(system.init, jax.random.key(0), batch, {})
+    params = jax.tree.map(lambda a: 0.5 + 0.1 * rng.normal(size=a.shape).astype("float32"), shapes)
+    expected, _ = system.loss(params, (), batch, jax.random.key(0))
+    found = page["loss"](FloWaveNet(**sizes), fold_weight_norm(params), audio, mel)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_design_draws_every_package_and_file() -> None:
     """The tree in docs/design.md has every file of fwn in its package, and no other."""
     picture = next(block for block in fences(DOCS["docs/design.md"], "text") if block.startswith("fwn/"))

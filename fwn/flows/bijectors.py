@@ -1,13 +1,13 @@
-"""The mathematics of flows: invertible maps as pairs of pure functions, composed by folding one list both ways.
+"""Invertible maps as pairs of pure functions. A list of them is folded one way for forward, the other for inverse.
 
-Contracts, here once for the whole project:
+Contracts of the whole project:
 - `forward` is audio -> noise (likelihood), `inverse` is noise -> audio (sampling).
-- Arrays are `[B, T, C]`; `x, z` carry the data, `c` the conditioning, at the same rate or at that of mel frames.
-  A layer may permute `c` of the same rate (official code: model.py, change_order and Block), so `c` goes through the
+- Arrays are `[B, T, C]`; `x, z` are the data, `c` the conditioning, at the same rate or at the rate of mel frames.
+  A layer may permute a `c` of the same rate (official code: model.py, change_order and Block), so `c` goes through the
   pair as well.
 - `logdet` is log|det dz/dx| in nats, `[B]`, *summed* over time and channels, at least float32.
-- `mask`, where a function takes one, is boolean `[B, T, 1]`, true where the sequence is real and false in its
-  padding; None means real everywhere. Padding takes no part in `logdet`.
+- `mask` is boolean `[B, T, 1]`, true in the sequence and false in its padding; None: no padding. Padding does not
+  count in `logdet`.
 """
 
 from collections.abc import Callable
@@ -43,18 +43,18 @@ def swap(x: Array) -> Array:
 
 
 def total(values: Array, mask: Array | None) -> Array:
-    """Sum over the real part of [B, T, C] -> [B], in float32 or wider."""
+    """Sum of [B, T, C] over time (where mask is true) and channels -> [B], in float32 or wider."""
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     return jnp.sum(values if mask is None else jnp.where(mask, values, 0), axis=(1, 2))
 
 
 def unchanged(x: Array) -> Array:
-    """The logdet of a map that keeps volume: 0 for each example of x, [B], in float32 or wider."""
+    """logdet of a volume-preserving map: 0 for each example, [B], in float32 or wider."""
     return jnp.zeros(x.shape[0], jnp.promote_types(x.dtype, jnp.float32))
 
 
 def chain(*bijectors: Any) -> Bijector:
-    """b_n ∘ … ∘ b_1 of anything with this signature (Flax modules included); logdets add."""
+    """b_n ∘ … ∘ b_1; logdets add. Anything with `forward` and `inverse` of a Bijector's signature will do."""
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
         logdet = unchanged(x)
@@ -90,7 +90,7 @@ def on_first_half(b: Any) -> Bijector:
 def permutation(
     there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True, c: bool = True
 ) -> Bijector:
-    """Moves elements of x and of c alike, unless `x=False` or `c=False`: volume-preserving, logdet 0."""
+    """Permutes the elements of x and of c in the same way, or of one of them. logdet is 0."""
 
     def move(f: Callable[[Array], Array], a: Array, b: Array) -> tuple[Array, Array]:
         return f(a) if x else a, f(b) if c else b
@@ -122,7 +122,7 @@ squeeze = permutation(fold_time, unfold_time)
 unsqueeze = permutation(unfold_time, fold_time)
 change_order = permutation(swap, swap)
 change_order_of_c = permutation(swap, swap, x=False)
-# With c at the frame rate, which has no order in common with x:
+# For a c at the frame rate, whose order is independent of x:
 squeeze_of_x = permutation(fold_time, unfold_time, c=False)
 unsqueeze_of_x = permutation(unfold_time, fold_time, c=False)
 change_order_of_x = permutation(swap, swap, c=False)
@@ -142,7 +142,7 @@ def actnorm(loc: Array, scale: Array, mask: Array | None = None) -> Bijector:
 def actnorm_statistics(x: Array, floor: float = 1e-6) -> tuple[Array, Array]:
     """(loc, scale) that give x of shape [B, T, C] mean 0 and (unbiased) standard deviation 1 in every channel.
 
-    Official code: model.py, ActNorm.initialize; `floor` is added to the deviation, as there.
+    `floor` is added to the deviation. Official code: model.py, ActNorm.initialize.
     """
     return -jnp.mean(x, axis=(0, 1)), 1 / (jnp.std(x, axis=(0, 1), ddof=1) + floor)
 

@@ -1,6 +1,6 @@
-"""Densities in nats, elementwise, and what a network says of one sample of audio: a `Distribution`.
+"""Log-densities in nats, elementwise, and the distributions of one sample of audio that a network parametrises.
 
-The log-scale floors of this project are written here and nowhere else.
+All log-scale floors of this project are here.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,18 @@ import numpy as np
 Array = jax.Array
 LOG_2PI = float(np.log(2 * np.pi))
 
-GAUSSIAN_FLOOR = -9.0  # of log_sd, in the likelihood of a Gaussian WaveNet (official ClariNet: loss.py, gaussian_loss)
-KL_FLOOR = -6.0  # of both log_sd in the divergence that a student learns by (official ClariNet: loss.py, KL_gaussians)
-LOGISTIC_FLOOR = -14.0  # of log_scale: one so narrow has all of its mass in one of the bins, narrower changes nothing
-BINS = 2**16  # the values of 16-bit audio: -1, -1 + LSB, …, 1 - LSB
-LSB = 2 / BINS  # one step of it
+GAUSSIAN_FLOOR = -9.0  # least log_sd of a Gaussian WaveNet (official ClariNet: loss.py, gaussian_loss)
+KL_FLOOR = -6.0  # least log_sd of both sides in a student's KL divergence (official ClariNet: loss.py, KL_gaussians)
+LOGISTIC_FLOOR = -14.0  # least log_scale: all of the mass is in one bin then, so a lower one changes nothing
+BINS = 2**16  # 16-bit audio has the values -1, -1 + LSB, …, 1 - LSB
+LSB = 2 / BINS  # one 16-bit step
 
 
 class Base(NamedTuple):
-    """The noise that an inverse autoregressive flow begins with, of location 0 and scale 1.
+    """Base distribution of an inverse autoregressive flow, with location 0 and scale 1.
 
-    log_prob: z [...] -> log-density [...].  draw: (key, shape) -> z.  entropy: in nats; of scale exp(log_s) it is
-    entropy + log_s, in closed form.
+    log_prob: z [...] -> log-density [...]. draw: (key, shape) -> z. entropy: in nats; with scale exp(log_s) it is
+    entropy + log_s.
     """
 
     log_prob: Callable[[Array], Array]
@@ -33,13 +33,13 @@ class Base(NamedTuple):
 
 
 class Distribution(NamedTuple):
-    """p(x | θ) of one sample of audio x [...], where a network gives θ [..., features].
+    """p(x | θ) for one sample of audio x [...], with θ [..., features] from a network.
 
     log_prob: (θ, x) -> log-density in nats, [...].
-    noise: (key, shape) -> [*shape, n], what `sample` is a function of; it does not depend on θ.
-    sample: (θ, noise [..., n], temperature) -> x [...]. Temperature scales the noise: 1 is the density, 0 its mode or,
-        of a mixture, the location of its most probable component.
-    integers: the distribution is over the BINS values of 16-bit audio, not over real numbers.
+    noise: (key, shape) -> [*shape, n], independent of θ.
+    sample: (θ, noise [..., n], temperature) -> x [...]. Temperature scales the noise: 1 samples from the density, 0
+        gives its mode, or the location of a mixture's most probable component.
+    integers: whether the distribution is over the BINS values of 16-bit audio instead of real numbers.
     """
 
     features: int
@@ -72,16 +72,16 @@ BASES = {
 
 
 def gaussian_kl(mean_q: Array, log_sd_q: Array, mean_p: Array, log_sd_p: Array, floor: float = KL_FLOOR) -> Array:
-    """KL(q ‖ p) of two Gaussians, elementwise, neither log_sd below `floor` (ClariNet, equation 6)."""
+    """KL(q ‖ p) of two Gaussians, elementwise, with both log_sd at least `floor` (ClariNet, equation 6)."""
     log_sd_q, log_sd_p = jnp.maximum(log_sd_q, floor), jnp.maximum(log_sd_p, floor)
     d = log_sd_p - log_sd_q
     return d + 0.5 * (jnp.exp(-2 * d) + jnp.square((mean_q - mean_p) * jnp.exp(-log_sd_p)) - 1)
 
 
 def gaussian() -> Distribution:
-    """θ = (mean, log_sd), log_sd not below GAUSSIAN_FLOOR (ClariNet, section 3.1).
+    """θ = (mean, log_sd), log_sd at least GAUSSIAN_FLOOR (ClariNet, section 3.1).
 
-    What is sampled is not cut to ±1, as the official code does: it has the density that is reported.
+    Samples are not clipped to ±1, so that they have the reported density; the official code clips them.
     """
 
     def parameters(theta: Array) -> tuple[Array, Array]:
@@ -103,17 +103,17 @@ def gaussian() -> Distribution:
 def logistic_bin_log_prob(x: Array, mean: Array, log_scale: Array) -> Array:
     """log of the mass of a logistic in the bin [x - LSB/2, x + LSB/2]; the outermost of the BINS reach to infinity.
 
-    Beyond them, where only a student's audio gets to, x has a bin like any other: overshooting wins no tail's mass.
+    Outside of ±1, which only a student's audio reaches, x has a bin of ordinary width, so overshooting gains no mass.
 
-    F(b) - F(a) = σ(b) · σ(-a) · (1 - exp(a - b)), with a - b = -LSB / scale whatever x: no difference of nearly equal
-    numbers, so it is exact far into the tails. x need not be the centre of a bin; the result is smooth in it.
+    F(b) - F(a) = σ(b) · σ(-a) · (1 - exp(a - b)) with a - b = -LSB / scale. This is no difference of nearly equal
+    numbers, so it is exact far into the tails. It is smooth in x, which need not be the centre of a bin.
     """
     rate = jnp.exp(-log_scale)
     distance, half = (x - mean) * rate, 0.5 * LSB * rate
     lowest, highest = jnp.abs(x + 1) < LSB / 2, jnp.abs(x - (1 - LSB)) < LSB / 2
     below_top = jnp.where(highest, 0, jax.nn.log_sigmoid(distance + half))
     above_bottom = jnp.where(lowest, 0, jax.nn.log_sigmoid(half - distance))
-    # 1 - exp(-w): of a bin narrow against the scale by its series, which does not underflow however flat the logistic
+    # log(1 - exp(-w)): by its series where the bin is narrow against the scale, which does not underflow
     w, enough = 2 * half, 1e-2
     series = np.log(LSB) - log_scale - w / 2 + jnp.square(w) / 24
     inner = jnp.where(w < enough, series, jnp.log(-jnp.expm1(-jnp.maximum(w, enough))))
@@ -123,8 +123,8 @@ def logistic_bin_log_prob(x: Array, mean: Array, log_scale: Array) -> Array:
 def mixture_of_logistics(components: int = 10) -> Distribution:
     """θ = (logits, means, log_scales) of logistics over the BINS values of 16-bit audio (Salimans et al. 2017, 2.1).
 
-    log_prob is comparable to a density's: log P(bin) - log LSB, the log-density of audio plus noise uniform over one
-    16-bit step. Its largest value is -log LSB = 10.4 nats. What is sampled is one of the BINS values exactly.
+    log_prob compares with a density: log P(bin) - log LSB is the log-density of audio plus noise uniform over one
+    16-bit step, at most -log LSB = 10.4 nats. Samples are exactly among the BINS values.
     """
 
     def parameters(theta: Array) -> tuple[Array, Array, Array]:

@@ -1,10 +1,10 @@
-"""Linear prediction as a bijector: audio to excitation by filters that change from block to block.
+"""Linear prediction as a bijector: audio to excitation, with another filter for each block of samples.
 
     e_t = (x_t + Σ_{k=1…p} a_k x_{t-k}) / g        audio -> excitation (an FIR filter)
     x_t = g e_t - Σ_k a_k x_{t-k}                  excitation -> audio (the recursion)
     log|det de/dx| = -Σ_t log g                    exactly: the Jacobian is lower triangular
 
-Itakura & Saito 1968; Atal & Hanauer 1971. docs/prediction.md says what it is for.
+Itakura & Saito 1968; Atal & Hanauer 1971. Its purpose: docs/prediction.md.
 """
 
 from functools import partial
@@ -19,16 +19,16 @@ from fwn.flows.bijectors import Bijector, total
 from fwn.xla.platform import on_cpu
 
 Array = jax.Array
-WIDENING = 0.9998  # every pole moves inwards by this factor: a bandwidth of 1.4 Hz, far above the rounding of float32
-LONGEST_BLOCK = 256  # samples that the recursion computes at once, except on a CPU
+WIDENING = 0.9998  # moves every pole inwards: a bandwidth of 1.4 Hz, far above float32 rounding
+LONGEST_BLOCK = 256  # most samples that the recursion computes at once, on accelerators
 
 
 def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | None = None) -> Bijector:
     """Audio x [B, T, 1] <-> excitation e [B, T, 1]; c is not used.
 
-    a [B, S, p]: coefficients a_1 … a_p of S blocks of T / S samples. log_g [B, S]. past [B, p]: the samples before x;
-    None: zeros. mask [B, T, 1], true in whole blocks. Sums of p products in x's type, so the excitation of a filter
-    with a large gain keeps fewer digits than the audio.
+    a [B, S, p]: coefficients a_1 … a_p of S blocks of T / S samples. log_g [B, S]: log of their gains. past [B, p]: the
+    samples before x; None: zeros. mask [B, T, 1]: constant within a block. Sums are in x's type, so with a large gain
+    the excitation has fewer correct digits than the audio.
     """
     blocks, order = a.shape[1:]
     past = jnp.zeros((len(a), order), a.dtype) if past is None else past
@@ -49,7 +49,7 @@ def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | 
 
 
 def filtered(x: Array, a: Array) -> Array:
-    """x_t + Σ_k a_k x_{t-k} for audio x [B, p + T] with its past, and a [B, S, p] -> [B, S, T / S]."""
+    """x_t + Σ_k a_k x_{t-k}: audio x [B, p + T], its past first, and a [B, S, p] -> [B, S, T / S]."""
     blocks, order = a.shape[1:]
     size = (x.shape[1] - order) // blocks
     first = order + size * np.arange(blocks)[:, None, None] + np.arange(size)[:, None]
@@ -60,10 +60,10 @@ def filtered(x: Array, a: Array) -> Array:
 def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
     """The inverse of `filtered`: driven [B, S, N], a [B, S, p], past [B, p] -> x [B, S · N].
 
-    A block of N samples depends on the p samples before it and on its own filter alone, so within it all samples are
-    computed at once: x = L^-1 (driven - U past), where L [N, N] is lower triangular. L^-1 is computed for all blocks
-    in parallel; a scan carries the p samples from block to block. Neighbouring blocks are joined up to `length`
-    samples: fewer steps of the scan, more arithmetic.
+    A block of N samples depends only on the p samples before it and on its own filter, so all of its samples are
+    computed at once: x = L^-1 (driven - U past) with a lower triangular L [N, N]. L^-1 is computed for all blocks in
+    parallel; a scan carries the last p samples from block to block. Neighbouring blocks are joined, up to `length`
+    samples, for fewer scan steps and more arithmetic.
     """
     batch, blocks, size = driven.shape
     order = a.shape[2]
@@ -72,7 +72,7 @@ def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
     rows = np.arange(n)[:, None]
     lag = rows - np.arange(n)
     inside = (lag >= 1) & (lag <= order)
-    # Which of the p + n samples (the past, then zeros for the block itself) is k = 1 … p before each row.
+    # Index of x_{t-k}, k = 1 … p, among the p past samples and n zeros for the block itself.
     source = order + rows - 1 - np.arange(order)
 
     def grouped(values: Array) -> Array:
@@ -100,9 +100,9 @@ def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
 def two_stages(spectrum: Array, order: int, first: int, floors: tuple[float, float]) -> tuple[Array, Array]:
     """The predictor of a power spectrum: spectrum [K, S] at 0 … π -> (a [p, S], g² [S]), p = order.
 
-    An envelope of order `first` is removed before a filter of the rest of the order is found, and the two filters are
-    multiplied: what is left has so small a range that float32 resolves it. first = 0: one stage. floors: white noise
-    added in each stage, as a share of the power. Stable for every positive spectrum.
+    The first filter, of order `first`, flattens the spectrum. The second, of order p - first, predicts the rest, whose
+    range is small enough for float32. The result is their product. first = 0: one stage. floors: power of the white
+    noise added in each stage, relative to the signal's. Stable for every positive spectrum.
     """
     one = jnp.ones_like(spectrum[:1])
     envelope = one
@@ -118,7 +118,7 @@ def two_stages(spectrum: Array, order: int, first: int, floors: tuple[float, flo
 
 
 def autocorrelation(spectrum: Array, order: int, floor: float) -> Array:
-    """r_0 … r_p [p + 1, S] of a power spectrum [K, S], r_0 raised by the share `floor`."""
+    """r_0 … r_p [p + 1, S] of a power spectrum [K, S], with r_0 multiplied by 1 + floor."""
     r = jnp.fft.irfft(spectrum, axis=0)[: order + 1].astype(spectrum.dtype)
     return r.at[0].multiply(1 + floor)
 
@@ -127,8 +127,9 @@ def autocorrelation(spectrum: Array, order: int, floor: float) -> Array:
 def levinson(r: Array, floor: float) -> tuple[Array, Array]:
     """(a [p + 1, S] with a_0 = 1, error [S]) of autocorrelations r [p + 1, S]: R a = error · (1, 0, …, 0).
 
-    Levinson-Durbin. floor: the share of r_0 that is white noise. The error cannot fall below it; where rounding says
-    so, the reflection coefficient is 0 instead. All are then below 1 whatever r is, and the filter is stable.
+    Levinson-Durbin. floor: share of r_0 that is white noise, below which the error cannot fall. Where it would, by
+    rounding, the reflection coefficient is set to 0. So all coefficients are below 1 for any r, and the filter is
+    stable.
     """
     least = 0.5 * floor * r[0]
 
@@ -145,7 +146,7 @@ def levinson(r: Array, floor: float) -> tuple[Array, Array]:
 
 
 def _levinson_backward(_: float, kept: tuple[Array, Array], gradients: tuple[Array, Array]) -> tuple[Array]:
-    """From R a = error · e_0: nothing is kept from the recursion, and R^-1 is applied by products with a alone."""
+    """By R a = error · e_0: nothing of the recursion is kept, and R^-1 is applied by products with a."""
     (a, error), (da, derror) = kept, gradients
     solved = _solve(a, error, da.at[0].set(0))
     weights = (solved[0] + derror) * a - solved

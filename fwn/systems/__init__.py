@@ -1,4 +1,4 @@
-"""What can be trained: each system is a few pure functions (base.System), built from a config by its name."""
+"""Systems that can be trained: each is a few pure functions (base.System), built from a config by name."""
 
 import importlib
 import pkgutil
@@ -8,14 +8,14 @@ from fwn.errors import UserError, nearest
 from fwn.mel import MelContract
 from fwn.systems.base import System
 
-PARTS = {"base", "losses", "predictor", "student"}  # of systems, and none themselves
+PARTS = {"base", "losses", "predictor", "student"}  # shared parts, not systems
 
 
 def build(config: Any, teacher: Any = None, mel: MelContract | None = None) -> System:
-    """The system that `config.system` names, at the sizes of `config.model`.
+    """The system that `config.system` names, with the sizes of `config.model`.
 
-    teacher: the config of the model that config.teacher names. A student built without one has no loss. mel: the
-    contract of its mels, where it is known; None: the one that config.mel names.
+    teacher: config of the model in config.teacher; a student without one cannot be trained. mel: the mel contract;
+    None: the one that config.mel names.
     """
     names = sorted({m.name for m in pkgutil.iter_modules(__path__)} - PARTS)
     if config.system not in names:

@@ -1,10 +1,10 @@
-"""What a system is to the training loop, the sampler and the evaluation: pure functions, and nothing else.
+"""The interface of a system to the training loop, the sampler and the evaluation: a few pure functions.
 
-A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32}, T = F · hop; index numbers
-every example of a run, so that noise drawn per example is the same on any number of devices. Where System.past is not
-0, it has "past" [B, System.past] too: the audio before. `loss` is given one device's share of it, and "other"
-[B, F, M], the mel of another example for each (parallel.paired).
-`frames` [B] says how many frames of each mel are real, where arrays are padded to a common length; None: all.
+A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32} with T = F · hop. `index`
+numbers the examples of a run, so that the noise of an example is the same on any number of devices. If System.past is
+not 0, the batch has "past" [B, System.past], the audio before the crop. `loss` gets one device's share of the batch,
+and "other" [B, F, M], the mel of a different example for each (parallel.paired). `frames` [B] is the number of real
+frames of each mel in arrays that are padded to a common length; None: all frames.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from fwn.flows.bijectors import total
 from fwn.flows.densities import LSB
 
 Array = jax.Array
-DTYPES = None, "bfloat16", "float16", "float32"  # of a network's products
+DTYPES = None, "bfloat16", "float16", "float32"  # in which a network multiplies
 
 
 class Recurrence(NamedTuple):
-    """Sampling that is continued: windows must follow one another.
+    """Sampling in consecutive windows of mel frames, with a state that goes from one to the next.
 
     start: (batch size, dtype) -> state before the first sample.
-    proceed: (params, mel [B, F, M], keys, temperature, frames, first, skip, state) -> (audio, state) of the frames of
-        the window from `skip` on, as many as F without the receptive field; the other arguments as of System.sample.
+    proceed: (params, mel [B, F, M], keys, temperature, frames, first, skip, state) -> (audio, state). Samples
+        F - sum(receptive_field) frames of the window, from frame `skip` on. Other arguments as in System.sample.
     """
 
     start: Callable[..., Any]
@@ -37,21 +37,22 @@ class Recurrence(NamedTuple):
 
 class System(NamedTuple):
     """
-    init: (key, batch, drawn, frozen) -> params. drawn: weights already drawn (nn.conv.draw), or {}; the batch is real;
-        frozen: a teacher's plain params, or ().
+    init: (key, batch, drawn, frozen) -> params. The batch is a real one. drawn: weights that are drawn already
+        (nn.conv.draw), or {}. frozen: a teacher's plain params, or ().
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
-    sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T], with one random key an
-        example. temperature: of the noise, or [2], where there is a low_temperature: both. first: the mel's first frame
-        is this one of its utterance: frames of noise are drawn by their index.
+    sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T]. One random key for each
+        example. temperature: scale of the noise, or [2] = (temperature, low_temperature). first: index of the mel's
+        first frame in its utterance; noise is drawn by frame index.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
-    receptive_field: mel frames before and after its own that a frame of audio depends on. In a window cut out of an
-        utterance `sample` is right but for so many frames at the cut ends; it may be cut between any two frames.
-    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]; None: the system is no flow, or one whose
-        forward goes sample by sample.
-    recurrence: set for autoregressive systems; None where all samples are made in parallel, from the receptive field.
-    past: samples of real audio before a crop that the loss depends on.
-    integers: log_likelihood is of 16-bit audio as recorded; dequantisation noise would be out of its distribution.
-    low_temperature: of what autoregression over blocks adds in its bands, where none is asked for; None: it has none.
+    receptive_field: mel frames (before, after) its own that a frame of audio depends on. In a window of an utterance,
+        `sample` is wrong for this many frames at each cut, and right elsewhere.
+    roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]. None if the system is no flow, or if one
+        of its directions goes sample by sample.
+    recurrence: set for autoregressive systems; None where all samples are made in parallel.
+    past: number of real samples before a crop that the loss depends on.
+    integers: whether log_likelihood is of 16-bit audio as recorded, which dequantisation noise would take out of the
+        training distribution.
+    low_temperature: default scale of the noise in the bands of autoregression over blocks; None without such bands.
     """
 
     init: Callable[..., Any]
@@ -67,7 +68,7 @@ class System(NamedTuple):
 
     @property
     def temperature(self) -> float:
-        """Of the noise, where none is asked for: the paper's 0.8; 1 with linear prediction, where less is less loud."""
+        """Default scale of the noise: the paper's 0.8; 1 with linear prediction, where less noise is less loud."""
         return 1.0 if self.past else 0.8
 
 
@@ -77,7 +78,7 @@ def frame_mask(mel: Array, frames: Array | None) -> Array | None:
 
 
 def per_example(key: Array, index: Array) -> Array:
-    """One key an example, from its global index: the same for any batch size and number of devices."""
+    """One key for each example, from its global index: the same for any batch size and number of devices."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
@@ -88,7 +89,7 @@ def dequantise(audio: Array, key: Array, index: Array) -> Array:
 
 
 def recorded(batch: dict[str, Array], key: Array, dequantised: bool) -> tuple[Array, Array | None]:
-    """(audio [B, T], past [B, P] or None) of a batch, as the loss hears them."""
+    """(audio [B, T], past [B, P] or None) of a batch, with dequantisation noise if asked for."""
     audio, past = batch["audio"], batch.get("past")
     if not dequantised:
         return audio, past
@@ -99,14 +100,14 @@ def recorded(batch: dict[str, Array], key: Array, dequantised: bool) -> tuple[Ar
 
 
 def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first: Any = 0) -> Array:
-    """draw(key) [hop, …] of the frames from `first` on -> [frames · hop, …]: each frame's numbers are its own."""
+    """draw(key) [hop, …] for each frame -> [frames · hop, …]. A frame's key is folded with its index, `first` + i."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(frames))
     drawn = jax.vmap(draw)(keys)
     return drawn.reshape(-1, *drawn.shape[2:])
 
 
 def noise(keys: Array, frames: int, draw: Callable[[Array], Array], dtype: Any, first: Any = 0) -> Array:
-    """What is sampled from, drawn by frame for each of the keys [B] -> [B, frames · hop, …]; draw as in `by_frame`."""
+    """Noise to sample from, drawn by frame (`by_frame`) for each of the keys [B] -> [B, frames · hop, …]."""
     return jax.vmap(lambda key: by_frame(key, frames, draw, first))(keys).astype(dtype)
 
 
@@ -130,9 +131,9 @@ def checked(
     source: str = "config.model",
     zero: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Fields of a config as a plain dict: those of the modules and what is known `also`, without what is `hidden`.
+    """Fields of a config as a plain dict. Valid names: fields of the modules, without `hidden`, and `also`.
 
-    zero: numbers that may be 0. Raises UserError for any other name, and for sizes and types that no network can have.
+    zero: names of numbers that may be 0. Raises UserError for any other name, and for invalid sizes and types.
     """
     modules = modules if isinstance(modules, tuple) else (modules,)
     types = {name: field.type for module in modules for name, field in module.__dataclass_fields__.items()}
@@ -160,10 +161,10 @@ def checked(
 
 
 def whole(value: Any, least: int = 1) -> bool:
-    """Whether it is a whole number, at least `least`."""
+    """Whether value is an integer of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def wholes(value: Any) -> bool:
-    """Whether it is a tuple of them, and not empty."""
+    """Whether value is a tuple, not empty, of integers of at least 1."""
     return isinstance(value, tuple) and len(value) > 0 and all(map(whole, value))

@@ -35,9 +35,7 @@ CHOICES = {
 
 def build(config: Any, mel: MelContract | None = None) -> System:
     """config.model: FloWaveNet's fields, `prediction` and `autoregression` (predictor.Predictor). config.dequantise:
-    train on audio plus 1-LSB uniform noise. mel: the contract; None: config.mel names it.
-
-    Weight norm is folded into plain kernels before the network runs: in training inside the gradient, else once.
+    train on audio plus 1-LSB uniform noise. mel: the contract; None: the one that config.mel names.
     """
     fields = checked(config.model, FloWaveNet, predictor.FIELDS, zero=frozenset({"n_block"}))
     fields = {name: value for name, value in fields.items() if name not in predictor.FIELDS}
@@ -74,7 +72,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         return add_weight_norm(updated(params, statistics)) | own
 
     def flow(params: Any, frames: Array | None) -> Bijector:
-        """Between excitation (audio, without prediction) and noise; params with their weight norm folded."""
+        """The map between excitation (audio, without prediction) and noise. params: plain, weight norm folded."""
         apply = partial(model.apply, {"params": params})
 
         def forward(x: Array, mel: Array) -> Any:
@@ -103,7 +101,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         return -nats, {"nats_per_sample": nats}
 
     def drawn(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None, first: Any) -> Array:
-        """What prediction makes audio of, [B, T, 1]: the flow's, of noise."""
+        """Input of the predictor's inverse [B, T, 1]: the flow's inverse of noise."""
         z = noise(keys, mel.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
         scale, low = predictor.temperatures(temperature)
         return predict.cooled(flow(params, frames).inverse(scale * z[..., None], mel)[0], low)

@@ -1,9 +1,9 @@
-"""Prediction in front of a system's model: audio is heard and made as what cannot be predicted.
+"""Prediction in front of a system's model: the model sees the residual of audio instead of audio.
 
-Linear prediction from the mel (config.model.prediction) makes excitation of audio; autoregression over blocks
-(config.model.autoregression, models/blockwise.py) predicts its lowest bands from the mel and what came before. A
-system's map from audio to noise is chain(predictor(...), model); the weights are beside the model's, under those two
-names. Off (order 0, coefficients 0), there are neither.
+Linear prediction from the mel (config.model.prediction) turns audio into excitation. Autoregression over blocks
+(config.model.autoregression, models/blockwise.py) predicts the lowest bands of the excitation from the mel and the
+blocks before. A system's map from audio to noise is chain(predictor(...), model). The predictor's weights are beside
+the model's, under these two names. With order 0 and coefficients 0 there is no predictor.
 """
 
 from functools import partial
@@ -25,17 +25,17 @@ from fwn.systems.base import checked, frame_mask
 Array = jax.Array
 NAME, AUTOREGRESSION = "prediction", "autoregression"
 FIELDS = frozenset({NAME, AUTOREGRESSION})
-LOW_TEMPERATURE = 0.9  # where none is asked for (docs/prediction.md)
+LOW_TEMPERATURE = 0.9  # the default (docs/prediction.md)
 
 
 class Predictor:
-    """The bijector between audio and the model's input: audio itself without prediction, else its residual."""
+    """The bijector between audio and the model's input, which is the residual, or audio itself without prediction."""
 
     def __init__(self, config: Any, mel: MelContract | None):
         """config.model.prediction: Envelope's fields, order 0 for none. config.model.autoregression: Blockwise's,
-        coefficients 0 for none. mel: the contract; None: config.mel names it.
+        coefficients 0 for none. mel: the contract; None: the one that config.mel names.
 
-        Raises UserError for sizes that cannot be.
+        Raises UserError for invalid sizes.
         """
         fields = dict(config.model.get(NAME) or {"order": 0})
         low = dict(config.model.get(AUTOREGRESSION) or {"coefficients": 0})
@@ -67,12 +67,12 @@ class Predictor:
 
     @property
     def past(self) -> int:
-        """Samples of audio before a crop that its excitation depends on."""
+        """Number of samples before a crop that its excitation depends on."""
         return 0 if self.envelope is None else self.envelope.order
 
     @property
     def low_temperature(self) -> float | None:
-        """As System.low_temperature."""
+        """See System.low_temperature."""
         return None if self.blockwise is None else LOW_TEMPERATURE
 
     def receptive_field(self, model: tuple[int, int]) -> tuple[int, int]:
@@ -81,7 +81,7 @@ class Predictor:
         return max(model[0], own), max(model[1], own)
 
     def init(self, key: Array, mel: Array, drawn: Any) -> Any:
-        """Its weights by name, {} without prediction. drawn: as of System.init."""
+        """Weights by name, {} without prediction. drawn: as in System.init."""
         if self.envelope is None:
             return {}
 
@@ -96,7 +96,7 @@ class Predictor:
         return params
 
     def filters(self, params: Any, mel: Array, frames: Array | None) -> tuple[Array, Array]:
-        """(a [B, S, order], log_g [B, S]) of a mel [B, F, M]."""
+        """mel [B, F, M] -> filters (a [B, S, order], log_g [B, S])."""
         assert self.envelope is not None
         out: Any = self.envelope.apply({"params": params[NAME]}, mel, frame_mask(mel, frames))
         return out
@@ -104,7 +104,7 @@ class Predictor:
     def __call__(self, params: Any, mel: Array, frames: Array | None = None, past: Array | None = None) -> Bijector:
         """audio [B, T, 1] <-> the model's input. past [B, order]: the audio before; None: silence.
 
-        Autoregression over blocks begins with silence in either case.
+        Autoregression over blocks begins with silence in both cases.
         """
         if self.envelope is None:
             return chain()
@@ -118,18 +118,18 @@ class Predictor:
         return chain(excitation, Bijector(partial(apply, method="forward"), partial(apply, method="inverse")))
 
     def cooled(self, u: Array, low: Any) -> Array:
-        """The model's u [B, T, 1] as sampling takes it: what autoregression adds in its bands times `low`."""
+        """The model's u [B, T, 1] with the bands of autoregression scaled by the low temperature."""
         return u if self.blockwise is None else self.blockwise.cooled(u, low)
 
     def start(self, batch: int, dtype: Any) -> Any:
-        """The state of `window` before the first sample: silence."""
+        """State of `window` before the first sample: silence."""
         past = jnp.zeros((batch, self.past), dtype)
         if self.blockwise is None:
             return past
         return past, self.blockwise.start(batch, dtype)
 
     def window(self, params: Any, mel: Array, u: Array, frames: Array, skip: Any, state: Any) -> tuple[Array, Any]:
-        """Audio [B, n · hop] of the model's u [B, n · hop], of the mel's frames from `skip` on, and the state after."""
+        """(audio [B, n · hop], state after it) from the model's u [B, n · hop], for n mel frames from `skip` on."""
         assert self.envelope is not None
         if self.blockwise is None:
             return self._audio(params, mel, u, frames, skip, state)
@@ -140,7 +140,7 @@ class Predictor:
         return audio, (past, low)
 
     def _audio(self, params: Any, mel: Array, e: Array, frames: Array, skip: Any, past: Array) -> tuple[Array, Array]:
-        """Of excitation e [B, n · hop]: the audio, and the past after it."""
+        """(audio, past after it) from excitation e [B, n · hop]."""
         assert self.envelope is not None
         subframe = self.envelope.subframe
         begin, length = skip * (self.envelope.contract.hop_length // subframe), e.shape[1] // subframe
@@ -151,7 +151,7 @@ class Predictor:
 
 
 def temperatures(temperature: Any) -> tuple[Any, Any]:
-    """(of the noise, of what autoregression adds as well): temperature is the first alone, or [2], both."""
+    """(temperature, low temperature) from a scalar, with the default for the second, or from [2]."""
     temperature = jnp.asarray(temperature)
     return (temperature, LOW_TEMPERATURE) if temperature.ndim != 1 else (temperature[0], temperature[1])
 

@@ -1,10 +1,10 @@
-"""Autoregressive WaveNet, trained by maximum likelihood on audio that it is shown one sample late (teacher forcing).
+"""Autoregressive WaveNet, trained by maximum likelihood with teacher forcing.
 
-Its nats per sample compare with FloWaveNet's: both are log p(audio | mel) / T with audio in ±1, in log-density.
-- gaussian: the log-density of the continuous signal, with log_sd floored (densities.GAUSSIAN_FLOOR); on 16-bit audio
-  as stored it has no bound but the floor's, as FloWaveNet's has none.
-- mixture_of_logistics: the log-probability of the 16-bit value minus the log of its bin's width, which is the
-  log-density of the audio plus noise uniform over one step; at most log 2^15 = 10.4 nats.
+Its nats per sample compare with FloWaveNet's: both are log p(audio | mel) / T, a log-density of audio in ±1.
+- gaussian: log-density of the continuous signal, log_sd with a floor (densities.GAUSSIAN_FLOOR). On 16-bit audio
+  without dequantisation only the floor bounds it; FloWaveNet's likelihood has no bound there.
+- mixture_of_logistics: log-probability of the 16-bit value minus the log of its bin's width. That is the log-density of
+  audio plus noise uniform over one step, at most log 2^15 = 10.4 nats.
 """
 
 from functools import partial
@@ -28,11 +28,11 @@ HIDDEN = frozenset({"wavenet", "causal", "zero_init"})  # of WaveNet's fields: w
 
 
 def build(config: Any, mel: MelContract | None = None) -> System:
-    """config.model: `distribution`, a name of densities.DISTRIBUTIONS, Autoregressive's fields, and `prediction`.
+    """config.model: `distribution` (of densities.DISTRIBUTIONS), upsample_strides, WaveNet's fields, `prediction`.
 
-    config.dequantise: train on audio plus 1-LSB uniform noise. There is no roundtrip: the model is no flow. With linear
-    prediction (predictor.Predictor) it is autoregressive in the excitation, as LP-WaveNet (Hwang et al. 2018). mel: the
-    contract; None: config.mel names it.
+    config.dequantise: train on audio plus 1-LSB uniform noise. With linear prediction (predictor.Predictor) the model
+    is autoregressive in the excitation, as LP-WaveNet is (Hwang et al. 2018). mel: the contract; None: the one that
+    config.mel names. There is no roundtrip: the model is no flow.
     """
     fields = checked(config.model, (Autoregressive, WaveNet), frozenset({"distribution", predictor.NAME}), HIDDEN)
     fields.pop(predictor.NAME, None)
