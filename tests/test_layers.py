@@ -1,6 +1,9 @@
-"""The packages of fwn and the arrows between them, read from the imports: the picture in docs/design.md cannot rot."""
+"""Imports: which package of fwn may import which, and that every third-party package is declared in setup.cfg."""
 
 import ast
+import configparser
+import re
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -176,3 +179,59 @@ def test_the_rules_themselves(importer: str, imported: str, allowed: bool) -> No
 )
 def test_how_imports_are_read(source: str, modules: list[str]) -> None:
     assert list(imports(ast.parse(source))) == modules
+
+
+# -- third-party packages
+
+DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint"}  # whose import name differs from the package name
+
+
+def normalised(name: str) -> str:
+    """ml_dtypes -> "ml-dtypes"."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def third_party(tree: ast.AST) -> set[str]:
+    """The distributions that a file imports, inside its functions too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module or "")
+    ours = {"fwn", *FOLDERS, *sys.stdlib_module_names}
+    return {normalised(DISTRIBUTIONS.get(top, top)) for top in map(package, found) if top not in ours}
+
+
+def declared() -> dict[str, set[str]]:
+    """Distributions in setup.cfg: {"": install_requires, "eval": the extra eval, …}."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lists = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    return {name: {*map(normalised, re.findall(r"^[\w-]+", text, re.MULTILINE))} for name, text in lists.items()}
+
+
+def test_every_imported_distribution_is_declared() -> None:
+    """Imports at the top of a file need install_requires; imports inside functions may also be in an extra of users."""
+    trees = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+    lists = declared()
+    required, extras = lists[""], set().union(*(names for extra, names in lists.items() if extra != "dev"))
+    undeclared = {}
+    for module, tree in trees.items():
+        top = third_party(ast.Module([n for n in tree.body if not hasattr(n, "body")], []))
+        undeclared[module] = (top - required) | (third_party(tree) - extras)
+    assert not {module: names for module, names in undeclared.items() if names}
+    assert required - set().union(*map(third_party, trees.values())) == {"jaxlib"}  # only bounds its version
+
+
+@pytest.mark.parametrize(
+    ("source", "distributions"),
+    [
+        ("import os, numpy as np\nfrom absl import app", {"numpy", "absl-py"}),
+        ("from orbax.checkpoint import v1\nimport ml_dtypes", {"orbax-checkpoint", "ml-dtypes"}),
+        ("def f():\n    import soxr\n    from scipy.fft import dct", {"soxr", "scipy"}),
+        ("from . import shards\nfrom .shards import plan\nfrom fwn.mel import align\nimport tools.parts", set()),
+    ],
+)
+def test_how_distributions_are_read(source: str, distributions: set[str]) -> None:
+    assert third_party(ast.parse(source)) == distributions
