@@ -221,7 +221,7 @@ def test_other_settings_or_another_corpus_are_refused(ljspeech, tmp_path):
     (other / "metadata.csv").write_text("a|b|c\n")
     with pytest.raises(UserError, match=f"--output={output}: holds another corpus"):
         run(other, output)
-    with pytest.raises(UserError, match=f"--output={other}: not empty, and no prepared data set; give a new folder"):
+    with pytest.raises(UserError, match=f"--output={other}: not empty and not a prepared data set; give a new folder"):
         run(ljspeech, other)
     assert contents(output) == before
 
@@ -280,7 +280,7 @@ def test_listed_recordings_that_are_missing_are_left_out(ljspeech, tmp_path):
     soundfile.write(ljspeech / "wavs" / "extra.wav", speech(0), 22050)
     left_out = run(ljspeech, tmp_path / "out")
     assert left_out == [
-        {"name": "LJ012", "source": "wavs/LJ012.*", "reason": "listed in metadata.csv, but there is no such recording"}
+        {"name": "LJ012", "source": "wavs/LJ012.*", "reason": "listed in metadata.csv, but there is no such file"}
     ]
     assert Corpus(tmp_path / "out").split("test") == [10]  # the last of those there are
 
@@ -297,7 +297,7 @@ def test_splits(ljspeech, tmp_path, share, seed, count):
 
 def no_metadata(folder):
     (folder / "metadata.csv").unlink()
-    return r"metadata.csv: no such file; for a folder of recordings without it use --corpus=folder"
+    return r"metadata.csv: no such file; for recordings without it use --corpus=folder"
 
 
 def latin_1(folder):
@@ -307,7 +307,7 @@ def latin_1(folder):
 
 def twice(folder):
     soundfile.write(folder / "wavs" / "LJ001.ogg", speech(1), 22050)
-    return r"2 recordings are called 'LJ001' \(wavs/LJ001.flac, wavs/LJ001.ogg\); keep one of them"
+    return r"2 recordings have the name 'LJ001' \(wavs/LJ001.flac, wavs/LJ001.ogg\); keep one of them"
 
 
 def nothing_usable(folder):
@@ -335,7 +335,7 @@ def test_the_program_says_errors_in_one_line(ljspeech, tmp_path):
     here = [f"--input={ljspeech}", f"--output={tmp_path / 'out'}"]
     cases = [
         (["--corpus=folder", f"--input={tmp_path / 'no'}", here[1]], 1, f"--input={tmp_path / 'no'}: no such folder"),
-        (["--corpus=ljspeech", here[0], f"--output={tmp_path / 'file'}"], 1, "is a file, give a folder"),
+        (["--corpus=ljspeech", here[0], f"--output={tmp_path / 'file'}"], 1, "is a file; give a folder"),
         (["--corpus=ljspeech", here[0], f"--output={tmp_path / 'file' / 'out'}"], 1, f"Not a directory: {tmp_path}"),
         (
             ["--corpus=ljspeech", *here, "--mel=hifigam"],
@@ -381,7 +381,7 @@ def test_two_at_once_are_kept_apart(ljspeech, tmp_path):
     lock = str(output / ".parts" / "lock")
     with subprocess.Popen([sys.executable, "-c", holder, lock], stdin=-1, stdout=-1, text=True) as other:
         other.stdout.readline()
-        with pytest.raises(UserError, match=f"--output={output}: another data_prep.prepare is at work there"):
+        with pytest.raises(UserError, match=f"--output={output}: another data_prep.prepare is running there"):
             run(ljspeech, output)
         other.communicate("\n")
 
