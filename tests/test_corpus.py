@@ -100,7 +100,7 @@ BROKEN = [
     (edited(lambda m: m.pop("utterances")), r"manifest.json: damaged \('utterances'\); prepare the data set again"),
     (edited(lambda m: m["mel"].pop("fmin")), "manifest.json: mel: missing fmin"),
     (edited(lambda m: m["mel"].update(fmin=0)), "manifest.json: mel_hash is a13bd5d9b250, but its mel is flowavenet"),
-    (lambda folder: (folder / "mel-1.npy").unlink(), "mel-1.npy: missing, though the manifest lists it"),
+    (lambda folder: (folder / "mel-1.npy").unlink(), "mel-1.npy: listed in the manifest but missing"),
     (truncate("audio-0.npy", 1000), r"audio-0.npy: damaged \(.*\); prepare the data set again"),
     (truncate("audio-0.npy", 0), r"audio-0.npy: damaged \(.*\); prepare the data set again"),
     (

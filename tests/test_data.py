@@ -71,7 +71,7 @@ def test_types_and_shapes(corpus):
 
 def test_every_epoch_is_a_permutation_of_the_utterances_that_are_long_enough(corpus, capsys):
     stream = batches(corpus, batch_size=1)
-    assert capsys.readouterr().out == f"{corpus}: 1 of 8 train utterances are shorter than a crop: left out\n"
+    assert capsys.readouterr().out == f"{corpus}: 1 of 8 train utterances are shorter than a crop and left out\n"
     prepared = Corpus(corpus)
     long = [prepared.mel(i) for i in prepared.split("train") if prepared.utterances[i].frames >= FRAMES]
 

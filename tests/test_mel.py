@@ -191,7 +191,7 @@ REFUSED = [
     (noisy(frames=0), "m.npy: the mel is empty, its shape is [0, 80]"),
     (
         noisy(frames=80, low=0.0),
-        "m.npy: 80 frames of 80 bands read both ways; add or drop a frame, to tell the bands from the frames",
+        "m.npy: with 80 frames and 80 bands it is not clear which axis is which; add or drop a frame",
     ),
     (noisy().astype(np.int16), "m.npy: a mel is an array of float16, float32 or float64, this is int16"),
     (with_nan(), "m.npy: 2 of 1600 values are NaN or infinite, the first in frame 3, band 5"),
@@ -216,8 +216,10 @@ def test_a_mel_of_another_convention_is_refused_with_both_contracts(golden, mode
         check_mel(mel, PRESETS[model], "m.npy")
     first, _, table = str(error.value).partition("\n")
     looks = "flowavenet" if given == "flowavenet" else "tacotron2 or hifigan"
-    assert first.startswith(f"m.npy: values {mel.min():.4g} … {mel.max():.4g} are no mel of {PRESETS[model].title}, ")
-    assert first.endswith(f"it looks like {looks}. Make the mel with the convention of the model, {model}")
+    assert first.startswith(
+        f"m.npy: values {mel.min():.4g} … {mel.max():.4g} are not a mel of {PRESETS[model].title}, "
+    )
+    assert first.endswith(f"it looks like {looks}. Compute the mel with the convention of the model, {model}")
     assert PRESETS[model].title in table
     assert looks.split()[0] in table
     assert "<- differs" in table
