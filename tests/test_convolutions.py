@@ -14,7 +14,7 @@ from fwn.nn.wavenet import gated, relu
 from fwn.xla import convolution, winograd
 from fwn.xla.sums import inner, norm
 
-WIDE = convolution.FEW_CHANNELS
+WIDE = convolution.MIN_CHANNELS
 KERNEL = np.random.default_rng(7).normal(size=(1, 3, 4))
 
 

@@ -97,7 +97,9 @@ def test_nothing_is_executed(form, hostile, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "hostile.pth"
     write(path, form, {"state_dict": hostile})
-    with pytest.raises(UserError, match=rf"hostile.pth: refers to {named}.*nothing else is read"):
+    with pytest.raises(
+        UserError, match=rf"hostile.pth: refers to {named}.*; only tensors and plain containers are read"
+    ):
         torch_reader.read(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["hostile.pth"]
 
