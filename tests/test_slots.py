@@ -110,13 +110,13 @@ def test_an_array_is_cut_into_files_below_the_limit(trained, tmp_path, monkeypat
 
 def test_a_state_that_is_too_large_is_refused(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "LIMIT", 1000)
-    with pytest.raises(UserError, match="the last state is in place"):
+    with pytest.raises(UserError, match="the previous state is kept"):
         parts.save(tmp_path, trained[3][0])
 
 
 def test_another_model_is_refused(trained, tmp_path):
     parts.save(tmp_path, trained[3][0])
-    with pytest.raises(UserError, match="a state of another model"):
+    with pytest.raises(UserError, match="the state is of another model"):
         parts.load(tmp_path, dataclasses.replace(trained[4], ema=()))
 
 
