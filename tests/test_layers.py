@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Package: the packages that its files may import. What everybody meets (errors, terminal, config, cli) are files.
+# Package: the packages that its files may import. errors, terminal, config, cli and others are single files.
 ARROWS = {
     "errors": "",
     "terminal": "",
@@ -36,12 +36,12 @@ ARROWS = {
     "__init__": "errors synthesis",
 }
 PROGRAMS = "train sample evaluate compare convert export bench"  # may import every package, but no other program
-FOLDERS = {  # beside fwn
+FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors mel",
     "experiments": "shipped",
     "tools": "cli config data errors shipped systems training",
 }
-# Files that others of their package may import. A package that is not here has no such rule.
+# In these packages files may import only these files of their own package.
 SHARED = {"models": "blocks", "systems": "base losses predictor student"}
 
 
@@ -61,7 +61,7 @@ def package(module: str) -> str:
 
 
 def objection(importer: str, imported: str) -> str | None:
-    """Why a module may not import this module of fwn; None where it may."""
+    """The reason why a module may not import this module of fwn; None if it may."""
     above, below = package(importer), package(imported)
     if above == below:
         gathers = imported.startswith(f"{importer}.")  # a package's __init__ may import its own files
@@ -78,7 +78,7 @@ def objection(importer: str, imported: str) -> str | None:
 
 
 def imports(tree: ast.Module, importer: str = "") -> Iterator[str]:
-    """The modules of FILES that a file imports, inside its functions too; `from fwn import x` is x where x is a file.
+    """The modules of FILES that a file imports, also inside functions; `from fwn import x` is x if x is a file.
 
     fwn.__version__ is a literal, which any file may name.
     """
@@ -116,7 +116,7 @@ def test_every_arrow_is_used(above: str) -> None:
     assert set((ARROWS | FOLDERS)[above].split()) == used
 
 
-def test_every_file_is_of_a_package() -> None:
+def test_every_file_belongs_to_a_package() -> None:
     assert {package(module) for module in FILES} == {*ARROWS, *FOLDERS, *PROGRAMS.split()}
 
 
@@ -129,7 +129,7 @@ def test_no_cycles_of_packages() -> None:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_file_is_named_for_what_it_holds(module: str) -> None:
+def test_file_names_say_what_they_contain(module: str) -> None:
     assert FILES[module].stem not in {"utils", "util", "common", "helpers", "misc"}
 
 
@@ -192,7 +192,7 @@ def normalised(name: str) -> str:
 
 
 def third_party(tree: ast.AST) -> set[str]:
-    """The distributions that a file imports, inside its functions too."""
+    """The distributions that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -212,16 +212,16 @@ def declared() -> dict[str, set[str]]:
 
 
 def test_every_imported_distribution_is_declared() -> None:
-    """Imports at the top of a file need install_requires; imports inside functions may also be in an extra of users."""
+    """Top-level imports must be in install_requires; imports inside functions may also be in an extra (not dev)."""
     trees = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
     lists = declared()
-    required, extras = lists[""], set().union(*(names for extra, names in lists.items() if extra != "dev"))
+    required, optional = lists[""], set().union(*(names for extra, names in lists.items() if extra != "dev"))
     undeclared = {}
     for module, tree in trees.items():
         top = third_party(ast.Module([n for n in tree.body if not hasattr(n, "body")], []))
-        undeclared[module] = (top - required) | (third_party(tree) - extras)
+        undeclared[module] = (top - required) | (third_party(tree) - optional)
     assert not {module: names for module, names in undeclared.items() if names}
-    assert required - set().union(*map(third_party, trees.values())) == {"jaxlib"}  # only bounds its version
+    assert required - set().union(*map(third_party, trees.values())) == {"jaxlib"}  # listed for its version bound only
 
 
 @pytest.mark.parametrize(

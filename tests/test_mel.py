@@ -1,4 +1,4 @@
-"""Mel contracts: the three conventions' golden values, and what is refused with which words."""
+"""Mel contracts: golden values of the three presets, and errors for invalid contracts and mels."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def test_tacotron2_equals_the_published_waveglow_mels(clip, shared):
     np.testing.assert_allclose(mel_spectrogram(wav, PRESETS["tacotron2"]).T, published, rtol=0, atol=5e-4)
 
 
-def test_a_published_waveglow_mel_is_one_of_tacotron2():
+def test_a_published_waveglow_mel_is_valid_for_tacotron2():
     mel = check_mel(np.load(GOLDEN / "nvidia_waveglow_LJ001-0079.npy"), PRESETS["tacotron2"], "LJ001-0079.npy")
     assert mel.shape == (381, 80)
 
@@ -59,12 +59,12 @@ def test_an_impulse_is_loudest_in_the_frame_that_covers_it(name):
         aligned, mel = align(wav, PRESETS[name])
         assert len(aligned) == 256 * len(mel)
         frame = np.argmax(aligned) // 256
-        # A frame hears n_fft samples around its own hop, and centred ones lie half a hop to the left of their samples.
+        # A frame covers n_fft samples around its hop. With padding "centre" its centre is half a hop earlier.
         assert abs(mel.sum(axis=1).argmax() - frame) <= 1, (position, frame)
         assert abs(np.argmax(mel.sum(axis=1)) * 256 + (128 if name == "hifigan" else 0) - position) <= 128
 
 
-def test_long_audio_is_transformed_in_blocks_without_seams():
+def test_long_audio_in_blocks_has_no_seams():
     wav = np.random.default_rng(0).normal(size=256 * 2500).astype(np.float32) * np.float32(0.1)
     whole = mel_spectrogram(wav, PRESETS["tacotron2"])
     part = mel_spectrogram(wav[256 * 1000 :], PRESETS["tacotron2"])
@@ -72,7 +72,7 @@ def test_long_audio_is_transformed_in_blocks_without_seams():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_contract_survives_json_and_its_hash_is_of_the_parameters(name):
+def test_a_contract_survives_json_and_its_hash_excludes_the_name(name):
     preset = PRESETS[name]
     again = MelContract.from_dict(json.loads(json.dumps(preset.to_dict())))
     assert again == preset == contract(name) == contract(preset.to_dict())
@@ -126,7 +126,7 @@ def test_ln_and_db_are_both_hashed():
 @pytest.mark.parametrize(
     ("rate", "n_fft", "bands", "fmin", "fmax"), [(22050, 1024, 80, 0, 8000), (48000, 2048, 100, 80, 24000)]
 )
-def test_bands_are_those_of_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
+def test_filters_equal_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
     of = {"sample_rate": rate, "n_fft": n_fft, "n_mels": bands, "fmin": fmin, "fmax": fmax}
     ours = band_weights(dataclasses.replace(PRESETS["tacotron2"], **of, filter_scale=scale, filter_norm=norm))
     theirs = librosa.filters.mel(
@@ -155,13 +155,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN)
-def test_a_contract_that_makes_no_mel_is_refused(change, message):
+def test_invalid_contracts_raise(change, message):
     with pytest.raises(UserError) as error:
         contract(PRESETS["flowavenet"].to_dict() | change)
     assert str(error.value) == message
 
 
-def test_missing_fields_and_unknown_presets_are_named():
+def test_errors_name_missing_fields_and_unknown_presets():
     values = PRESETS["hifigan"].to_dict()
     del values["peak"], values["fmin"]
     with pytest.raises(UserError, match=r"^mine.json: missing fmin, peak \(every field must be given; presets: "):
@@ -199,7 +199,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("mel", "message"), REFUSED)
-def test_what_is_no_mel_is_refused(mel, message):
+def test_invalid_mels_raise(mel, message):
     with pytest.raises(UserError) as error:
         check_mel(mel, PRESETS["flowavenet"], "m.npy")
     assert str(error.value) == message
@@ -207,9 +207,9 @@ def test_what_is_no_mel_is_refused(mel, message):
 
 @pytest.mark.parametrize("model", PRESETS)
 @pytest.mark.parametrize("given", PRESETS)
-def test_a_mel_of_another_convention_is_refused_with_both_contracts(golden, model, given):
+def test_the_error_for_another_convention_shows_both_contracts(golden, model, given):
     mel = official(golden, given)
-    if PRESETS[model].compression == PRESETS[given].compression:  # the values of tacotron2 and hifigan look alike
+    if PRESETS[model].compression == PRESETS[given].compression:  # tacotron2 and hifigan have similar values
         np.testing.assert_array_equal(check_mel(mel, PRESETS[model], "m.npy"), mel)
         return
     with pytest.raises(UserError) as error:
@@ -225,7 +225,7 @@ def test_a_mel_of_another_convention_is_refused_with_both_contracts(golden, mode
     assert "<- differs" in table
 
 
-def test_mels_are_taken_either_way_up():
+def test_mels_may_be_transposed():
     mel = noisy(low=0.0)
     for given in (mel, mel.T, mel.astype(np.float64)):
         checked = check_mel(given, PRESETS["flowavenet"], "m.npy")

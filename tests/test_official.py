@@ -1,4 +1,4 @@
-"""Converted official weights compute what the official code computed (golden values: float64, by that code)."""
+"""Converted official weights give the results of the official code (golden values: computed by it in float64)."""
 
 import ast
 import re
@@ -73,7 +73,7 @@ def test_golden(golden, checkpoint, dtype, likelihood, audio):
 
 
 def test_forms(checkpoint):
-    """The state dict alone, and DataParallel's prefix, are the same weights."""
+    """A state dict alone, and one with DataParallel's prefix, give the same weights."""
     weights = checkpoint["state_dict"]
     expected = importer.flowavenet(checkpoint, "tiny")
     for form in (weights, {"state_dict": {f"module.{key}": w for key, w in weights.items()}}):
@@ -120,7 +120,7 @@ def test_something_else(checkpoint, said):
 
 
 def test_clarinet_teacher(x64):
-    """Its architecture, and to 1e-9 its results: (mean, log_sd) with x not shifted, and the likelihood of them."""
+    """Its architecture, and its results to 1e-9: (mean, log_sd) of x without a shift, and their likelihood."""
     with np.load(GOLDEN / "clarinet_tiny.npz") as file:
         golden = dict(file)
     checkpoint = torch_reader.read(GOLDEN / "clarinet_tiny_teacher.pth")
@@ -170,7 +170,7 @@ def test_refused_teacher(stacks, changes, said):
 
 
 def test_program(checkpoint, tmp_path):
-    """The converted workdir holds the architecture, the contract, the step and the very weights."""
+    """The converted workdir has the architecture, mel contract, step and weights of the checkpoint."""
     output = tmp_path / "out"
 
     def program(source):
@@ -193,7 +193,7 @@ def test_program(checkpoint, tmp_path):
 
 
 def test_program_of_clarinet(tmp_path):
-    """Teacher and student are converted one after the other; the student hears the mel as its teacher, and samples."""
+    """Converts a teacher and its student. The student has the upsampling of its teacher, and can sample."""
 
     def program(name, output, *flags):
         return small.program("fwn.convert", GOLDEN / f"{name}.pth", f"--output={tmp_path / output}", *flags)

@@ -13,7 +13,7 @@ The folder state/ in --output has config.json, metrics.jsonl and the training st
 continues from the last state. Unfinished files are beside --output, never in it.
 
 The first minute of training measures the steps per second. It sets config.num_steps to what fits into --minutes, and
-config.optimizer.halve_every to a fraction of that, for all slots. Steps already taken had the same learning rate.
+config.optimizer.halve_every to a fraction of that, for all slots. The learning rate of earlier steps is not affected.
 """
 
 import json
