@@ -10,14 +10,10 @@ def difference(a: MelContract, b: MelContract) -> str:
     """A table of two contracts for error messages, with differing rows marked."""
     left, right = a.to_dict(), b.to_dict()
     rows = [("", a.title, b.title, "")]
-    for key in left:
-        if key != "name":
-            rows.append((key, str(left[key]), str(right[key]), "" if left[key] == right[key] else "<- differs"))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = (
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
-    )
-    return "\n".join(f"  {line}" for line in lines)
+    rows += [(k, str(left[k]), str(right[k]), "" if left[k] == right[k] else "<- differs") for k in left if k != "name"]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 def check_mel(array: np.ndarray, contract: MelContract, source: str, bands_last: bool | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -206,8 +207,7 @@ def clarinet_teacher(checkpoint: dict[str, Any], source: str, stacks: int) -> Of
     }
     n_mels = official.shape("res_blocks.0.filter_conv_c.weight_v")[1]
     _, model = from_fields(fields)
-    frames = jnp.zeros((1, 1, n_mels))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, model.hop, 1)), frames))["params"]
+    shapes = parameter_shapes(model, jnp.zeros((1, model.hop, 1)), jnp.zeros((1, 1, n_mels)))
     leaves = {"upsample": upsample, "net": wavenet("", n_layer, conv("final_conv.3.conv"))}
     return Official("wavenet", fields, assemble(tensors, leaves, shapes, source), n_mels)
 
@@ -229,9 +229,7 @@ def clarinet_student(checkpoint: dict[str, Any], source: str, upsample: Any) -> 
         "upsample_strides": strides,
     }
     n_mels = official.shape("iafs.0.res_blocks.0.filter_conv_c.weight_v")[1]
-    model = IAF(**fields)
-    z, c = jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, n_mels))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), z, c))["params"]
+    shapes = parameter_shapes(IAF(**fields), jnp.zeros((1, 1, 1)), jnp.zeros((1, 1, n_mels)))
     leaves = {}
     for i, count in enumerate(counts):
         leaves[f"flows_{i}"] = wavenet(f"iafs.{i}.", count, conv(f"iafs.{i}.final_conv.3.conv"))
@@ -276,7 +274,9 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
             net = f"{flow}.coupling.net."
             net_leaves = wavenet(net, fields["n_layer"], zero_conv(f"{net}final_conv.3"))
             block[f"flow_{j}"] = {"actnorm": norm, "net": net_leaves}
-    shapes = parameter_shapes(FloWaveNet(**fields), n_mels)
+    frames = 2**n_block
+    x, mel = jnp.zeros((1, frames * math.prod(strides), 1)), jnp.zeros((1, frames, n_mels))
+    shapes = parameter_shapes(FloWaveNet(**fields), x, mel, method="forward")
     names = [f"flow_{j}" for j in range(fields["n_flow"])]
     for i in range(n_block):
         flows = shapes[f"block_{i}"].pop("flows")
@@ -289,8 +289,6 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
     return Official("flowavenet", fields, params, n_mels)
 
 
-def parameter_shapes(model: FloWaveNet, n_mels: int) -> dict[str, Any]:
-    """Shapes of the parameters of `model.init`, without computing any."""
-    frames = 2**model.n_block
-    x, mel = jnp.zeros((1, frames * math.prod(model.upsample_strides), 1)), jnp.zeros((1, frames, n_mels))
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), x, mel, method="forward"))["params"]
+def parameter_shapes(model: nn.Module, *args: Any, **options: Any) -> dict[str, Any]:
+    """Shapes of the parameters of model.init(key, *args, **options), without computing any."""
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), *args, **options))["params"]
