@@ -46,9 +46,7 @@ def get_config() -> ConfigDict:
                     "n_layer": 8,  # with dilations of 1, 2, 4, … blocks
                     "taps": 0,  # blocks of an additional linear predictor with taps from the mel; 0: none
                 },
-                "dtype": placeholder(
-                    str
-                ),  # of the networks: "bfloat16", or None for float32. The flow is always float32
+                "dtype": placeholder(str),  # of the networks: "bfloat16", or None: float32. The flow stays float32
                 # "plain"; "remat": recomputes each flow in the backward pass; "invert": also recomputes its input from
                 # its output, so memory does not grow with depth. Both take less memory and a third more time
                 "gradient": "plain",

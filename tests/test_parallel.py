@@ -31,9 +31,7 @@ def assert_the_same(workdir, reference):
     ours, theirs = figures(workdir), figures(reference)
     assert [(line["what"], line["step"]) for line in ours] == [(line["what"], line["step"]) for line in theirs]
     for a, b in zip(ours, theirs, strict=True):
-        assert (
-            abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5
-        )  # float32 rounding of sums over T terms of size 1
+        assert abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5  # float32 sums of T terms of size 1
     assert_the_same_arrays(workdir, reference)
 
 

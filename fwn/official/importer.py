@@ -258,9 +258,8 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
         prior = f"blocks.{priors[0]}.prior"
         fields["prior_layer"] = count(f"{prior}.res_blocks")
         fields["prior_channels"] = shape(f"{prior}.front_conv.0.conv.weight_v")[0]
-    n_mels = shape(f"{net}.res_blocks.0.filter_conv_c.weight_v")[
-        1
-    ]  # the squeezed mel has 2 · n_mels channels, and a coupling uses half of them
+    # A coupling of block 0 uses half of the 2 · n_mels channels of the squeezed mel.
+    n_mels = shape(f"{net}.res_blocks.0.filter_conv_c.weight_v")[1]
 
     leaves: dict[str, Any] = {"upsample": upsample}
     for i in range(n_block):

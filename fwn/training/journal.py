@@ -92,9 +92,7 @@ class Journal:
         name = headline(metrics)
         say(f"step {step}: held-out {name.replace('_per_', '/')} {metrics[name]:.4f}")
         for name, samples in audio.items():
-            clipped = np.clip(
-                samples, -1, 1
-            )  # fwn.sample reports how many samples are clipped; this is for listening only
+            clipped = np.clip(samples, -1, 1)  # only for listening; fwn.sample counts clipped samples
             self.events.add_audio(f"held_out/{name}", clipped, step, sample_rate=self.mel.sample_rate)
             self.events.add_image(f"held_out/{name}", _image(samples, self.mel), step, dataformats="HW")
         self.events.flush()
