@@ -49,7 +49,8 @@ def test_two_processes_equal_one(mode, flags, four_devices, compiled, tmp_path):
     said = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said[0].splitlines()[-1] == f"trained to step {STEPS}: {workdir}"
-    assert "step" not in said[1]  # only one process prints
+    # Only one process prints. XLA may warn about slow compilation on both.
+    assert not [line for line in said[1].splitlines() if line.startswith(("compiling", "step", "trained"))]
     assert_the_same(workdir, four_devices)
     # A run of two processes can be continued by one, which finds it finished.
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")

@@ -126,10 +126,10 @@ class Parallel:
 
     def _mean(self, g: Callable[..., Any]) -> Callable[..., Any]:
         """`mean` under jit."""
-        mesh, whole = self.split.mesh, self.replicated.spec
+        mesh, replicated = self.split.mesh, self.replicated.spec
         if mesh.size == 1:
             return single_device(g)
-        specs: Any = {"in_specs": (whole, whole, self.split.spec, whole), "out_specs": whole}
+        specs: Any = {"in_specs": (replicated, replicated, self.split.spec, replicated), "out_specs": replicated}
         # With check_vma, shard_map would sum the gradients itself, in the dtype in which they are computed.
         return jax.shard_map(averaged(g), mesh=mesh, check_vma=False, **specs)
 
