@@ -1,1 +1,1 @@
-"""Corpus preparation: recordings to memory-mapped shards of audio and mel."""
+"""Corpus preparation: converts recordings to memory-mapped shards of audio and mels."""

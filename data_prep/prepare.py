@@ -1,13 +1,17 @@
-"""Prepares a corpus for training: recordings become memory-mapped shards of audio and mels with a manifest.
+"""Prepares a corpus for training: converts recordings to memory-mapped shards of audio and mels, with a manifest.
 
     python -m data_prep.prepare --corpus=ljspeech --input=LJSpeech-1.1 --output=data/ljspeech
 
---corpus=ljspeech reads metadata.csv and wavs/ (wav, flac, ogg, mp3: whatever libsndfile reads); --corpus=folder takes
-every recording in a folder and below. Any sample rate is resampled and channels are mixed down, which is said. A
-recording that is missing, unreadable, empty, silent, too short or not finite is named, left out and listed in
-manifest.json, and the exit code is 3. manifest.json is written last, so a folder with one holds a whole data set;
-interrupted, run the same command again: what is finished (in shards of about 13 minutes) is not done again. Run again
-after recordings were added, changed or removed, it brings the data set up to date, converting only the new ones.
+--corpus=ljspeech reads metadata.csv and wavs/. --corpus=folder reads every recording in a folder and its subfolders.
+All formats of libsndfile are read (wav, flac, ogg, mp3, …). Recordings are resampled to the sample rate of the mel
+contract (all parameters of a mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how many.
+
+A recording that is missing, unreadable, empty, silent, too short or not finite is left out. Its name and the reason are
+printed and listed in manifest.json, and the exit code is 3.
+
+manifest.json is written last, so a folder that contains it is complete. After an interruption run the same command
+again: finished shards (about 13 minutes of speech each) are kept. When recordings were added, changed or removed, the
+same command updates the data set and converts only the new recordings.
 """
 
 import contextlib
@@ -32,7 +36,7 @@ from . import shards
 from .recordings import Kind, Recording, find, fingerprint
 
 LEFT_OUT = 3  # exit code, see fwn.cli
-SHOWN = 20  # recordings left out that are printed; all of them are in the manifest
+SHOWN = 20  # print at most this many of the recordings left out; the manifest lists all
 
 
 def prepare(
@@ -45,9 +49,10 @@ def prepare(
     workers: int,
     shard_bytes: int = shards.SHARD_BYTES,
 ) -> list[dict[str, str]]:
-    """Makes `output` the data set of the recordings in `source`, or brings it up to date; returns those left out.
+    """Creates or updates the data set in `output` from the recordings in `source`.
 
-    Raises UserError where there is nothing to prepare or `output` holds something else.
+    Returns {name, source, reason} of each recording left out. Raises UserError if no recording is usable, or if
+    `output` holds anything but a data set of this corpus with these settings.
     """
     recordings, missing = find(corpus, source)
     settings = {
@@ -74,7 +79,7 @@ def prepare(
         todo = [(key, group) for key, group in plan if key not in done]
         count = sum(len(group) for _, group in todo)
         if done and todo:
-            say(f"{len(recordings) - count} of {len(recordings)} recordings are prepared already")
+            say(f"{len(recordings) - count} of {len(recordings)} recordings are already prepared")
         for _ in cli.progress(shards.build(todo, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
         records = shards.finished(output)
@@ -94,14 +99,14 @@ def prepare(
 
 @contextlib.contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    """Creates the folder, unless it is something else's, and keeps other runs out of it."""
+    """Creates the folder and locks it. Raises UserError if it holds anything but a prepared data set."""
     if output.exists() and not output.is_dir():
-        raise UserError(f"--output={output}: is a file, give a folder")
+        raise UserError(f"--output={output}: is a file; give a folder")
     parts = output / shards.PARTS
     if output.is_dir() and any(output.iterdir()) and not parts.is_dir() and not (output / MANIFEST).exists():
-        raise UserError(f"--output={output}: not empty, and no prepared data set; give a new folder")
+        raise UserError(f"--output={output}: not empty and not a prepared data set; give a new folder")
     parts.mkdir(parents=True, exist_ok=True)
-    with locked(parts / "lock", f"--output={output}: another data_prep.prepare is at work there"):
+    with locked(parts / "lock", f"--output={output}: another data_prep.prepare is running there"):
         yield
 
 
@@ -119,12 +124,12 @@ def _check_same_corpus(old: dict[str, Any], recordings: list[Recording], output:
     before = {utterance["sha256"] for utterance in old["utterances"]}
     if not before & {recording.sha256 for recording in recordings}:
         raise UserError(
-            f"--output={output}: holds another corpus, none of its recordings is in --input; give another --output"
+            f"--output={output}: holds another corpus (none of its recordings is in --input); give another --output"
         )
 
 
 def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: list[dict[str, str]]) -> dict[str, Any]:
-    """All of the data set in the recordings' order. Nothing in it depends on when or how often the program ran."""
+    """The contents of manifest.json, in the order of the recordings. Equal for every way of getting to the data set."""
     utterances, left_out, notes = [], list(missing), Counter[str]()
     filled = [record for record in records if record["frames"]]
     for record in records:
@@ -137,7 +142,7 @@ def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: l
                 {"name": entry["name"], "split": "train", "shard": filled.index(record)}
                 | {key: entry[key] for key in ("frames", "samples", "start", "source", "sha256")}
             )
-    for i in _test(utterances, settings["test_share"], settings["seed"]):
+    for i in _test_indices(utterances, settings["test_share"], settings["seed"]):
         utterances[i]["split"] = "test"
     described = [{key: record[key] for key in ("audio", "mel", "frames")} for record in filled]
     return settings | {
@@ -148,11 +153,11 @@ def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: l
     }
 
 
-def _test(utterances: list[dict[str, Any]], share: float, seed: int | None) -> list[int]:
-    """Indices of the test utterances, at least one of two or more if the share is not 0.
+def _test_indices(utterances: list[dict[str, Any]], share: float, seed: int | None) -> list[int]:
+    """Indices of the test utterances: max(1, share · n), but never all; none if share is 0.
 
-    The last share, as in the official code; with a seed those of the lowest hashes, so that most recordings keep their
-    side when others come and go.
+    Without a seed these are the last ones, as in the official code. With a seed they have the lowest hashes of
+    (seed, name), so that most recordings stay in their split when others are added or removed.
     """
     n = len(utterances)
     count = min(max(int(share * n), 1 if share > 0 else 0), n - 1)
@@ -180,25 +185,27 @@ def _report(manifest: dict[str, Any], output: Path) -> None:
 
 CORPUS = flags.DEFINE_enum("corpus", None, ["ljspeech", "folder"], "Layout of --input.", required=True)
 INPUT = flags.DEFINE_string("input", None, "Folder with the recordings.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the prepared data set; made if need be.", required=True)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the prepared data set; created if missing.", required=True)
 MEL = flags.DEFINE_string(
     "mel", "flowavenet", f"Mel contract: {', '.join(PRESETS)}, or a JSON file with all fields of fwn.mel.MelContract."
 )
-AUDIO_DTYPE = flags.DEFINE_enum("audio_dtype", "int16", ["int16", "float16"], "How audio is stored.")
-MEL_DTYPE = flags.DEFINE_enum("mel_dtype", "float32", ["float16", "float32"], "How mels are stored.")
+AUDIO_DTYPE = flags.DEFINE_enum("audio_dtype", "int16", ["int16", "float16"], "Type of the stored audio.")
+MEL_DTYPE = flags.DEFINE_enum("mel_dtype", "float32", ["float16", "float32"], "Type of the stored mels.")
 TEST_SHARE = flags.DEFINE_float(
-    "test_share", 0.1, "Share of the utterances held out for testing.", lower_bound=0.0, upper_bound=0.9
+    "test_share", 0.1, "Fraction of the utterances in the test split.", lower_bound=0.0, upper_bound=0.9
 )
 SEED = flags.DEFINE_integer(
-    "seed", None, "Picks the test utterances at random; without it they are the last ones, as in the official code."
+    "seed",
+    None,
+    "Seed of a random test split. By default the last utterances are the test split, as in the official code.",
 )
-WORKERS = flags.DEFINE_integer("workers", None, "Processes; one per CPU core if not given.", lower_bound=1)
+WORKERS = flags.DEFINE_integer("workers", None, "Worker processes. By default one per CPU core.", lower_bound=1)
 
 
 def main(args: list[str]) -> int | None:
     if args:
-        raise UserError(f"unexpected argument {args[0]!r}; recordings are given by --input=DIR")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the workers: one core each
+        raise UserError(f"unexpected argument {args[0]!r}; give the recordings with --input=DIR")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers inherit it: each uses one core
     left_out = prepare(
         corpus=CORPUS.value,
         source=Path(INPUT.value),

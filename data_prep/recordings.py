@@ -1,4 +1,4 @@
-"""Where a corpus' recordings are, and what one of them becomes; `fingerprint` and `convert` run in worker processes."""
+"""Finds the recordings of a corpus and converts them. `fingerprint` and `convert` run in worker processes."""
 
 import dataclasses
 import hashlib
@@ -15,20 +15,20 @@ from fwn.cli import say
 from fwn.errors import UserError
 from fwn.mel import MelContract, align
 
-UNREADABLE = {".m4a", ".aac", ".mp4", ".wma", ".amr", ".webm"}  # recordings as well, but libsndfile cannot read them
+UNREADABLE = {".m4a", ".aac", ".mp4", ".wma", ".amr", ".webm"}  # audio formats that libsndfile cannot read
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
     name: str
-    source: str  # path below the input folder, with slashes
+    source: str  # path relative to the input folder, with slashes
     sha256: str = ""
-    seconds: float = 0.0  # what the file's header says, 0 where it is unreadable
+    seconds: float = 0.0  # from the file's header; 0 if it is unreadable
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """All that decides the stored arrays of a recording."""
+    """The settings that determine the stored arrays of a recording."""
 
     contract: MelContract
     audio_dtype: str
@@ -39,51 +39,54 @@ class Kind:
 class Converted:
     audio: np.ndarray  # [frames · hop] int16 or float16
     mel: np.ndarray  # [frames, n_mels] float16 or float32
-    samples: int  # at the contract's rate, before alignment
+    samples: int  # at the contract's sample rate, before alignment
     notes: list[str]
 
 
 def find(corpus: str, folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
-    """The recordings of a "ljspeech" layout or of any "folder", in order, and {name, source, reason} of the missing."""
+    """The recordings of a corpus ("ljspeech" or "folder") in order, and {name, source, reason} of the missing ones.
+
+    Raises UserError if the folder has not this layout, or if two recordings have the same name.
+    """
     if not folder.is_dir():
         raise UserError(f"--input={folder}: {'not a' if folder.exists() else 'no such'} folder")
     recordings, missing = _ljspeech(folder) if corpus == "ljspeech" else (_folder(folder), [])
     name, count = Counter(recording.name for recording in recordings).most_common(1)[0] if recordings else ("", 0)
     if count > 1:
         files = ", ".join(recording.source for recording in recordings if recording.name == name)
-        raise UserError(f"--input={folder}: {count} recordings are called {name!r} ({files}); keep one of them")
+        raise UserError(f"--input={folder}: {count} recordings have the name {name!r} ({files}); keep one of them")
     return recordings, missing
 
 
 def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
-    """metadata.csv lists `name|text|…`, wavs/ holds name.wav (or any other extension)."""
+    """metadata.csv has lines `name|text|…`; wavs/ has the files name.wav (or another extension)."""
     metadata = folder / "metadata.csv"
     if not metadata.is_file():
-        raise UserError(f"{metadata}: no such file; for a folder of recordings without it use --corpus=folder")
+        raise UserError(f"{metadata}: no such file; for recordings without it use --corpus=folder")
     try:
         lines = metadata.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{metadata}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     names = [line.split("|")[0].strip() for line in lines if line.strip()]
     if not (folder / "wavs").is_dir():
-        raise UserError(f"{folder / 'wavs'}: no such folder; LJSpeech keeps its recordings there")
+        raise UserError(f"{folder / 'wavs'}: no such folder; the LJSpeech layout has its recordings there")
     files: dict[str, list[str]] = {}
     for file in sorted((folder / "wavs").iterdir()):
         if file.suffix.lower() in EXTENSIONS | UNREADABLE and not file.is_dir():
             files.setdefault(file.stem, []).append(f"wavs/{file.name}")
     missing = [
-        {"name": name, "source": f"wavs/{name}.*", "reason": "listed in metadata.csv, but there is no such recording"}
+        {"name": name, "source": f"wavs/{name}.*", "reason": "listed in metadata.csv, but there is no such file"}
         for name in names
         if name not in files
     ]
     unlisted = len(files.keys() - set(names))
     if unlisted:
-        say(f"{unlisted} recordings in wavs/ are not in metadata.csv and not used")
+        say(f"{unlisted} recordings in wavs/ are not used: they are not in metadata.csv")
     return [Recording(name, source) for name in names if name in files for source in files[name]], missing
 
 
 def _folder(folder: Path) -> list[Recording]:
-    """All recordings in the folder and below, sorted by path, named by it without the extension."""
+    """All recordings in the folder and its subfolders, sorted by path. A name is the path without its extension."""
     found, others = [], Counter[str]()
     for path, _, files in os.walk(folder):
         for file in (Path(path, name) for name in files if not name.startswith(".")):
@@ -94,12 +97,12 @@ def _folder(folder: Path) -> list[Recording]:
                 others[file.suffix.lower() or "no extension"] += 1
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
-        say(f"{others.total()} files in {folder} are not used, for they are no recordings by their names ({kinds})")
+        say(f"{others.total()} files in {folder} are not used: their extensions are not of audio files ({kinds})")
     return sorted(found, key=lambda recording: recording.source)
 
 
 def fingerprint(folder: Path, recording: Recording) -> Recording:
-    """The recording with its checksum and length; without where the file cannot be read (`convert` then says why)."""
+    """The recording with its checksum and length, as far as the file can be read (`convert` reports why not)."""
     try:
         with (folder / recording.source).open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,7 +116,7 @@ def fingerprint(folder: Path, recording: Recording) -> Recording:
 
 
 def convert(folder: Path, recording: Recording, kind: Kind) -> Converted | str:
-    """The stored arrays of a recording, or why it is left out."""
+    """The stored arrays of a recording, or the reason why it is left out."""
     path = folder / recording.source
     if path.suffix.lower() in UNREADABLE:
         return f"{path.suffix} cannot be read by libsndfile; convert it to flac or wav"

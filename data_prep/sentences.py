@@ -1,4 +1,4 @@
-"""What data_prep.speak says: sentences written for this project, in the public domain (CC0)."""
+"""The sentences of data_prep.speak, written for this project, in the public domain (CC0)."""
 
 SENTENCES = (
     "The morning train was late again, so we walked along the river and counted the boats.",

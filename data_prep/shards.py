@@ -1,7 +1,7 @@
-"""Building shards: whole or absent, named by what they hold, so that stopping at any moment costs one shard at most.
+"""Writes shards. Each is complete or absent, so an interruption loses at most the shards in progress.
 
-A shard is three files: audio-KEY.npy, mel-KEY.npy and, last, .parts/KEY.json, its record. KEY is a hash of the
-names and checksums of its recordings and of all that decides their arrays: a shard with a record is finished for good.
+A shard has three files: audio-KEY.npy, mel-KEY.npy and its record .parts/KEY.json, which is written last. KEY is a hash
+of the recordings (names, checksums) and of the settings that determine their arrays, so a shard with a record is final.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from .recordings import Converted, Kind, Recording, convert
 A = TypeVar("A")
 B = TypeVar("B")
 PARTS = ".parts"
-SHARD_BYTES = 32 << 20  # of audio: about 13 minutes of speech, and what is held in memory until it is written
+SHARD_BYTES = 32 << 20  # of audio, about 13 minutes of speech; one shard is held in memory until it is written
 Record = dict[str, Any]  # {kind, audio, mel, frames, bytes, entries}
 
 
 def plan(recordings: list[Recording], kind: Kind, limit: int = SHARD_BYTES) -> list[tuple[str, list[Recording]]]:
-    """(key, recordings) of each shard: neighbours in the corpus, about `limit` bytes of audio by the files' headers."""
+    """(key, recordings) of each shard: consecutive recordings, about `limit` bytes of audio by the files' headers."""
     groups: list[list[Recording]] = []
     size = float(limit)
     for recording in recordings:
@@ -47,22 +47,22 @@ def plan(recordings: list[Recording], kind: Kind, limit: int = SHARD_BYTES) -> l
 
 
 def _key(group: list[Recording], kind: Kind) -> str:
-    identity = [FORMAT, kind_of(kind), [(recording.name, recording.source, recording.sha256) for recording in group]]
+    identity = [FORMAT, _kind(kind), [(recording.name, recording.source, recording.sha256) for recording in group]]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
-def kind_of(kind: Kind) -> list[str]:
+def _kind(kind: Kind) -> list[str]:
     return [kind.contract.hash(), kind.audio_dtype, kind.mel_dtype]
 
 
 def finished(output: Path) -> dict[str, Record]:
-    """Records of the shards that are there, whole, by key."""
+    """The records of all complete shards, by key."""
     records = {part.stem: json.loads(part.read_text()) for part in sorted((output / PARTS).glob("*.json"))}
     return {key: record for key, record in records.items() if _sizes(output, record) == record["bytes"]}
 
 
 def _sizes(output: Path, record: Record) -> list[int]:
-    """Of its files, which a shard without usable recordings does not have."""
+    """Sizes of a shard's arrays, [] if it has no usable recording."""
     files = [output / record["audio"], output / record["mel"]]
     return [file.stat().st_size for file in files if file.is_file()]
 
@@ -75,11 +75,11 @@ def build(
     pool: ProcessPoolExecutor,
     ahead: int,
 ) -> Iterator[None]:
-    """Writes the shards of `todo`, yielding after each recording; arrays already stored in other shards are copied."""
+    """Writes the shards of `todo`, yields after each recording. Copies arrays that are stored in another shard."""
     stored = {
         entry["sha256"]: (entry, output / record["audio"], output / record["mel"])
         for record in finished(output).values()
-        if record["kind"] == kind_of(kind)
+        if record["kind"] == _kind(kind)
         for entry in record["entries"]
         if "frames" in entry
     }
@@ -106,7 +106,7 @@ def build(
                 mel.append(result.mel)
                 start += frames
             yield
-        record: Record = {"kind": kind_of(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
+        record: Record = {"kind": _kind(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
         if start:
             _write_array(output / f"audio-{key}.npy", audio)
             _write_array(output / f"mel-{key}.npy", mel)
@@ -124,17 +124,17 @@ def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
 
 
 def _write_array(path: Path, parts: list[np.ndarray]) -> None:
-    """As np.save of the parts joined, which are not: a shard is in memory once."""
+    """np.save(path, np.concatenate(parts)), without a second copy of the shard in memory."""
     header = np.lib.format.header_data_from_array_1_0(parts[0])
     header |= {"shape": (sum(map(len, parts)), *parts[0].shape[1:]), "fortran_order": False}
-    with atomic(path) as file:  # not np.save, which reports a full disk without saying so
+    with atomic(path) as file:  # not np.save, whose error on a full disk has no errno
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.tobytes())
 
 
 def sweep(output: Path, keys: set[str]) -> None:
-    """Removes the files of all other shards and what interrupted runs left behind."""
+    """Removes the files of all shards but `keys`, and partial files of interrupted runs."""
     for file in [*output.iterdir(), *(output / PARTS).iterdir()]:
         match = re.fullmatch(r"(?:(?:audio|mel)-)?([0-9a-f]{16})\.(?:npy|json)|\..*\.(?:npy|json)\.partial", file.name)
         if match and match[1] not in keys:
@@ -142,7 +142,7 @@ def sweep(output: Path, keys: set[str]) -> None:
 
 
 def in_order(submit: Callable[[A], "Future[B]"], items: Iterable[A], ahead: int) -> Iterator[B]:
-    """Results in the items' order, at most `ahead` of them under way: memory does not grow with the corpus."""
+    """Results in the order of the items, with at most `ahead` in progress, so memory does not grow with the corpus."""
     pending: deque[Future[B]] = deque()
     try:
         for item in items:
@@ -152,11 +152,11 @@ def in_order(submit: Callable[[A], "Future[B]"], items: Iterable[A], ahead: int)
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool as error:
-        raise UserError("a worker process died (out of memory?); run again, with fewer --workers") from error
+        raise UserError("a worker process died (out of memory?); run again with fewer --workers") from error
 
 
 def workers(count: int) -> ProcessPoolExecutor:
-    """Processes that leave ctrl-C to their parent and end with it, however it ends."""
+    """Worker processes that ignore ctrl-C and exit when their parent does, even when it is killed."""
     return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_worker)
 
 

@@ -1,1 +1,1 @@
-"""Experiments: base.py is the paper's FloWaveNet; every other file imports it and overrides a few lines."""
+"""Experiment configs. base.py is the FloWaveNet of the paper; the others start from it and override a few fields."""

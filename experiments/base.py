@@ -1,8 +1,8 @@
-"""The paper's FloWaveNet on LJSpeech: 182,644,788 parameters, as the official README configures it.
+"""The paper's FloWaveNet on LJSpeech, configured as in the official README: 182,644,788 parameters.
 
     make train CONFIG=experiments/base.py WORKDIR=runs/base ARGS="--config.data=data/ljspeech"
 
-The paper trains 700,000 steps on LJSpeech and reports 4.5457 nats/sample (CLL) on the held-out tenth.
+The paper trains 700,000 steps on LJSpeech and reports 4.5457 nats/sample (CLL) on the held-out 10% of the utterances.
 """
 
 from ml_collections import ConfigDict
@@ -16,47 +16,48 @@ def get_config() -> ConfigDict:
             "model": {
                 "n_block": 8,
                 "n_flow": 6,
-                "n_layer": 2,  # gated layers in a coupling's WaveNet
-                "channels": 256,  # or one number for each block, as in experiments/lite.py; prior_channels too
-                "block_per_split": 4,  # half of the channels leave after every so many blocks
+                "n_layer": 2,  # gated layers of the WaveNet in each coupling
+                "channels": 256,  # one number, or one per block as in experiments/lite.py; so is prior_channels
+                "block_per_split": 4,  # half of the channels are split off after every 4 blocks
                 "prior_layer": 2,
                 "prior_channels": 256,
-                # how the networks hear the mel: "squeezed", at the audio rate and squeezed as the audio is; "frames",
-                # as conditioner_channels at the rate of its frames, interpolated
+                # conditioning of the networks: "squeezed", the mel upsampled to the audio rate and squeezed like audio;
+                # "frames", conditioner_channels features at the frame rate, interpolated
                 "conditioner": "squeezed",
                 "conditioner_channels": 64,
-                "upsample_strides": (16, 16),  # their product is the mel's hop
-                "upsample_init": "random",  # of "squeezed"; or "linear": begin with the interpolated mel
-                "causal": False,  # the couplings' WaveNets
-                "s_max": placeholder(float),  # smooth bound of |log s|; None: unbounded, as the paper's
-                "odd": False,  # the model of -audio is minus that of audio: no tones below T = 1 (docs/tones.md)
-                # linear prediction in front of the flow, its filters made of the mel (docs/prediction.md); ours
+                "upsample_strides": (16, 16),  # their product is the hop of the mel
+                "upsample_init": "random",  # or "linear": starts as linear interpolation; for conditioner "squeezed"
+                "causal": False,  # causal WaveNets in the couplings
+                "s_max": placeholder(float),  # smooth bound of |log s|; None: no bound, as in the paper
+                "odd": False,  # noise of -audio is -noise: no tones at temperatures below 1 (docs/tones.md)
+                # linear prediction before the flow, with filters from the mel (docs/prediction.md); not in the paper
                 "prediction": {
-                    "order": 0,  # coefficients of a filter; 0: no prediction
-                    "first_order": 16,  # of them, those of a first stage
+                    "order": 0,  # coefficients per filter; 0: no prediction
+                    "first_order": 16,  # number of these in the first stage
                     "subframe": 64,  # samples that share a filter
-                    "channels": 256,  # of the convolutions over mel frames
+                    "channels": 256,  # width of the convolutions over mel frames
                 },
-                # and of the lowest bands, by a WaveNet of the blocks before: its inverse goes block by block; ours
+                # autoregression: a WaveNet over previous blocks predicts the lowest bands of a block, so the inverse is
+                # sequential over blocks; not in the paper
                 "autoregression": {
-                    "coefficients": 0,  # of a block's DCT, each rate / 2 / block wide; 0: none
+                    "coefficients": 0,  # predicted DCT coefficients per block, each rate / 2 / block wide; 0: none
                     "block": 16,  # samples
                     "channels": 64,
-                    "n_layer": 8,  # dilations of 1, 2, 4, … blocks
-                    "taps": 0,  # blocks of a linear predictor beside it, made of the mel; 0: none
+                    "n_layer": 8,  # with dilations of 1, 2, 4, … blocks
+                    "taps": 0,  # blocks of an additional linear predictor with taps from the mel; 0: none
                 },
-                "dtype": placeholder(str),  # of the networks, "bfloat16"; None: float32. The flow itself stays float32
-                # "plain"; with less memory and a third more time: "remat" computes each flow again in the backward
-                # pass, "invert" also gets its input from its output, so that memory does not grow with depth
+                "dtype": placeholder(str),  # of the networks: "bfloat16", or None: float32. The flow stays float32
+                # "plain"; "remat": recomputes each flow in the backward pass; "invert": also recomputes its input from
+                # its output, so memory does not grow with depth. Both take less memory and a third more time
                 "gradient": "plain",
             },
-            "teacher": placeholder(str),  # the workdir of a trained model, for systems that are distilled from one
-            "loss": {},  # weights of its terms, for systems that have several
+            "teacher": placeholder(str),  # workdir of the trained teacher, for distilled systems
+            "loss": {},  # weights of the loss terms, for systems with several
             "mel": "flowavenet",  # a preset's name, or a JSON file with all fields of a fwn.mel.MelContract
             "data": "data/ljspeech",  # a folder made by data_prep.prepare
-            "frames": 62,  # mel frames a crop: 15,872 samples
-            "batch_size": 8,  # crops a step, all devices together
-            "dequantise": False,  # train on audio plus noise uniform over one 16-bit step
+            "frames": 62,  # mel frames per crop: 15,872 samples
+            "batch_size": 8,  # crops per step on all devices together
+            "dequantise": False,  # add noise to the audio, uniform over one 16-bit step
             "seed": 1111,
             "num_steps": 700_000,
             "optimizer": {
@@ -64,17 +65,17 @@ def get_config() -> ConfigDict:
                 "learning_rate": 1e-3,
                 "warmup": 0,  # steps of linear warm-up
                 "halve_every": 200_000,
-                "max_grad_norm": 1.0,  # gradients are scaled down to this global norm
+                "max_grad_norm": 1.0,  # gradients of larger global norm are scaled down to it
             },
-            "ema_decay": 0.0,  # of the weights that are sampled from; 0: no averaging
-            # How a step reaches all devices: "jit" with shardings; "zero": jit, with the optimizer's moments and the
-            # average of the weights parted among the devices, which saves memory; or "pmap"
+            "ema_decay": 0.0,  # moving average of the weights for sampling and evaluation; 0: no averaging
+            # Data parallelism: "jit" with shardings; "zero": also shards the optimizer's moments and the averaged
+            # weights, which saves memory; or "pmap"
             "parallel": "jit",
             "log_every": 100,
-            "eval_every": 5_000,  # held-out nats/sample, a sample for TensorBoard, a checkpoint
+            "eval_every": 5_000,  # held-out metrics, a sample for TensorBoard and a checkpoint
             "eval_batches": 16,
             "save_every": 1_000,
-            "max_skipped": 50,  # non-finite steps in a row before the run stops
+            "max_skipped": 50,  # the run stops after this many non-finite steps in a row
         }
     )
     return config.lock()

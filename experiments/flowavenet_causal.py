@@ -1,4 +1,4 @@
-"""The paper's FloWaveNet with causal WaveNets in its couplings (section 4.4): MOS 3.36 there, against 3.95.
+"""The paper's FloWaveNet with causal WaveNets in the couplings (section 4.4): MOS 3.36 in the paper, against 3.95.
 
 make train CONFIG=experiments/flowavenet_causal.py ARGS="--config.data=data/ljspeech"
 """

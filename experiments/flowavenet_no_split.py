@@ -1,4 +1,4 @@
-"""The paper's FloWaveNet without its multi-scale split: all channels go through all blocks.
+"""The paper's FloWaveNet without the multi-scale split: all channels pass through all blocks.
 
 make train CONFIG=experiments/flowavenet_no_split.py ARGS="--config.data=data/ljspeech"
 """

@@ -2,8 +2,8 @@
 
     make train CONFIG=experiments/lite.py WORKDIR=runs/lite ARGS="--config.data=data/ljspeech"
 
-Two things make it small, and neither takes away a flow: the networks hear the mel at the rate of its frames instead of
-squeezed with the audio, which is where 69% of the paper's parameters are, and they are narrow.
+It has as many flows as the paper's model. It is small because the networks are narrow, and because the mel conditions
+them at the frame rate instead of being squeezed like the audio, which accounts for 69% of the paper's parameters.
 """
 
 from ml_collections import ConfigDict
@@ -14,16 +14,16 @@ from fwn.shipped import experiment
 def get_config() -> ConfigDict:
     config = experiment("base")
     config.model.update({"conditioner": "frames", "prior_channels": 96})
-    # The first block has half of all positions, the second a quarter: width costs time there, parameters everywhere.
+    # The first block has half of all positions, the second a quarter, so width costs most time in the first blocks.
     with config.model.ignore_type():
         config.model.channels = (64, 96, 96, 96, 96, 96, 96, 96)
-    # What the mel says of loudness and spectrum is not left to the flow to learn: docs/prediction.md.
+    # Linear prediction gives the flow the loudness and spectral envelope in the mel (docs/prediction.md).
     config.model.prediction.order = 256
-    # A coupling scales by e^±2 at most: no mel, however strange, makes speech explode, nor does a product in bfloat16.
+    # A coupling scales by e^±2 at most, so unusual mels or bfloat16 rounding do not make the audio explode.
     config.model.s_max = 2.0
-    # Recordings have 16 bits: without the noise, likelihood is won in the silences, on their steps.
+    # Recordings have 16 bits. Without noise, the model gains likelihood by fitting the quantisation steps of silence.
     config.dequantise = True
-    # What is sampled from is the mean of about the last thousand steps, which so high a rate of learning needs.
+    # Sampling uses the average over about the last thousand steps, because the learning rate is high.
     config.ema_decay = 0.999
-    config.optimizer.warmup = 1_000  # the first steps after ActNorm's initialisation are the wildest
+    config.optimizer.warmup = 1_000  # gradients are largest just after ActNorm's initialisation
     return config

@@ -1,4 +1,4 @@
-"""The predictor of the voice in the box by itself: lj_mini.py without a flow, by Muon, eight times the speech a step.
+"""The predictor of voices/lj-mini alone: lj_mini.py without flows, with Muon and eight times the speech per step.
 
 python -m fwn.train --config=experiments/lj_mini_predictor.py --workdir=runs/predictor
 python -m fwn.train --config=experiments/lj_mini.py --workdir=runs/lj-mini --init_from=runs/predictor

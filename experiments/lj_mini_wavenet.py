@@ -1,4 +1,4 @@
-"""An autoregressive WaveNet of the excitation (LP-WaveNet), as small as lj_mini.py and trained beside it.
+"""An autoregressive WaveNet of the excitation (LP-WaveNet), as small as lj_mini.py, to compare with it.
 
 python -m fwn.train --config=experiments/lj_mini_wavenet.py --workdir=runs/lj-mini-wavenet
 """

@@ -1,10 +1,10 @@
-"""A small FloWaveNet that trains on two CPU cores: the demo's, and the tests'.
+"""A small FloWaveNet that trains on two CPU cores, for the demo and the tests.
 
     make demo
     python -m fwn.train --config=experiments/tiny.py --workdir=runs/tiny --config.data=data/lj
 
-2,269,134 parameters, 587,778 of them for linear prediction (docs/prediction.md has what it brings). The mel upsampling
-begins as interpolation, without which so short a training does not hear the mel.
+2,269,134 parameters, 587,778 of them for linear prediction (docs/prediction.md). The mel upsampling starts as linear
+interpolation: from random weights, so short a training does not learn to use the mel.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     make train CONFIG=experiments/tiny_wavenet.py ARGS="--config.data=demo/data"
 
-A small Gaussian IAF's teacher.
+It is the teacher of tiny_clarinet.py.
 """
 
 from ml_collections import ConfigDict

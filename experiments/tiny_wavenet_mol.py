@@ -1,4 +1,4 @@
-"""A small WaveNet with a mixture of logistics that trains on two CPU cores; a small Parallel WaveNet's teacher.
+"""A small mixture-of-logistics WaveNet that trains on two CPU cores, the teacher of tiny_parallel_wavenet.py.
 
 make train CONFIG=experiments/tiny_wavenet_mol.py ARGS="--config.data=demo/data"
 """
@@ -11,5 +11,5 @@ from fwn.shipped import experiment
 def get_config() -> ConfigDict:
     config = experiment("tiny_wavenet")
     config.model.distribution = "mixture_of_logistics"
-    config.dequantise = False  # it is discretised itself
+    config.dequantise = False  # the distribution is already discretised
     return config

@@ -1,8 +1,8 @@
-"""The Gaussian autoregressive WaveNet, ClariNet's teacher: 2 × 10 layers, 128 channels (Ping et al. 2019, section 3.1).
+"""The teacher of ClariNet, a Gaussian autoregressive WaveNet: 2 × 10 layers, 128 channels (Ping et al. 2019, 3.1).
 
     make train CONFIG=experiments/wavenet_gaussian.py ARGS="--config.data=data/ljspeech"
 
-Sizes and schedule are ksw0306/ClariNet's. Its samples scored a MOS of 4.46 in FloWaveNet's paper (recordings: 4.67).
+Sizes and schedule are those of ksw0306/ClariNet. The FloWaveNet paper reports a MOS of 4.46 (recordings: 4.67).
 """
 
 from ml_collections import ConfigDict
@@ -16,17 +16,17 @@ def get_config() -> ConfigDict:
     prediction = config.model.prediction
     with config.unlocked():
         config.model = {
-            "distribution": "gaussian",  # of a sample of audio: "gaussian" or "mixture_of_logistics"
-            "n_stack": 2,  # how often the dilations 1, 2, 4, … begin again
-            "n_layer": 10,  # gated layers a stack
+            "distribution": "gaussian",  # of an audio sample: "gaussian" or "mixture_of_logistics"
+            "n_stack": 2,  # number of stacks, each with dilations 1, 2, 4, …
+            "n_layer": 10,  # gated layers per stack
             "channels": 128,
             "gate_channels": 256,
             "skip_channels": 128,
             "kernel_size": 2,
             "front_kernel": 32,
-            "upsample_strides": (16, 16),  # their product is the mel's hop
+            "upsample_strides": (16, 16),  # their product is the hop of the mel
             "prediction": prediction,
-            "dtype": placeholder(str),  # of the network's products, "bfloat16"; None: float32
+            "dtype": placeholder(str),  # of the matrix products: "bfloat16", or None for float32
         }
     config.update({"system": "wavenet", "ema_decay": 0.9999})
     config.optimizer.max_grad_norm = 10.0

@@ -1,9 +1,9 @@
-"""The autoregressive WaveNet with a mixture of ten logistics over 16-bit audio: Parallel WaveNet's teacher.
+"""The teacher of Parallel WaveNet: an autoregressive WaveNet with a mixture of ten logistics over 16-bit audio.
 
     make train CONFIG=experiments/wavenet_mol.py ARGS="--config.data=data/ljspeech"
 
-The network and schedule of wavenet_gaussian.py, so that the two differ in nothing but the distribution of a sample.
-FloWaveNet's paper gives a MoL WaveNet's samples a MOS of 4.30.
+It differs from wavenet_gaussian.py only in the distribution of a sample. The FloWaveNet paper reports a MOS of 4.30 for
+a MoL WaveNet.
 """
 
 from ml_collections import ConfigDict

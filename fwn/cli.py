@@ -1,7 +1,7 @@
-"""What every program shares: flags, one-line errors, exit codes.
+"""Shared by all programs: flag parsing, one-line errors, exit codes.
 
-Exit codes: 0 success, 1 an error (said in one line on stderr), 2 a usage error, 3 finished but some inputs were left
-out, 130 interrupted.
+Exit codes: 0 success, 1 error (one line on stderr), 2 usage error, 3 finished but some inputs were left out, 130
+interrupted.
 """
 
 import errno
@@ -23,26 +23,26 @@ from fwn.errors import UserError
 from fwn.shipped import experiment_file
 from fwn.terminal import progress, say
 
-flags.disclaim_key_flags()  # what is defined here is a flag of the program that asks for it, and in its --help
+flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
 __all__ = ["flags_alone", "low_temperature", "progress", "run", "say", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-    """Parses the flags, runs main(positional arguments), exits with its code; errors a user can cause are one line."""
+    """Parses the flags, runs main(positional arguments), exits with its code. User errors are printed as one line."""
     program = f"python -m {_module()}"
     sys.unraisablehook = _unraisable
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
-    logging.set_verbosity(logging.FATAL)  # the libraries also log what they raise, with tracebacks
+    logging.set_verbosity(logging.FATAL)  # libraries also log the errors that they raise, with tracebacks
     if "jax" in sys.modules:
-        keep_compiled()
+        enable_compilation_cache()
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 
 
-def keep_compiled() -> None:
-    """Has jax keep what it compiles in ~/.cache/fwn: a second start of a program then compiles nothing.
+def enable_compilation_cache() -> None:
+    """Sets JAX's compilation cache to ~/.cache/fwn/compiled, so that a program compiles only when it first runs.
 
-    JAX_COMPILATION_CACHE_DIR names another folder ("" for none); where none can be written, nothing is kept.
+    JAX_COMPILATION_CACHE_DIR names another folder, or "" for no cache. Without a writable folder there is no cache.
     """
     config = sys.modules["jax"].config
     if config.values["jax_compilation_cache_dir"] is not None:
@@ -57,48 +57,48 @@ def keep_compiled() -> None:
 
 
 def flags_alone(args: list[str]) -> None:
-    """Of a program that takes no arguments: raises UserError on one."""
+    """Raises UserError if there are positional arguments, for programs that take none."""
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
 
 
 def low_temperature() -> flags.FlagHolder[float | None]:
-    """Defines --low_temperature, of programs that sample."""
+    """Defines --low_temperature for programs that sample."""
     return flags.DEFINE_float(
         "low_temperature",
         None,
-        "Of a model with autoregression over blocks: the noise of the predicted bands, times --temperature; less is "
-        "more voiced. By default 0.9.",
+        "For models with autoregression over blocks: temperature of the predicted low bands, as a factor of "
+        "--temperature. Lower values sound more voiced. By default 0.9.",
         lower_bound=0.0,
     )
 
 
 def temperatures(*values: float) -> None:
-    """Of programs that sample: raises UserError on a --temperature that no noise can have."""
+    """Raises UserError unless every temperature is finite and at least 0."""
     for value in values:
         if not 0 <= value < math.inf:
             raise UserError(f"--temperature={value}: must be a finite number, 0 or more")
 
 
 def _parse(argv: list[str], program: str) -> list[str]:
-    """Flags by absl; --help prints the program's docstring and flags and succeeds; a wrong flag is one line, exit 2."""
+    """Parses flags with absl. --help prints the program's docstring and flags; a wrong flag is one line and exit 2."""
     if {"--help", "-help", "-h", "--helpshort", "--helpfull"} & set(argv[1:]):
         print(f"{(sys.modules['__main__'].__doc__ or '').strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
         sys.exit(0)
     try:
-        args = flags.FLAGS(_named(argv))
+        args = flags.FLAGS(_with_experiment_files(argv))
         if "config" in flags.FLAGS:
-            getattr(flags.FLAGS.config, "is_locked", None)  # where ml_collections says that the file is missing
+            getattr(flags.FLAGS.config, "is_locked", None)  # ml_collections raises here if the file is missing
         return args
     except (flags.Error, UserError) as error:
         message = " ".join(str(error).split())
-    except Exception as error:  # what ml_collections passes on: its own for an unknown field, and a config file's
+    except Exception as error:  # of ml_collections for an unknown field, or any error raised by a config file
         message = _config_error(error)
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
 
 
-def _named(argv: list[str]) -> list[str]:
-    """The arguments, with the file in place of the name of an experiment that comes with fwn: --config=lite."""
+def _with_experiment_files(argv: list[str]) -> list[str]:
+    """The arguments, where --config=lite, the name of an experiment that comes with fwn, is replaced by its file."""
     named = list(argv)
     for i, (before, arg) in enumerate(zip(["", *argv], argv, strict=False)):
         if re.match("--?config=", arg):
@@ -110,7 +110,7 @@ def _named(argv: list[str]) -> list[str]:
 
 
 def _config_error(error: Exception) -> str:
-    """A wrong --config in one line: an unknown field and its nearest, or what its Python file raised, and where."""
+    """The error of a --config in one line: an unknown field with the nearest valid one, or an error in its file."""
     *_, last = traceback.extract_tb(error.__traceback__)
     inner: Any = error
     while isinstance(inner, Exception) and inner.args:
@@ -127,7 +127,7 @@ def _config_error(error: Exception) -> str:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """What Python cannot raise is said, but for what orbax leaves undone after a failure that is said already."""
+    """Prints unraisable exceptions, but not those that orbax causes after an error that has been printed already."""
     if str(unraisable.exc_value) != "Event loop is closed" and not inspect.iscoroutine(unraisable.object):
         sys.__unraisablehook__(unraisable)
 
@@ -140,7 +140,7 @@ def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: 
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 128 + signal.SIGINT))
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # XLA's word for it
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # XLA's status code
             raise
         what = " ".join(str(error).split())[:200]
         sys.exit(_fail(program, f"out of memory ({what}); use a smaller batch, or shorter crops or utterances", 1))

@@ -1,4 +1,4 @@
-"""Experiment configs: what fields they have, and how a workdir remembers its own (config.json)."""
+"""Experiment configs: their fields, their checks, and config.json, the copy in a workdir."""
 
 import json
 import math
@@ -15,14 +15,14 @@ from fwn.mel import MelContract, read_contract
 
 FILE = "config.json"
 OPTIMIZERS = "adam", "muon"  # fwn/training/optimizer.py
-# Every config has these and no others; experiments/base.py says what each means. Those marked True may change when a
-# run is continued: they decide where, how often and how long, and not what is computed.
+# Every config has exactly these fields; experiments/base.py says what each means. Those marked True may change when a
+# run is continued: they do not change what a step computes.
 FIELDS = {
     "system": False,
     "model": False,
-    "teacher": True,  # its folder; its weights may not
+    "teacher": True,  # the folder may differ, the weights may not
     "loss": False,
-    "mel": True,  # its name or file; the contract itself may not
+    "mel": True,  # the preset or file may differ, the mel contract may not
     "data": True,
     "frames": False,
     "batch_size": False,
@@ -38,8 +38,8 @@ FIELDS = {
     "save_every": True,
     "max_skipped": True,
 }
-# Fields of the model that came to be after runs were begun, which have none: what those computed.
-LATER: dict[str, Any] = {
+# Defaults for model fields that older configs do not have; with them a model computes the same as before.
+ADDED_LATER: dict[str, Any] = {
     "conditioner": "squeezed",
     "conditioner_channels": 64,
     "odd": False,
@@ -48,14 +48,14 @@ LATER: dict[str, Any] = {
 }
 COUNTS = ("frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped")
 OPTIMIZER = ("kind", "learning_rate", "warmup", "halve_every", "max_grad_norm")
-# Version 0.1 called it `optimiser`, with these names of its fields.
+# Version 0.1 had `optimiser` instead of `optimizer`, and these names of its fields.
 RENAMED = {"rate": "learning_rate", "clip": "max_grad_norm"}
 
 
 def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
-    """Raises UserError unless the config has every field, and no other, with usable values.
+    """Raises UserError unless the config has exactly the known fields, with valid values.
 
-    config.model is checked by its system, but for its upsampling, whose rate is the mel contract's hop.
+    The system checks config.model; here only the product of its upsample_strides is compared with the mel's hop.
     """
     _check_fields(config, FIELDS, source)
     optimizer = plain(config["optimizer"])
@@ -70,8 +70,8 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
     for name, value, holds, rule in (
-        ("seed", config["seed"], 0 <= config["seed"] < 2**32, "within 0 … 2^32 - 1"),
-        ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "0 for none, or below 1"),
+        ("seed", config["seed"], 0 <= config["seed"] < 2**32, "in 0 … 2^32 - 1"),
+        ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "at least 0 (no averaging) and below 1"),
         ("optimizer.learning_rate", optimizer["learning_rate"], 0 < optimizer["learning_rate"] < math.inf, "positive"),
         ("optimizer.max_grad_norm", optimizer["max_grad_norm"], optimizer["max_grad_norm"] > 0, "positive"),
         ("optimizer.warmup", optimizer["warmup"], optimizer["warmup"] >= 0, "0 or more steps"),
@@ -83,7 +83,7 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     strides = tuple(config["model"]["upsample_strides"])
     if math.prod(strides) != mel.hop_length:
         raise UserError(
-            f"{source}: model.upsample_strides={strides} make {math.prod(strides)} samples of a mel frame, but the mel "
+            f"{source}: model.upsample_strides={strides} make {math.prod(strides)} samples per mel frame, but the mel "
             f"contract has a hop of {mel.hop_length}; give strides whose product is {mel.hop_length}"
         )
 
@@ -97,19 +97,19 @@ def _check_fields(values: Mapping[str, Any], known: Collection[str], source: str
 
 
 def write(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
-    """Writes workdir/config.json, whole or not at all."""
+    """Writes workdir/config.json atomically."""
     workdir.mkdir(parents=True, exist_ok=True)
     with atomic(workdir / FILE) as file:
         file.write((json.dumps(record(config, mel), indent=2) + "\n").encode())
 
 
 def record(config: Mapping[str, Any], mel: MelContract) -> dict[str, Any]:
-    """What config.json and every checkpoint hold."""
+    """The contents of config.json, which every checkpoint also stores."""
     return {"fwn": __version__, "config": plain(config), "mel": mel.to_dict(), "mel_hash": mel.hash()}
 
 
 def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
-    """The config and mel contract of a workdir. Raises UserError where there is none."""
+    """The config and mel contract of a workdir. Raises UserError if it has none or they are damaged."""
     file = workdir / FILE
     if not workdir.is_dir():
         what = "not a folder" if workdir.exists() else "no such folder"
@@ -123,13 +123,13 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); restore it, or train or convert again") from error
     if mel.hash() != stated:
-        raise UserError(f"{file}: its mel contract is {mel.title}, but mel_hash says {stated}; restore the file")
+        raise UserError(f"{file}: its mel contract is {mel.title}, but mel_hash is {stated}; restore the file")
     check(config, mel, str(file))
     return config, mel
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """A stored config under today's names of its fields. Adam is what optimised before there was a choice."""
+    """A stored config with today's field names. Version 0.1 had only Adam."""
     if "optimiser" not in values:
         return values
     old = {RENAMED.get(name, name): value for name, value in values["optimiser"].items()}
@@ -138,43 +138,42 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_same(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
-    """Raises UserError if the workdir was begun with another config or mel contract, showing each difference."""
-    begun, begun_mel = read(workdir)
-    old, new = _given(plain(begun)), _given(plain(config))
+    """Raises UserError, with each difference, if the workdir was started with another config or mel contract."""
+    stored, stored_mel = read(workdir)
+    old, new = _comparable(plain(stored)), _comparable(plain(config))
     differ = [
         f"{name}: {_short(old[name], new[name])} there, {_short(new[name], old[name])} now"
         for name, may_change in FIELDS.items()
         if not may_change and old[name] != new[name]
     ]
-    if mel.hash() != begun_mel.hash():
-        differ.append(f"mel: {begun_mel.title} there, {mel.title} now")
+    if mel.hash() != stored_mel.hash():
+        differ.append(f"mel: {stored_mel.title} there, {mel.title} now")
     if differ:
         raise UserError(
-            f"{workdir} belongs to a run of another config ({'; '.join(differ)}); "
-            "give another --workdir, or the config that it was begun with"
+            f"{workdir} was started with another config ({'; '.join(differ)}); "
+            "give another --workdir or the original config"
         )
 
 
 def mel_of(config: Any) -> MelContract:
-    """The mel contract that config.mel names: a preset, or a JSON file with all fields of one."""
+    """The mel contract that config.mel names: a preset, or a JSON file with all its fields."""
     return read_contract(config["mel"], "config.mel")
 
 
 def plain(config: Any) -> Any:
-    """ConfigDicts and tuples -> dicts and lists, as JSON has them."""
+    """Converts ConfigDicts and tuples to dicts and lists, as in JSON."""
     values = config.to_dict() if isinstance(config, ConfigDict) else config
     return json.loads(json.dumps(values))
 
 
-def _given(values: Any) -> Any:
-    """With the fields of the model that came to be after the run was begun, and without those that are None.
+def _comparable(values: Any) -> Any:
+    """Adds the defaults of missing model fields, and drops fields that do not change what is computed.
 
-    Nor model.gradient, which decides on memory and time, and not what is computed; nor the sizes of a part that is
-    off.
+    These are fields that are None, model.gradient, and the sizes of a part that is switched off.
     """
-    model: dict[str, Any] = LATER | values["model"]
+    model: dict[str, Any] = ADDED_LATER | values["model"]
     for name, size in (("prediction", "order"), ("autoregression", "coefficients")):
-        model[name] = LATER[name] | (model[name] or {})
+        model[name] = ADDED_LATER[name] | (model[name] or {})
         if not model[name][size]:
             model[name] = {size: 0}
     kept = {name: value for name, value in model.items() if value is not None and name != "gradient"}
@@ -182,7 +181,7 @@ def _given(values: Any) -> Any:
 
 
 def _short(value: Any, other: Any) -> Any:
-    """Of two dicts only the entries that differ."""
+    """If both values are dicts, the entries of `value` that differ from `other`; else `value`."""
     if isinstance(value, dict) and isinstance(other, dict):
         return {k: v for k, v in value.items() if k not in other or other[k] != v}
     return value

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that one process works in."""
+"""Atomic writes and file locks."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,7 @@ from fwn.errors import UserError
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path` when the block ends well, and not at all otherwise (kill -9 included)."""
+    """A binary file that replaces `path` when the block succeeds. After an error or kill -9, `path` is unchanged."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -32,7 +32,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def locked(file: Path, otherwise: str) -> Iterator[None]:
-    """Holds a lock on `file`, which it makes, with its folder. UserError(otherwise) where another process holds it."""
+    """Creates and locks `file`, and its folder if missing. Raises UserError(otherwise) if another process holds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:
         try:

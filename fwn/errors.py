@@ -1,14 +1,14 @@
-"""The one exception for what a user can cause: programs print it as one line and exit 1, without a traceback."""
+"""The exception for errors that a user can cause: programs print it as one line and exit with 1, no traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Says what was wrong, with the value and the file, and what to do about it."""
+    """Its message says what was wrong, with the value and the file, and what to do."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The end of a sentence about a mistyped name: the valid one nearest to it, if any is near."""
+    """ "; did you mean 'x'?" with the valid name most like a mistyped one; "" if none is similar."""
     near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.3)
     return f"; did you mean {near[0]!r}?" if near else ""

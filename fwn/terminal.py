@@ -1,4 +1,4 @@
-"""Words to a person at a terminal, or to a log: progress with the time left, plain lines, tables."""
+"""Output for a terminal or a log: lines, progress with the time left, tables."""
 
 import sys
 import time
@@ -11,29 +11,29 @@ T = TypeVar("T")
 
 
 def say(message: str) -> None:
-    """A plain line on stdout, at once; above a progress bar where there is one."""
+    """Prints a line on stdout and flushes it; above the progress bar, if there is one."""
     tqdm.write(message, file=sys.stdout)
     sys.stdout.flush()
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:
-    """Yields `items` under a bar with the time left on a terminal; elsewhere a plain line every `every` seconds."""
+    """Yields `items` with a progress bar on a terminal; elsewhere prints a line with the time left every `every` s."""
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, **bar)
         return
     total = total if total is not None else len(items) if isinstance(items, Sized) else None
-    start = spoken = time.monotonic()
+    start = last = time.monotonic()
     for i, item in enumerate(items):
         yield item
         now = time.monotonic()
-        if now - spoken >= every:
-            spoken = now
-            rest = f", {(now - start) / (i + 1) * (total - i - 1):.0f} s left" if total else ""
-            say(f"{what}: {i + 1}{f'/{total}' if total else ''}{rest}")
+        if now - last >= every:
+            last = now
+            left = f", {(now - start) / (i + 1) * (total - i - 1):.0f} s left" if total else ""
+            say(f"{what}: {i + 1}{f'/{total}' if total else ''}{left}")
 
 
 def aligned(lines: Sequence[Sequence[str]], align: str, markdown: bool = False) -> str:
-    """Rows of cells, the first the heading -> columns under each other; `align` has a "<" or ">" for each column."""
+    """A text table of rows of cells, the heading first; `align` has "<" or ">" for each column."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
     if not markdown:

@@ -1,4 +1,4 @@
-"""Recordings of every kind come in as mono float32; what is no recording is refused by name; wavs never wrap around."""
+"""Audio files: every format is read as mono float32, invalid files raise UserError, written wavs saturate."""
 
 import errno
 
@@ -42,7 +42,7 @@ def test_reads_every_format(tmp_path, suffix, subtype, tolerance):
 @pytest.mark.parametrize(
     ("rate", "channels", "subtype"), [(8000, 1, "PCM_16"), (48000, 2, "PCM_24"), (44100, 6, "FLOAT")]
 )
-def test_resamples_and_mixes_down_and_says_so(tmp_path, rate, channels, subtype):
+def test_resampling_and_mixing_down_are_reported(tmp_path, rate, channels, subtype):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.stack([tone(rate, rate)] * channels, axis=1), rate, subtype=subtype)
     heard, notes = audio_file.read(path, 22050)
@@ -86,7 +86,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED)
-def test_what_is_no_recording_is_refused(tmp_path, make, message):
+def test_invalid_recordings_raise(tmp_path, make, message):
     path = tmp_path / "a.wav"
     make(path)
     with pytest.raises(UserError) as error:
@@ -94,7 +94,7 @@ def test_what_is_no_recording_is_refused(tmp_path, make, message):
     assert str(error.value) == f"{path}: {message}"
 
 
-def test_a_truncated_recording_is_refused(tmp_path):
+def test_a_truncated_recording_raises(tmp_path):
     path = tmp_path / "a.wav"
     cut_flac(path)
     with pytest.raises(UserError, match=rf"^{path}: (damaged|not an audio file)"):
@@ -112,7 +112,7 @@ def test_wavs_saturate_and_never_wrap_around(tmp_path):
     assert (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
 
 
-def test_16_bits_survive_reading_and_writing(tmp_path):
+def test_reading_and_writing_keeps_16_bit_audio(tmp_path):
     steps = np.random.default_rng(0).integers(-32768, 32768, 5000).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", steps, 22050)
     heard, _ = audio_file.read(tmp_path / "a.wav", 22050)
@@ -128,7 +128,7 @@ def test_audio_that_is_not_finite_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_write_leaves_what_was_there(tmp_path):
+def test_an_interrupted_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.wav"
     audio_file.write(path, tone(), 22050)
     before = path.read_bytes()
@@ -144,7 +144,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_where_nothing_can_be_written_the_file_is_named(tmp_path):
+def test_an_error_while_writing_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         audio_file.write(tmp_path / "none" / "a.wav", tone(), 22050)
     assert error.value.filename == str(tmp_path / "none" / "a.wav")

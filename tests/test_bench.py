@@ -45,7 +45,7 @@ def test_operations_counted_from_weights(monkeypatch, experiment, mega):
 
     Of a loop XLA counts one turn: an autoregressive model has its parallel pass compared, a block's flows are listed.
     """
-    monkeypatch.setattr(convolution, "FEW_CHANNELS", sys.maxsize)
+    monkeypatch.setattr(convolution, "MIN_CHANNELS", sys.maxsize)
     config, system, batch, shapes = of(experiment)
     counted = flops.per_sample(shapes, config.model)
     assert flops.per_sample(jax.eval_shape(unstack, shapes), config.model) == counted

@@ -86,8 +86,8 @@ def test_another_config_is_refused_and_what_may_change_is_not(copy, corpus):
     assert result == small.Result(
         1,
         "",
-        f"python -m fwn.train: {copy} belongs to a run of another config (model: {{'channels': 8}} there, "
-        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir, or the config that it was begun with"
+        f"python -m fwn.train: {copy} was started with another config (model: {{'channels': 8}} there, "
+        "{'channels': 16} now; seed: 1111 there, 7 now); give another --workdir or the original config"
         "\n",
     )
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
@@ -102,7 +102,7 @@ def test_a_run_from_before_a_field_was(corpus, tmp_path):
     assert continued(corpus, tmp_path, **before).code == 0
     file = tmp_path / "config.json"
     recorded = json.loads(file.read_text())
-    for name in configs.LATER:
+    for name in configs.ADDED_LATER:
         del recorded["config"]["model"][name]
     file.write_text(json.dumps(recorded))
     result = continued(corpus, tmp_path, **before, **{"model.conditioner": "frames"})

@@ -1,4 +1,4 @@
-"""Convolutions, weight norm, activations, sums over weights, made by fewer or other operations: the plain formulas."""
+"""Optimised convolutions, weight norm, activations and sums equal the plain formulas, with their gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from fwn.nn.wavenet import gated, relu
 from fwn.xla import convolution, winograd
 from fwn.xla.sums import inner, norm
 
-WIDE = convolution.FEW_CHANNELS
+WIDE = convolution.MIN_CHANNELS
 KERNEL = np.random.default_rng(7).normal(size=(1, 3, 4))
 
 
@@ -35,7 +35,7 @@ def with_gradients(f: Callable[..., jax.Array], dy: jax.Array, *args: jax.Array)
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 31, 62])
 @pytest.mark.parametrize("dilation", [1, 2, 4])
 @pytest.mark.parametrize("side", ["both", "causal", "future"])
-def test_convolution_and_gradients_are_the_definition_s(x64: None, length: int, dilation: int, side: str) -> None:
+def test_convolution_and_gradients_equal_the_definition(x64: None, length: int, dilation: int, side: str) -> None:
     padding = {"both": (dilation, dilation), "causal": (2 * dilation, 0), "future": (0, 2 * dilation)}[side]
     kernel, dy = random(3, WIDE, WIDE, seed=1, scale=0.1), random(2, length, WIDE, seed=2)
     args = random(2, length, WIDE), kernel
@@ -49,12 +49,12 @@ def test_convolution_and_gradients_are_the_definition_s(x64: None, length: int, 
     ("shape", "dtype", "fast"),
     [
         ((3, WIDE, 2 * WIDE), "float32", True),
-        ((3, WIDE, 2 * WIDE), "bfloat16", False),  # six values of few digits are no convolution
+        ((3, WIDE, 2 * WIDE), "bfloat16", False),  # too few digits for the transforms
         ((3, WIDE - 1, WIDE), "float32", False),
         ((2, WIDE, WIDE), "float32", False),
     ],
 )
-def test_which_convolutions_are_by_half_the_multiplications(shape: tuple[int, ...], dtype: str, fast: bool) -> None:
+def test_which_convolutions_use_winograd(shape: tuple[int, ...], dtype: str, fast: bool) -> None:
     x, kernel = jnp.zeros((1, 16, shape[1]), dtype), jnp.zeros(shape, dtype)
     lower = jax.jit(lambda x, k: convolution.convolve(x, k, 1, (1, shape[0] - 2))).trace(x, kernel).lower
     for platform, expected in (("cpu", fast), ("cuda", False), ("tpu", False)):
@@ -62,15 +62,15 @@ def test_which_convolutions_are_by_half_the_multiplications(shape: tuple[int, ..
         assert ("stablehlo.convolution" not in text) == expected, platform
 
 
-def test_rounding_of_float32_is_near_that_of_the_definition() -> None:
+def test_rounding_in_float32_is_close_to_that_of_the_definition() -> None:
     x, kernel = random(1, 480, 256), random(3, 256, 256, seed=1, scale=0.03)
     exact = sum(np.asarray(x, np.float64)[:, k : 478 + k] @ np.asarray(kernel, np.float64)[k] for k in range(3))
     off = np.asarray(winograd.convolve(x, kernel, 1, 0), np.float64)[:, :478] - exact
-    assert np.sqrt(np.mean(off**2) / np.mean(exact**2)) < 1e-6  # 6e-7; products of 768 by themselves 2e-7
+    assert np.sqrt(np.mean(off**2) / np.mean(exact**2)) < 1e-6  # 6e-7; plain sums of 768 products: 2e-7
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 8), (2, 1, 48, 8), (3, 5, 8)])
-def test_weight_norm_has_the_formula_s_value_and_gradient(x64: None, shape: tuple[int, ...]) -> None:
+def test_weight_norm_and_gradient_equal_the_formula(x64: None, shape: tuple[int, ...]) -> None:
     v, dw = random(*shape), random(*shape, seed=2)
     scale = random(*shape[:-3], shape[-1], seed=1)
 
@@ -83,7 +83,7 @@ def test_weight_norm_has_the_formula_s_value_and_gradient(x64: None, shape: tupl
 
 
 @pytest.mark.parametrize("shape", [(32,), (5, 7), (2, 48, 3), (6, 3, 160, 8)])
-def test_sums_by_slices_are_sums(x64: None, shape: tuple[int, ...]) -> None:
+def test_sums_of_slices_are_sums(x64: None, shape: tuple[int, ...]) -> None:
     a, b = random(*shape), random(*shape, seed=1)
     for axis in range(len(shape)):
         np.testing.assert_allclose(inner(a, b, axis).sum(), (a * b).sum(), rtol=1e-12)
@@ -91,7 +91,7 @@ def test_sums_by_slices_are_sums(x64: None, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 5])
-def test_a_convolution_of_one_tap_is_the_definition_s(x64: None, length: int) -> None:
+def test_a_convolution_of_one_tap_equals_the_definition(x64: None, length: int) -> None:
     args, dy = (random(2, length, 6), random(1, 6, 4, seed=1)), random(2, length, 4, seed=2)
     ours = with_gradients(lambda x, k: convolution.convolve(x, k, 1, (0, 0)), dy, *args)
     plain = with_gradients(lambda x, k: by_definition(x, k, 1, (0, 0)), dy, *args)
@@ -107,7 +107,7 @@ def test_a_convolution_of_one_tap_is_the_definition_s(x64: None, length: int) ->
         (relu, jax.nn.relu),
     ],
 )
-def test_activations_have_autodiff_s_gradients(x64: None, ours: Callable[..., jax.Array], plain: Any) -> None:
+def test_gradients_of_activations_equal_autodiff(x64: None, ours: Callable[..., jax.Array], plain: Any) -> None:
     x = random(2, 5, 6, scale=3.0)
     dy = random(*ours(x).shape, seed=1)
     for a, b in zip(with_gradients(ours, dy, x), with_gradients(plain, dy, x), strict=True):

@@ -1,4 +1,4 @@
-"""The prepared data set's reader: what it gives, and the folders it refuses (test_prepare.py makes whole sets)."""
+"""Reading prepared data sets, and errors for invalid folders (test_prepare.py tests how they are made)."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ MEL = PRESETS["flowavenet"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two shards; utterances of 5, 3 and 4 frames, the second shard in the middle of nothing else."""
+    """Two shards: utterances of 5 and 3 frames in the first, of 4 frames in the second."""
     rng, utterances, described = np.random.default_rng(0), [], []
     for shard, lengths in enumerate([(5, 3), (4,)]):
         frames, start = sum(lengths), 0
@@ -69,7 +69,7 @@ def test_it_pickles_as_its_path(folder):
     np.testing.assert_array_equal(pickle.loads(stored)[2]["mel"], corpus[2]["mel"])
 
 
-def test_another_mel_contract_is_refused_with_both_shown(folder):
+def test_the_error_for_another_mel_contract_shows_both(folder):
     corpus = Corpus(folder)
     corpus.check_contract(MEL, "runs/base")
     with pytest.raises(UserError, match=rf"^runs/base has the mel contract hifigan \(\w+\), but {folder} was") as error:
@@ -100,7 +100,7 @@ BROKEN = [
     (edited(lambda m: m.pop("utterances")), r"manifest.json: damaged \('utterances'\); prepare the data set again"),
     (edited(lambda m: m["mel"].pop("fmin")), "manifest.json: mel: missing fmin"),
     (edited(lambda m: m["mel"].update(fmin=0)), "manifest.json: mel_hash is a13bd5d9b250, but its mel is flowavenet"),
-    (lambda folder: (folder / "mel-1.npy").unlink(), "mel-1.npy: missing, though the manifest lists it"),
+    (lambda folder: (folder / "mel-1.npy").unlink(), "mel-1.npy: listed in the manifest but missing"),
     (truncate("audio-0.npy", 1000), r"audio-0.npy: damaged \(.*\); prepare the data set again"),
     (truncate("audio-0.npy", 0), r"audio-0.npy: damaged \(.*\); prepare the data set again"),
     (
@@ -111,14 +111,14 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("damage", "message"), BROKEN)
-def test_a_damaged_set_is_refused(folder, damage, message):
+def test_a_damaged_data_set_raises(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message) as error:
         Corpus(folder)
     assert str(error.value).startswith(str(folder))
 
 
-def test_what_is_no_folder_is_refused(tmp_path):
+def test_invalid_folders_raise(tmp_path):
     with pytest.raises(UserError, match=r"none: no such folder; give one made by data_prep.prepare$"):
         Corpus(tmp_path / "none")
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""The stream of batches: a pure function of (seed, step), the same for any number of processes, aligned in time."""
+"""Batches depend on (seed, step) only, not on the number of processes, and their audio and mels are aligned."""
 
 import json
 
@@ -33,7 +33,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(a[index][1], b[index][1])
 
 
-def test_a_batch_depends_on_seed_and_step_alone(corpus):
+def test_a_batch_depends_on_seed_and_step_only(corpus):
     first, again, other = batches(corpus), batches(corpus), batches(corpus, seed=2)
     for step in (5, 0, 3):
         assert_same(examples(first[step]), examples(again[step]))
@@ -41,21 +41,21 @@ def test_a_batch_depends_on_seed_and_step_alone(corpus):
     assert not np.array_equal(first[0]["audio"], first[7]["audio"])
 
 
-def test_iterating_from_a_step_is_indexing_from_it(corpus):
+def test_iterating_from_a_step_equals_indexing(corpus):
     stream, iterator = batches(corpus), loader.iterate(batches(corpus), 3)
     for step in (3, 4, 5):
         assert_same(examples(next(iterator)), examples(stream[step]))
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_together_make_the_batch_of_one(corpus, processes):
+def test_the_global_batch_does_not_depend_on_the_number_of_processes(corpus, processes):
     whole = batches(corpus)
     parts = [batches(corpus, process=p, processes=processes) for p in range(processes)]
     for step in (0, 1, 9):
         assert_same(examples(whole[step]), examples(*(part[step] for part in parts)))
 
 
-def test_examples_are_numbered_through(corpus):
+def test_examples_have_consecutive_indices(corpus):
     stream = batches(corpus)
     assert [stream[s]["index"].tolist() for s in (0, 1, 5)] == [[0, 1, 2, 3], [4, 5, 6, 7], [20, 21, 22, 23]]
 
@@ -71,12 +71,12 @@ def test_types_and_shapes(corpus):
 
 def test_every_epoch_is_a_permutation_of_the_utterances_that_are_long_enough(corpus, capsys):
     stream = batches(corpus, batch_size=1)
-    assert capsys.readouterr().out == f"{corpus}: 1 of 8 train utterances are shorter than a crop: left out\n"
+    assert capsys.readouterr().out == f"{corpus}: 1 of 8 train utterances are shorter than a crop and left out\n"
     prepared = Corpus(corpus)
     long = [prepared.mel(i) for i in prepared.split("train") if prepared.utterances[i].frames >= FRAMES]
 
     def which(mel):
-        """The utterance a crop is of, by its frames."""
+        """Index of the utterance that has the frames of a crop."""
         found = [i for i, whole in enumerate(long) if any((whole == frame).all(1).any() for frame in mel[:1])]
         assert len(found) == 1
         return found[0]
@@ -88,7 +88,7 @@ def test_every_epoch_is_a_permutation_of_the_utterances_that_are_long_enough(cor
 
 @pytest.fixture
 def impulses(tmp_path):
-    """Utterances of 40 frames that are silent but for one sample."""
+    """Utterances of 40 frames with one nonzero sample each."""
     contract, utterances, audio, mels = PRESETS["flowavenet"], [], [], []
     for i, at in enumerate([1000, 3333, 5120, 7777]):
         samples = np.zeros(40 * 256, np.float32)
@@ -127,7 +127,7 @@ def test_an_impulse_in_the_audio_lies_in_the_same_frame_of_the_mel(impulses):
                 continue
             loud = mel.sum(1)
             off.append((loud * np.arange(16)).sum() / loud.sum() - at / 256)
-    # In frames: the three or four loud ones are centred on the impulse; a crop that is off by one frame shows.
+    # In frames. Three or four loud frames are centred on the impulse; a crop that is off by one frame fails.
     assert len(off) > 10
     assert abs(np.array(off)).max() < 0.75
 
@@ -147,7 +147,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED)
-def test_too_short_a_corpus_is_refused(corpus, changes, message):
+def test_a_corpus_without_long_utterances_raises(corpus, changes, message):
     with pytest.raises(UserError) as error:
         batches(corpus, **changes)
     assert str(error.value) == f"{corpus}: {message}"

@@ -1,6 +1,6 @@
-"""What earlier versions stored is read as what it was: tests/golden has a workdir of each format.
+"""Workdirs of earlier versions can be read: tests/golden has one of each format.
 
-workdir_0.1: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with what that version computed of it.
+workdir_0.1: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with results of that version.
 """
 
 import json
@@ -18,7 +18,7 @@ FORMATS = ["workdir_0.1"]
 
 @pytest.fixture(params=FORMATS)
 def stored(request, tmp_path):
-    """(the workdir, what the version that wrote it computed of it)"""
+    """(the workdir, results of the version that wrote it)"""
     golden = small.ROOT / "tests" / "golden"
     with zipfile.ZipFile(golden / f"{request.param}.zip") as file:
         file.extractall(tmp_path / "run")
@@ -26,7 +26,7 @@ def stored(request, tmp_path):
         return tmp_path / "run", {name: arrays[name] for name in arrays.files}
 
 
-def test_samples_and_likelihoods_are_those_of_the_version_that_wrote_it(stored):
+def test_samples_and_likelihoods_equal_those_of_the_old_version(stored):
     workdir, computed = stored
     vocoder = fwn.load(workdir)
     audio = vocoder(computed["mel"], temperature=1.0, key=jax.random.key(7))
@@ -35,7 +35,7 @@ def test_samples_and_likelihoods_are_those_of_the_version_that_wrote_it(stored):
     assert float(nats) == pytest.approx(float(computed["nats"]), abs=1e-5)
 
 
-def test_it_is_trained_on(stored, corpus):
+def test_training_can_be_continued(stored, corpus):
     workdir, computed = stored
     result = small.program("fwn.train", *small.config_flags(corpus, num_steps=6, ema_decay=0.9), f"--workdir={workdir}")
     assert "continuing from the checkpoint of step 4" in result.out, result

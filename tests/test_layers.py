@@ -1,6 +1,9 @@
-"""The packages of fwn and the arrows between them, read from the imports: the picture in docs/design.md cannot rot."""
+"""Imports: which package of fwn may import which, and that every third-party package is declared in setup.cfg."""
 
 import ast
+import configparser
+import re
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -9,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Package: the packages that its files may import. What everybody meets (errors, terminal, config, cli) are files.
+# Package: the packages that its files may import. errors, terminal, config, cli and others are single files.
 ARROWS = {
     "errors": "",
     "terminal": "",
@@ -33,12 +36,12 @@ ARROWS = {
     "__init__": "errors synthesis",
 }
 PROGRAMS = "train sample evaluate compare convert export bench"  # may import every package, but no other program
-FOLDERS = {  # beside fwn
+FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors mel",
     "experiments": "shipped",
     "tools": "cli config data errors shipped systems training",
 }
-# Files that others of their package may import. A package that is not here has no such rule.
+# In these packages files may import only these files of their own package.
 SHARED = {"models": "blocks", "systems": "base losses predictor student"}
 
 
@@ -58,7 +61,7 @@ def package(module: str) -> str:
 
 
 def objection(importer: str, imported: str) -> str | None:
-    """Why a module may not import this module of fwn; None where it may."""
+    """The reason why a module may not import this module of fwn; None if it may."""
     above, below = package(importer), package(imported)
     if above == below:
         gathers = imported.startswith(f"{importer}.")  # a package's __init__ may import its own files
@@ -75,7 +78,7 @@ def objection(importer: str, imported: str) -> str | None:
 
 
 def imports(tree: ast.Module, importer: str = "") -> Iterator[str]:
-    """The modules of FILES that a file imports, inside its functions too; `from fwn import x` is x where x is a file.
+    """The modules of FILES that a file imports, also inside functions; `from fwn import x` is x if x is a file.
 
     fwn.__version__ is a literal, which any file may name.
     """
@@ -113,7 +116,7 @@ def test_every_arrow_is_used(above: str) -> None:
     assert set((ARROWS | FOLDERS)[above].split()) == used
 
 
-def test_every_file_is_of_a_package() -> None:
+def test_every_file_belongs_to_a_package() -> None:
     assert {package(module) for module in FILES} == {*ARROWS, *FOLDERS, *PROGRAMS.split()}
 
 
@@ -126,7 +129,7 @@ def test_no_cycles_of_packages() -> None:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_file_is_named_for_what_it_holds(module: str) -> None:
+def test_file_names_say_what_they_contain(module: str) -> None:
     assert FILES[module].stem not in {"utils", "util", "common", "helpers", "misc"}
 
 
@@ -176,3 +179,59 @@ def test_the_rules_themselves(importer: str, imported: str, allowed: bool) -> No
 )
 def test_how_imports_are_read(source: str, modules: list[str]) -> None:
     assert list(imports(ast.parse(source))) == modules
+
+
+# -- third-party packages
+
+DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint"}  # whose import name differs from the package name
+
+
+def normalised(name: str) -> str:
+    """ml_dtypes -> "ml-dtypes"."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def third_party(tree: ast.AST) -> set[str]:
+    """The distributions that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module or "")
+    ours = {"fwn", *FOLDERS, *sys.stdlib_module_names}
+    return {normalised(DISTRIBUTIONS.get(top, top)) for top in map(package, found) if top not in ours}
+
+
+def declared() -> dict[str, set[str]]:
+    """Distributions in setup.cfg: {"": install_requires, "eval": the extra eval, …}."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lists = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
+    return {name: {*map(normalised, re.findall(r"^[\w-]+", text, re.MULTILINE))} for name, text in lists.items()}
+
+
+def test_every_imported_distribution_is_declared() -> None:
+    """Top-level imports must be in install_requires; imports inside functions may also be in an extra (not dev)."""
+    trees = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+    lists = declared()
+    required, optional = lists[""], set().union(*(names for extra, names in lists.items() if extra != "dev"))
+    undeclared = {}
+    for module, tree in trees.items():
+        top = third_party(ast.Module([n for n in tree.body if not hasattr(n, "body")], []))
+        undeclared[module] = (top - required) | (third_party(tree) - optional)
+    assert not {module: names for module, names in undeclared.items() if names}
+    assert required - set().union(*map(third_party, trees.values())) == {"jaxlib"}  # listed for its version bound only
+
+
+@pytest.mark.parametrize(
+    ("source", "distributions"),
+    [
+        ("import os, numpy as np\nfrom absl import app", {"numpy", "absl-py"}),
+        ("from orbax.checkpoint import v1\nimport ml_dtypes", {"orbax-checkpoint", "ml-dtypes"}),
+        ("def f():\n    import soxr\n    from scipy.fft import dct", {"soxr", "scipy"}),
+        ("from . import shards\nfrom .shards import plan\nfrom fwn.mel import align\nimport tools.parts", set()),
+    ],
+)
+def test_how_distributions_are_read(source: str, distributions: set[str]) -> None:
+    assert third_party(ast.parse(source)) == distributions

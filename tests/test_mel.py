@@ -1,4 +1,4 @@
-"""Mel contracts: the three conventions' golden values, and what is refused with which words."""
+"""Mel contracts: golden values of the three presets, and errors for invalid contracts and mels."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def test_tacotron2_equals_the_published_waveglow_mels(clip, shared):
     np.testing.assert_allclose(mel_spectrogram(wav, PRESETS["tacotron2"]).T, published, rtol=0, atol=5e-4)
 
 
-def test_a_published_waveglow_mel_is_one_of_tacotron2():
+def test_a_published_waveglow_mel_is_valid_for_tacotron2():
     mel = check_mel(np.load(GOLDEN / "nvidia_waveglow_LJ001-0079.npy"), PRESETS["tacotron2"], "LJ001-0079.npy")
     assert mel.shape == (381, 80)
 
@@ -59,12 +59,12 @@ def test_an_impulse_is_loudest_in_the_frame_that_covers_it(name):
         aligned, mel = align(wav, PRESETS[name])
         assert len(aligned) == 256 * len(mel)
         frame = np.argmax(aligned) // 256
-        # A frame hears n_fft samples around its own hop, and centred ones lie half a hop to the left of their samples.
+        # A frame covers n_fft samples around its hop. With padding "centre" its centre is half a hop earlier.
         assert abs(mel.sum(axis=1).argmax() - frame) <= 1, (position, frame)
         assert abs(np.argmax(mel.sum(axis=1)) * 256 + (128 if name == "hifigan" else 0) - position) <= 128
 
 
-def test_long_audio_is_transformed_in_blocks_without_seams():
+def test_long_audio_in_blocks_has_no_seams():
     wav = np.random.default_rng(0).normal(size=256 * 2500).astype(np.float32) * np.float32(0.1)
     whole = mel_spectrogram(wav, PRESETS["tacotron2"])
     part = mel_spectrogram(wav[256 * 1000 :], PRESETS["tacotron2"])
@@ -72,7 +72,7 @@ def test_long_audio_is_transformed_in_blocks_without_seams():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_contract_survives_json_and_its_hash_is_of_the_parameters(name):
+def test_a_contract_survives_json_and_its_hash_excludes_the_name(name):
     preset = PRESETS[name]
     again = MelContract.from_dict(json.loads(json.dumps(preset.to_dict())))
     assert again == preset == contract(name) == contract(preset.to_dict())
@@ -126,7 +126,7 @@ def test_ln_and_db_are_both_hashed():
 @pytest.mark.parametrize(
     ("rate", "n_fft", "bands", "fmin", "fmax"), [(22050, 1024, 80, 0, 8000), (48000, 2048, 100, 80, 24000)]
 )
-def test_bands_are_those_of_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
+def test_filters_equal_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
     of = {"sample_rate": rate, "n_fft": n_fft, "n_mels": bands, "fmin": fmin, "fmax": fmax}
     ours = band_weights(dataclasses.replace(PRESETS["tacotron2"], **of, filter_scale=scale, filter_norm=norm))
     theirs = librosa.filters.mel(
@@ -155,13 +155,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN)
-def test_a_contract_that_makes_no_mel_is_refused(change, message):
+def test_invalid_contracts_raise(change, message):
     with pytest.raises(UserError) as error:
         contract(PRESETS["flowavenet"].to_dict() | change)
     assert str(error.value) == message
 
 
-def test_missing_fields_and_unknown_presets_are_named():
+def test_errors_name_missing_fields_and_unknown_presets():
     values = PRESETS["hifigan"].to_dict()
     del values["peak"], values["fmin"]
     with pytest.raises(UserError, match=r"^mine.json: missing fmin, peak \(every field must be given; presets: "):
@@ -191,7 +191,7 @@ REFUSED = [
     (noisy(frames=0), "m.npy: the mel is empty, its shape is [0, 80]"),
     (
         noisy(frames=80, low=0.0),
-        "m.npy: 80 frames of 80 bands read both ways; add or drop a frame, to tell the bands from the frames",
+        "m.npy: with 80 frames and 80 bands it is not clear which axis is which; add or drop a frame",
     ),
     (noisy().astype(np.int16), "m.npy: a mel is an array of float16, float32 or float64, this is int16"),
     (with_nan(), "m.npy: 2 of 1600 values are NaN or infinite, the first in frame 3, band 5"),
@@ -199,7 +199,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("mel", "message"), REFUSED)
-def test_what_is_no_mel_is_refused(mel, message):
+def test_invalid_mels_raise(mel, message):
     with pytest.raises(UserError) as error:
         check_mel(mel, PRESETS["flowavenet"], "m.npy")
     assert str(error.value) == message
@@ -207,23 +207,25 @@ def test_what_is_no_mel_is_refused(mel, message):
 
 @pytest.mark.parametrize("model", PRESETS)
 @pytest.mark.parametrize("given", PRESETS)
-def test_a_mel_of_another_convention_is_refused_with_both_contracts(golden, model, given):
+def test_the_error_for_another_convention_shows_both_contracts(golden, model, given):
     mel = official(golden, given)
-    if PRESETS[model].compression == PRESETS[given].compression:  # the values of tacotron2 and hifigan look alike
+    if PRESETS[model].compression == PRESETS[given].compression:  # tacotron2 and hifigan have similar values
         np.testing.assert_array_equal(check_mel(mel, PRESETS[model], "m.npy"), mel)
         return
     with pytest.raises(UserError) as error:
         check_mel(mel, PRESETS[model], "m.npy")
     first, _, table = str(error.value).partition("\n")
     looks = "flowavenet" if given == "flowavenet" else "tacotron2 or hifigan"
-    assert first.startswith(f"m.npy: values {mel.min():.4g} … {mel.max():.4g} are no mel of {PRESETS[model].title}, ")
-    assert first.endswith(f"it looks like {looks}. Make the mel with the convention of the model, {model}")
+    assert first.startswith(
+        f"m.npy: values {mel.min():.4g} … {mel.max():.4g} are not a mel of {PRESETS[model].title}, "
+    )
+    assert first.endswith(f"it looks like {looks}. Compute the mel with the convention of the model, {model}")
     assert PRESETS[model].title in table
     assert looks.split()[0] in table
     assert "<- differs" in table
 
 
-def test_mels_are_taken_either_way_up():
+def test_mels_may_be_transposed():
     mel = noisy(low=0.0)
     for given in (mel, mel.T, mel.astype(np.float64)):
         checked = check_mel(given, PRESETS["flowavenet"], "m.npy")

@@ -1,4 +1,4 @@
-"""Converted official weights compute what the official code computed (golden values: float64, by that code)."""
+"""Converted official weights give the results of the official code (golden values: computed by it in float64)."""
 
 import ast
 import re
@@ -73,7 +73,7 @@ def test_golden(golden, checkpoint, dtype, likelihood, audio):
 
 
 def test_forms(checkpoint):
-    """The state dict alone, and DataParallel's prefix, are the same weights."""
+    """A state dict alone, and one with DataParallel's prefix, give the same weights."""
     weights = checkpoint["state_dict"]
     expected = importer.flowavenet(checkpoint, "tiny")
     for form in (weights, {"state_dict": {f"module.{key}": w for key, w in weights.items()}}):
@@ -90,8 +90,8 @@ NET = "blocks.1.flows.0.coupling.net"
     [
         ({f"{NET}.front_conv.0.conv.bias": None}, f"it lacks {NET}.front_conv.0.conv.bias"),
         ({"blocks.0.flows.0.coupling.net.front_conv.0.conv.weight_v": None}, "it lacks blocks.0.flows.0"),
-        ({"blocks.0.flows.0.coupling.net.odd": np.zeros(3)}, "uses, blocks.0.flows.0.coupling.net.odd"),
-        ({f"{NET}.res_blocks.2.skip_conv.bias": np.zeros(8)}, f"uses, {NET}.res_blocks.2.skip_conv.bias"),
+        ({"blocks.0.flows.0.coupling.net.odd": np.zeros(3)}, "use: blocks.0.flows.0.coupling.net.odd"),
+        ({f"{NET}.res_blocks.2.skip_conv.bias": np.zeros(8)}, f"use: {NET}.res_blocks.2.skip_conv.bias"),
         ({f"{NET}.front_conv.0.conv.bias": np.zeros(9)}, rf"shapes of {NET}.front_conv.0.conv.bias \[9\]"),
         ({f"{NET}.final_conv.3.conv.weight": np.zeros((2, 8))}, rf"shapes of {NET}.final_conv.3.conv.weight \[2, 8\]"),
         ({"upsample_conv.2.weight_v": np.zeros((1, 1, 5, 32))}, r"shapes of upsample_conv.2.weight_v \[1, 1, 5, 32\]"),
@@ -107,8 +107,8 @@ def test_refused(checkpoint, changes, said):
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [
-        ({"global_step": 3}, "holds no state dict"),
-        ({"state_dict": {}}, "holds no state dict"),
+        ({"global_step": 3}, "has no state dict"),
+        ({"state_dict": {}}, "has no state dict"),
         ({"encoder.weight": np.zeros(3)}, "lacks blocks.0"),
         ({"iafs.0.front_conv.0.conv.bias": np.zeros(3)}, "is a ClariNet student"),
         ({"state_dict": {"module.res_blocks.0.res_conv.bias": np.zeros(3)}}, "lacks res_blocks.0.filter_conv"),
@@ -120,7 +120,7 @@ def test_something_else(checkpoint, said):
 
 
 def test_clarinet_teacher(x64):
-    """Its architecture, and to 1e-9 its results: (mean, log_sd) with x not shifted, and the likelihood of them."""
+    """Its architecture, and its results to 1e-9: (mean, log_sd) of x without a shift, and their likelihood."""
     with np.load(GOLDEN / "clarinet_tiny.npz") as file:
         golden = dict(file)
     checkpoint = torch_reader.read(GOLDEN / "clarinet_tiny_teacher.pth")
@@ -156,8 +156,8 @@ def test_clarinet_teacher(x64):
 @pytest.mark.parametrize(
     ("stacks", "changes", "said"),
     [
-        (3, {}, "has 4 layers, which are not 3 equal stacks"),
-        (1, {"odd": np.zeros(3)}, "uses, odd"),
+        (3, {}, "has 4 layers, which cannot be 3 equal stacks"),
+        (1, {"odd": np.zeros(3)}, "use: odd"),
         (2, {"res_blocks.3.res_conv.bias": None}, "it lacks res_blocks.3.res_conv.bias"),
         (2, {"final_conv.3.conv.weight_v": np.zeros((30, 8, 1))}, r"shapes of final_conv.3.conv.weight_v \[30, 8, 1\]"),
     ],
@@ -169,7 +169,7 @@ def test_refused_teacher(stacks, changes, said):
 
 
 def test_program(checkpoint, tmp_path):
-    """The converted workdir holds the architecture, the contract, the step and the very weights."""
+    """The converted workdir has the architecture, mel contract, step and weights of the checkpoint."""
     output = tmp_path / "out"
 
     def program(source):
@@ -192,7 +192,7 @@ def test_program(checkpoint, tmp_path):
 
 
 def test_program_of_clarinet(tmp_path):
-    """Teacher and student are converted one after the other; the student hears the mel as its teacher, and samples."""
+    """Converts a teacher and its student. The student has the upsampling of its teacher, and can sample."""
 
     def program(name, output, *flags):
         return small.program("fwn.convert", GOLDEN / f"{name}.pth", f"--output={tmp_path / output}", *flags)
@@ -213,7 +213,7 @@ def test_program_of_clarinet(tmp_path):
     assert (result.code, result.err) == (0, ""), result
     assert audio_file.read(tmp_path / "a.wav", small.RATE, 16)[0].shape == (3 * small.HOP,)
     for name, flags, said in (
-        ("clarinet_tiny_student", [], "convert the teacher first, then name its folder: --teacher=DIR"),
+        ("clarinet_tiny_student", [], "convert the teacher first, then give its folder: --teacher=DIR"),
         ("clarinet_tiny_student", [f"--teacher={tmp_path / 'student'}"], "is a clarinet; a ClariNet student's teacher"),
         ("clarinet_tiny_student", [teacher, "--mel_contract=hifigan"], "hears mels by flowavenet"),
         ("flowavenet_tiny", [teacher], "is a flowavenet, which has no teacher; leave the flag out"),

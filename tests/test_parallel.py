@@ -1,4 +1,4 @@
-"""Two processes of one run are one process: the same weights, moments and figures, in every mode."""
+"""A run of two processes equals a run of one, in weights, moments and metrics, in every mode."""
 
 import json
 
@@ -31,7 +31,7 @@ def assert_the_same(workdir, reference):
     ours, theirs = figures(workdir), figures(reference)
     assert [(line["what"], line["step"]) for line in ours] == [(line["what"], line["step"]) for line in theirs]
     for a, b in zip(ours, theirs, strict=True):
-        assert abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5  # float32: the sums are of T terms of size 1
+        assert abs(a["nats_per_sample"] - b["nats_per_sample"]) < 5e-5  # float32 sums of T terms of size 1
     assert_the_same_arrays(workdir, reference)
 
 
@@ -43,21 +43,22 @@ def assert_the_same_arrays(workdir, reference):
 
 
 @pytest.mark.parametrize("mode", ["jit", "zero", "pmap"])
-def test_two_processes_are_one(mode, flags, four_devices, compiled, tmp_path):
+def test_two_processes_equal_one(mode, flags, four_devices, compiled, tmp_path):
     workdir = tmp_path / "run"
     processes = small.start_two([*flags, f"--config.parallel={mode}"], workdir, compiled)
     said = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said[0].splitlines()[-1] == f"trained to step {STEPS}: {workdir}"
-    assert "step" not in said[1]  # one process speaks
+    # Only one process prints. XLA may warn about slow compilation on both.
+    assert not [line for line in said[1].splitlines() if line.startswith(("compiling", "step", "trained"))]
     assert_the_same(workdir, four_devices)
-    # A run of two processes goes on in one, and knows that it is finished.
+    # A run of two processes can be continued by one, which finds it finished.
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
     assert (result.code, "trained to step 3 already" in result.out) == (0, True)
 
 
-def test_what_zero_began_on_two_devices_continues_by_jit_on_four(flags, four_devices, compiled, tmp_path):
-    """And the other way round in tests/test_training.py: a checkpoint does not know how its arrays were placed."""
+def test_a_run_of_zero_on_two_devices_continues_with_jit_on_four(flags, four_devices, compiled, tmp_path):
+    """Checkpoints do not depend on shardings. tests/test_training.py tests the opposite direction."""
     workdir = tmp_path / "run"
     begun = ["--config.parallel=zero", "--config.num_steps=2", f"--workdir={workdir}"]
     process = small.start("fwn.train", *flags, *begun, cache=compiled, devices=2)

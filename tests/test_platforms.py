@@ -1,4 +1,4 @@
-"""A program for a GPU or TPU has none of the workarounds for XLA on CPUs. Checked by lowering, without a device."""
+"""Programs for GPUs and TPUs have no workarounds for XLA on CPUs. Checked by lowering, without a device."""
 
 import re
 from functools import partial
@@ -20,8 +20,9 @@ USERS = (convolution, prediction, scheduling, sums)  # the files that call `on_c
 
 
 def operations(text):
-    """The arithmetic, in order and without names. Left out is what the choice leaves in a program: the constants of the
-    branches that are not chosen, which nothing uses, and a `case` with one branch.
+    """The arithmetic operations in order, without names.
+
+    The choice of a platform leaves unused constants and a `case` with one branch in a program; these are left out.
     """
     arithmetic = re.compile(r'= "?stablehlo\.(?!constant|case|while|return)')
     return [re.sub(r"[%@][\w#.]+", "%", line.strip()) for line in text.splitlines() if arithmetic.search(line)]
@@ -32,7 +33,7 @@ def plain(workaround, other, *args):
 
 
 def texts(platform):
-    """The lowered programs of a training step in which every workaround is due, and of sampling."""
+    """The lowered programs of sampling and of a training step that uses every workaround."""
     config = small.config("data", ema_decay=0.9)
     config.model.update({"channels": 128, "n_flow": 2, "gradient": "remat"})
     system = build(config)
@@ -49,7 +50,7 @@ def texts(platform):
 
 
 @pytest.mark.parametrize(("platform", "equal"), [("cuda", True), ("tpu", True), ("cpu", False)])
-def test_workarounds_reach_the_cpu_alone(platform, equal, monkeypatch):
+def test_only_programs_for_cpus_have_workarounds(platform, equal, monkeypatch):
     ours = texts(platform)
     for module in USERS:
         monkeypatch.setattr(module, "on_cpu", plain)
@@ -57,13 +58,13 @@ def test_workarounds_reach_the_cpu_alone(platform, equal, monkeypatch):
         assert (operations(with_them) == operations(without)) == equal
 
 
-def test_compiler_options_are_of_the_platform():
+def test_compiler_options_are_for_cpus_only():
     assert options.training_step("cpu")
     assert not options.training_step("cuda")
     assert not options.training_step("tpu")
 
 
-def test_every_user_of_a_workaround_is_tested_here():
+def test_every_file_with_a_workaround_is_tested_here():
     using = {path for path in (small.ROOT / "fwn").rglob("*.py") if "on_cpu(" in path.read_text()}
     tested = {small.ROOT.joinpath(*module.__name__.split(".")).with_suffix(".py") for module in USERS}
     assert using == tested | {small.ROOT / "fwn" / "xla" / "platform.py"}

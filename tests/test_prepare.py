@@ -1,4 +1,4 @@
-"""data_prep.prepare: the same bytes however it ran, nothing half-written, every recording accounted for."""
+"""data_prep.prepare: reproducible bytes, no partial files after a kill, and a reason for every recording left out."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from fwn.mel import PRESETS, align
 
 ROOT = Path(__file__).resolve().parents[1]
 KIND = Kind(PRESETS["flowavenet"], "int16", "float32")
-SHARD = 60_000  # bytes of audio: two or three of the recordings below
+SHARD = 60_000  # bytes of audio per shard: two or three of the recordings below
 
 
 def speech(i, seconds=0.5, rate=22050):
-    """Noise in bursts, different for each i."""
+    """Bursts of noise, different for each i."""
     rng = np.random.default_rng(i)
     samples = int(rate * seconds) + 100 * i
     return (rng.normal(size=samples) * 0.1 * (1.1 + np.sin(np.arange(samples) / 700))).astype(np.float32)
@@ -32,7 +32,7 @@ def speech(i, seconds=0.5, rate=22050):
 
 @pytest.fixture
 def ljspeech(tmp_path):
-    """Twelve recordings of which none is odd."""
+    """Twelve valid recordings in LJSpeech layout."""
     folder = tmp_path / "in"
     (folder / "wavs").mkdir(parents=True)
     names = [f"LJ{i:03d}" for i in (3, 1, 2, *range(4, 13))]
@@ -51,7 +51,7 @@ def contents(folder):
 
 
 def program(*flags):
-    """The program as a user runs it: (exit code, stdout, stderr)."""
+    """Runs the program: (exit code, stdout, stderr)."""
     done = subprocess.run(
         [sys.executable, "-m", "data_prep.prepare", *map(str, flags)],
         cwd=ROOT,
@@ -62,7 +62,7 @@ def program(*flags):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_set_holds_the_aligned_audio_and_mels(ljspeech, tmp_path):
+def test_the_data_set_has_the_aligned_audio_and_mels(ljspeech, tmp_path):
     assert run(ljspeech, tmp_path / "out") == []
     corpus = Corpus(tmp_path / "out")
     listed = [line.split("|")[0] for line in (ljspeech / "metadata.csv").read_text().splitlines()]
@@ -121,7 +121,7 @@ prepare.prepare("ljspeech", Path(sys.argv[1]), Path(sys.argv[2]), kind, 0.1, Non
 
 
 def killed(source, output, write):
-    """Prepares until write number `write` is half done, then dies of kill -9; its workers must not outlive it."""
+    """Runs prepare in a process that kills itself in the middle of write number `write`. Its workers must exit too."""
     done = subprocess.run(
         [sys.executable, "-c", KILLED, source, output, str(write)],
         cwd=ROOT,
@@ -132,11 +132,11 @@ def killed(source, output, write):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def test_killed_at_any_write_it_leaves_nothing_that_looks_whole_and_resumes(ljspeech, tmp_path):
+def test_after_a_kill_the_set_is_incomplete_and_can_be_resumed(ljspeech, tmp_path):
     run(ljspeech, tmp_path / "whole")
-    writes = len(contents(tmp_path / "whole")) - 1  # all but the lock
+    writes = len(contents(tmp_path / "whole")) - 1  # all files except the lock
     output = tmp_path / "out"
-    for write in (1, 2, 5):  # of the first shard's audio, mel and record, then on in the next
+    for write in (1, 2, 5):  # audio and mel of the first shard, then a write of the second
         killed(ljspeech, output, write)
         with pytest.raises(UserError, match="did not finish"):
             Corpus(output)
@@ -151,7 +151,7 @@ def test_killed_at_any_write_it_leaves_nothing_that_looks_whole_and_resumes(ljsp
     assert len(done_before) >= 2
 
 
-def test_killed_while_updating_it_leaves_the_old_set_whole(ljspeech, tmp_path):
+def test_a_kill_during_an_update_keeps_the_old_set(ljspeech, tmp_path):
     output = tmp_path / "out"
     run(ljspeech, output)
     old = contents(output)
@@ -164,14 +164,14 @@ def test_killed_while_updating_it_leaves_the_old_set_whole(ljspeech, tmp_path):
     assert contents(output) == contents(tmp_path / "fresh") != old
 
 
-def test_run_again_it_does_nothing_and_takes_up_what_changed(ljspeech, tmp_path, capsys):
+def test_a_second_run_converts_only_what_changed(ljspeech, tmp_path, capsys):
     output = tmp_path / "out"
     run(ljspeech, output)
     before = {file: file.stat().st_mtime_ns for file in output.glob("*")}
     run(ljspeech, output)
     assert "nothing to do" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in output.glob("*")} == before
-    (ljspeech / "wavs" / "LJ003.wav").unlink()  # first of the list: every later shard is cut anew
+    (ljspeech / "wavs" / "LJ003.wav").unlink()  # the first recording, so all later shards change
     soundfile.write(ljspeech / "wavs" / "LJ013.ogg", speech(13), 22050)
     metadata = (ljspeech / "metadata.csv").read_text().splitlines(keepends=True)
     (ljspeech / "metadata.csv").write_text("".join(metadata[1:]) + "LJ013|More.|More.\n")
@@ -192,7 +192,7 @@ def test_damaged_shards_are_made_again(ljspeech, tmp_path):
     assert contents(output) == whole
 
 
-def test_other_settings_or_another_corpus_are_refused(ljspeech, tmp_path):
+def test_other_settings_or_another_corpus_raise(ljspeech, tmp_path):
     output = tmp_path / "out"
     run(ljspeech, output)
     before = contents(output)
@@ -221,13 +221,13 @@ def test_other_settings_or_another_corpus_are_refused(ljspeech, tmp_path):
     (other / "metadata.csv").write_text("a|b|c\n")
     with pytest.raises(UserError, match=f"--output={output}: holds another corpus"):
         run(other, output)
-    with pytest.raises(UserError, match=f"--output={other}: not empty, and no prepared data set; give a new folder"):
+    with pytest.raises(UserError, match=f"--output={other}: not empty and not a prepared data set; give a new folder"):
         run(ljspeech, other)
     assert contents(output) == before
 
 
 def odd_folder(folder):
-    """One recording of every kind that is taken, and of every kind that is not -> the reasons."""
+    """Writes one recording of every valid and every invalid kind; returns the reasons for the invalid ones."""
     (folder / "deep" / "er").mkdir(parents=True)
     soundfile.write(folder / "b.wav", speech(1), 22050)
     soundfile.write(folder / "deep" / "mp3.mp3", speech(2), 22050)
@@ -254,7 +254,7 @@ def odd_folder(folder):
     }
 
 
-def test_odd_recordings_are_named_left_out_and_change_the_exit_code(tmp_path):
+def test_invalid_recordings_are_left_out_and_change_the_exit_code(tmp_path):
     reasons = odd_folder(tmp_path / "in")
     for again in (False, True):
         code, out, err = program(
@@ -280,9 +280,9 @@ def test_listed_recordings_that_are_missing_are_left_out(ljspeech, tmp_path):
     soundfile.write(ljspeech / "wavs" / "extra.wav", speech(0), 22050)
     left_out = run(ljspeech, tmp_path / "out")
     assert left_out == [
-        {"name": "LJ012", "source": "wavs/LJ012.*", "reason": "listed in metadata.csv, but there is no such recording"}
+        {"name": "LJ012", "source": "wavs/LJ012.*", "reason": "listed in metadata.csv, but there is no such file"}
     ]
-    assert Corpus(tmp_path / "out").split("test") == [10]  # the last of those there are
+    assert Corpus(tmp_path / "out").split("test") == [10]  # the last of the remaining eleven
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_splits(ljspeech, tmp_path, share, seed, count):
 
 def no_metadata(folder):
     (folder / "metadata.csv").unlink()
-    return r"metadata.csv: no such file; for a folder of recordings without it use --corpus=folder"
+    return r"metadata.csv: no such file; for recordings without it use --corpus=folder"
 
 
 def latin_1(folder):
@@ -307,7 +307,7 @@ def latin_1(folder):
 
 def twice(folder):
     soundfile.write(folder / "wavs" / "LJ001.ogg", speech(1), 22050)
-    return r"2 recordings are called 'LJ001' \(wavs/LJ001.flac, wavs/LJ001.ogg\); keep one of them"
+    return r"2 recordings have the name 'LJ001' \(wavs/LJ001.flac, wavs/LJ001.ogg\); keep one of them"
 
 
 def nothing_usable(folder):
@@ -322,20 +322,20 @@ def nothing_listed(folder):
 
 
 @pytest.mark.parametrize("spoil", [no_metadata, latin_1, twice, nothing_usable, nothing_listed])
-def test_an_input_that_makes_no_set_is_an_error(ljspeech, tmp_path, spoil):
+def test_unusable_input_raises(ljspeech, tmp_path, spoil):
     message = spoil(ljspeech)
     with pytest.raises(UserError, match=message):
         run(ljspeech, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_the_program_says_errors_in_one_line(ljspeech, tmp_path):
+def test_errors_of_the_program_are_one_line(ljspeech, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "mel.json").write_text(json.dumps(KIND.contract.to_dict() | {"hopp": 1}))
     here = [f"--input={ljspeech}", f"--output={tmp_path / 'out'}"]
     cases = [
         (["--corpus=folder", f"--input={tmp_path / 'no'}", here[1]], 1, f"--input={tmp_path / 'no'}: no such folder"),
-        (["--corpus=ljspeech", here[0], f"--output={tmp_path / 'file'}"], 1, "is a file, give a folder"),
+        (["--corpus=ljspeech", here[0], f"--output={tmp_path / 'file'}"], 1, "is a file; give a folder"),
         (["--corpus=ljspeech", here[0], f"--output={tmp_path / 'file' / 'out'}"], 1, f"Not a directory: {tmp_path}"),
         (
             ["--corpus=ljspeech", *here, "--mel=hifigam"],
@@ -358,7 +358,7 @@ def test_the_program_says_errors_in_one_line(ljspeech, tmp_path):
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_a_full_disk_is_one_line_and_the_run_can_go_on(ljspeech, small_disk):
+def test_a_full_disk_is_a_one_line_error_and_the_run_can_continue(ljspeech, small_disk):
     flags = ["--corpus=ljspeech", f"--input={ljspeech}", f"--output={small_disk / 'out'}", "--workers=1"]
     code, _, err = program(*flags)
     assert code == 1
@@ -372,7 +372,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(ljspeech, small_disk):
     assert len(Corpus(small_disk / "out")) == 12
 
 
-def test_two_at_once_are_kept_apart(ljspeech, tmp_path):
+def test_a_second_run_at_the_same_time_raises(ljspeech, tmp_path):
     output = tmp_path / "out"
     (output / ".parts").mkdir(parents=True)
     holder = (
@@ -381,12 +381,12 @@ def test_two_at_once_are_kept_apart(ljspeech, tmp_path):
     lock = str(output / ".parts" / "lock")
     with subprocess.Popen([sys.executable, "-c", holder, lock], stdin=-1, stdout=-1, text=True) as other:
         other.stdout.readline()
-        with pytest.raises(UserError, match=f"--output={output}: another data_prep.prepare is at work there"):
+        with pytest.raises(UserError, match=f"--output={output}: another data_prep.prepare is running there"):
             run(ljspeech, output)
         other.communicate("\n")
 
 
-def test_shards_are_neighbours_of_bounded_size():
+def test_shards_have_consecutive_recordings_and_bounded_size():
     recordings = [
         Recording(f"r{i}", f"r{i}.wav", str(i), seconds) for i, seconds in enumerate([1, 1, 1, 30, 0, 0, 1, 1])
     ]
@@ -398,7 +398,7 @@ def test_shards_are_neighbours_of_bounded_size():
     assert not keys & {key for key, _ in plan(recordings, Kind(PRESETS["hifigan"], "int16", "float32"), 1)}
 
 
-def test_speak_makes_a_corpus_that_prepare_takes(tmp_path):
+def test_prepare_reads_a_corpus_of_speak(tmp_path):
     pytest.importorskip("espeakng_loader")
     speak = [sys.executable, "-m", "data_prep.speak", f"--output={tmp_path / 'said'}", "--sentences=3"]
     for _ in range(2):

@@ -84,7 +84,7 @@ TRAIN = [
     (
         ["--config=experiments/tiny.py", "--config.model.upsample_strides=(4,4)"],
         1,
-        "--config: model.upsample_strides=(4, 4) make 16 samples of a mel frame, but the mel contract has a hop of "
+        "--config: model.upsample_strides=(4, 4) make 16 samples per mel frame, but the mel contract has a hop of "
         "256; give strides whose product is 256",
     ),
     (
@@ -294,8 +294,8 @@ SAMPLE = [
         "mel",
         "x.npy",
         lambda path: bad_mel(path, HIFIGAN),
-        "{path}: values -11 … 0.9947 are no mel of flowavenet ({hash}), whose values are within 0 … 1; it looks like "
-        "tacotron2 or hifigan. Make the mel with the convention of the model, flowavenet\n"
+        "{path}: values -11 … 0.9947 are not a mel of flowavenet ({hash}), whose values are within 0 … 1; it looks "
+        "like tacotron2 or hifigan. Compute the mel with the convention of the model, flowavenet\n"
         + difference(MEL, PRESETS["tacotron2"]),
     ),
 ]
@@ -344,8 +344,8 @@ def test_a_data_set_of_another_contract_is_refused(run, corpus, tmp_path):
     small.record(tmp_path / "in", [9000, 9000])
     prepare("folder", tmp_path / "in", tmp_path / "data", Kind(PRESETS["hifigan"], "int16", "float32"), 0.5, None, 1)
     both = (
-        f"flowavenet ({MEL.hash()}), but {tmp_path / 'data'} was prepared with another, "
-        f"hifigan ({PRESETS['hifigan'].hash()}); prepare it again, into another folder\n"
+        f"flowavenet ({MEL.hash()}), but {tmp_path / 'data'} was prepared with "
+        f"hifigan ({PRESETS['hifigan'].hash()}); prepare it again in another folder\n"
         f"{difference(MEL, PRESETS['hifigan'])}\n"
     )
     flags = [*small.config_flags(tmp_path / "data"), f"--workdir={tmp_path / 'run'}"]
@@ -362,13 +362,13 @@ def test_compiled_programs_are_kept(given, tmp_path, monkeypatch):
     before = jax.config.values["jax_compilation_cache_dir"]
     try:
         jax.config.update("jax_compilation_cache_dir", given)
-        cli.keep_compiled()
+        cli.enable_compilation_cache()
         folder = str(tmp_path / "fwn" / "compiled")
         assert jax.config.values["jax_compilation_cache_dir"] == (given or folder)
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         jax.config.update("jax_compilation_cache_dir", given)
-        cli.keep_compiled()
+        cli.enable_compilation_cache()
         assert jax.config.values["jax_compilation_cache_dir"] == given
     finally:
         jax.config.update("jax_compilation_cache_dir", before)

@@ -1,4 +1,4 @@
-"""Training in slots: a state comes back from its small files as it was, and the run goes on as if never stopped."""
+"""Training in slots: a state survives its small files up to rounding, and the run continues from it."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ from tools.batches import QUIET, Batches
 
 @pytest.fixture(scope="module")
 def trained(corpus):
-    """(step function, batches, Parallel, [the state after 0, 1, … 6 steps as NumPy arrays], shapes)"""
+    """(step function, batches, Parallel, [the states after 0, 1, … 6 steps as NumPy arrays], shapes)"""
     config = small.config(corpus, ema_decay=0.9)
     system, parallel = build(config), Parallel("jit", config.batch_size)
     batches = Batches(Corpus(corpus), "train", config)
@@ -35,13 +35,13 @@ def trained(corpus):
 
 
 def distance(a, b):
-    """Largest difference of two trees, of the largest value in each array."""
+    """Largest difference of two trees, relative to the largest value of each array of b."""
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return max(float(np.max(np.abs(x - y)) / max(np.max(np.abs(y)), 1e-30)) for x, y in pairs if np.size(x))
 
 
-def test_a_state_comes_back_as_it_was(trained, tmp_path):
-    """Integers exactly, each number to half a unit of its last bit that is kept; no file and no sum above the limits"""
+def test_a_saved_state_is_equal_up_to_rounding(trained, tmp_path):
+    """Integers are exact, floats have half a unit of the last stored bit; file sizes are within the limits."""
     state, like = trained[3][6], trained[4]
     parts.save(tmp_path, state)
     sizes = [file.stat().st_size for file in tmp_path.iterdir()]
@@ -57,7 +57,7 @@ def test_a_state_comes_back_as_it_was(trained, tmp_path):
         assert np.all(np.abs(e - e0) <= bound)
 
 
-def test_saving_again_what_was_loaded_changes_nothing(trained, tmp_path):
+def test_saving_a_loaded_state_changes_nothing(trained, tmp_path):
     """Weights and moments that were rounded once are not rounded further."""
     like, state = trained[4], trained[3][6]
     parts.save(tmp_path, state)
@@ -68,8 +68,8 @@ def test_saving_again_what_was_loaded_changes_nothing(trained, tmp_path):
         assert distance(getattr(twice, name), getattr(once, name)) == 0
 
 
-def test_it_goes_on_as_if_never_stopped(trained, tmp_path):
-    """Three steps from the stored state are the three steps of the run that was never stopped, but for the rounding."""
+def test_training_continues_from_a_stored_state(trained, tmp_path):
+    """Three steps from a stored state equal those of the uninterrupted run, up to rounding."""
     step, batches, parallel, states, like = trained
     parts.save(tmp_path, states[3])
     stored = parts.load(tmp_path, like)
@@ -83,8 +83,8 @@ def test_it_goes_on_as_if_never_stopped(trained, tmp_path):
     assert np.isfinite(metrics["loss"])
 
 
-def test_an_array_is_cut_into_files_below_the_limit(trained, tmp_path, monkeypatch):
-    """With a limit of 16 KiB the small state takes several files; one lost, damaged or of another state is said."""
+def test_a_state_is_split_into_files_below_the_limit(trained, tmp_path, monkeypatch):
+    """With a limit of 16 KiB a state has several files. A missing, damaged or foreign one raises UserError."""
     monkeypatch.setattr(parts, "FILE_LIMIT", 2**14)
     monkeypatch.setattr(parts, "FILES", 100)
     state, like = trained[3][1], trained[4]
@@ -108,22 +108,22 @@ def test_an_array_is_cut_into_files_below_the_limit(trained, tmp_path, monkeypat
         parts.load(tmp_path, like)
 
 
-def test_a_state_that_is_too_large_is_refused(trained, tmp_path, monkeypatch):
+def test_a_state_that_is_too_large_raises(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "LIMIT", 1000)
-    with pytest.raises(UserError, match="the last state is in place"):
+    with pytest.raises(UserError, match="the previous state is kept"):
         parts.save(tmp_path, trained[3][0])
 
 
-def test_another_model_is_refused(trained, tmp_path):
+def test_a_state_of_another_model_raises(trained, tmp_path):
     parts.save(tmp_path, trained[3][0])
-    with pytest.raises(UserError, match="a state of another model"):
+    with pytest.raises(UserError, match="the state is of another model"):
         parts.load(tmp_path, dataclasses.replace(trained[4], ema=()))
 
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, there, exchange):
-    """What fails while it is written leaves the old one; what is finished takes its place, and nothing stays beside."""
+def test_a_folder_is_replaced_atomically(tmp_path, monkeypatch, there, exchange):
+    """A failed write keeps the old folder; a finished one replaces it. Nothing else is left."""
     if not exchange:
         monkeypatch.setattr(parts.ctypes, "CDLL", lambda *args, **rest: object())
     place, unfinished = tmp_path / "out" / "state", tmp_path / ".out.unfinished"
@@ -144,7 +144,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, there, exchange)
 
 
 def test_crops(corpus):
-    """A batch is of (seed, step) alone, audio and mel are of the same window, and every number of an example is new."""
+    """A batch depends on (seed, step) only, silent crops are rare, and indices are consecutive."""
     config, data = small.config(corpus), Corpus(corpus)
     batches = Batches(data, "train", config, quiet_kept=4)
     for name in ("audio", "mel", "index"):
@@ -159,7 +159,7 @@ def test_crops(corpus):
 
 
 def test_slots_and_conversion(corpus, tmp_path, compiled):
-    """Two slots as a user runs them, then a workdir that the sampler reads; another config is refused in one line."""
+    """Two slots, an error for another config, and the conversion to a workdir."""
     flags = small.config_flags(corpus, num_steps=3, ema_decay=0.9)
     back, output = f"--output={tmp_path / 'back'}", f"--output={tmp_path / 'next'}"
     first = small.program("tools.slots", *flags, back)

@@ -1,4 +1,4 @@
-"""Files that PyTorch 2.13 wrote in its two formats (golden/torch_{zip,legacy}.pth), and damaged and hostile ones."""
+"""Files of PyTorch 2.13 in its two formats (golden/torch_{zip,legacy}.pth), and damaged and malicious files."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ def test_tensors(form):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_cut_off(form, tmp_path):
-    """However much is missing at the end, it is said; nothing half read comes back."""
+    """A file truncated at any length raises UserError."""
     whole = (GOLDEN / f"torch_{form}.pth").read_bytes()
     path = tmp_path / "cut.pth"
     for length in range(0, len(whole), 7):
@@ -57,7 +57,7 @@ def test_cut_off(form, tmp_path):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_damaged(form, tmp_path):
-    """With any byte changed the file is either read or refused, and a tensor never reaches outside its storage."""
+    """With any byte changed, a file is read or raises UserError, and no tensor exceeds its storage."""
     whole = (GOLDEN / f"torch_{form}.pth").read_bytes()
     path = tmp_path / "damaged.pth"
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_damaged(form, tmp_path):
 
 
 class Call:
-    """Unpickles into a call of a function."""
+    """An object whose unpickling calls a function."""
 
     def __init__(self, function, *args):
         self.parts = function, args
@@ -97,13 +97,15 @@ def test_nothing_is_executed(form, hostile, named, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "hostile.pth"
     write(path, form, {"state_dict": hostile})
-    with pytest.raises(UserError, match=rf"hostile.pth: refers to {named}.*nothing else is read"):
+    with pytest.raises(
+        UserError, match=rf"hostile.pth: refers to {named}.*; only tensors and plain containers are read"
+    ):
         torch_reader.read(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["hostile.pth"]
 
 
 def write(path: Path, form: str, saved: object, machine: dict | None = None) -> None:
-    """A checkpoint without tensors, as PyTorch lays it out."""
+    """Writes a checkpoint without tensors in a format of PyTorch."""
     machine = machine or {"little_endian": True}
     if form == "legacy":
         parts = (0x1950A86A20F9469CFC6C, 1001, machine, saved, [])

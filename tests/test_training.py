@@ -278,10 +278,9 @@ def test_a_batch_is_shared_equally_or_refused():
     with pytest.raises(UserError) as error:
         Parallel("jit", 6)
     assert str(error.value) == (
-        "config.batch_size=6 is the batch of all devices together and cannot be shared equally by 4 of them; "
-        "make it a multiple of 4"
+        "config.batch_size=6 is the global batch size; it must be a multiple of the number of devices, 4"
     )
-    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it is 'jit', 'zero' or 'pmap'"):
+    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it must be 'jit', 'zero' or 'pmap'"):
         Parallel("pjit", 4)
 
 

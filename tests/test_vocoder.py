@@ -143,7 +143,7 @@ REFUSED = [
     (with_nan, "mel: 1 of 2400 values are NaN or infinite, the first in frame 4, band 7"),
     (
         lambda: np.full((80, 80), 0.5, np.float32),
-        "mel: 80 frames of 80 bands read both ways; add or drop a frame, to tell the bands from the frames",
+        "mel: with 80 frames and 80 bands it is not clear which axis is which; add or drop a frame",
     ),
     (lambda: np.zeros((0, 80), np.float32), "mel: the mel is empty, its shape is [0, 80]"),
     (lambda: np.zeros(80, np.float32), "mel: a mel has the shape [frames, 80] or [80, frames], this has [80]"),
@@ -162,7 +162,7 @@ def test_a_mel_of_another_convention_is_refused_with_both_shown(vocoder):
     with pytest.raises(UserError) as error:
         vocoder(hifigan_mel())
     first, *table = str(error.value).splitlines()
-    assert "are no mel of flowavenet" in first
+    assert "are not a mel of flowavenet" in first
     assert any("<- differs" in line for line in table)
 
 

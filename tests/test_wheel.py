@@ -1,4 +1,4 @@
-"""The wheel: one top-level package, with experiments, voices and data preparation in it, usable from anywhere."""
+"""The wheel has one top-level package, with experiments, voices and data_prep, and works in any folder."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """run(module, *flags): a program of the wheel, where unrelated packages experiments and data_prep lie."""
+    """run(module, *flags) runs a program of the wheel in a folder with unrelated packages experiments and data_prep."""
     place, elsewhere = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("elsewhere")
     with zipfile.ZipFile(wheel) as file:
         file.extractall(place)
@@ -43,7 +43,7 @@ def installed(wheel, tmp_path_factory):
     return run
 
 
-def test_every_package_is_in_it_and_nothing_beside_fwn(wheel):
+def test_it_has_every_package_and_nothing_outside_fwn(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = {Path(name) for name in file.namelist()}
     assert {name.parts[0] for name in names if not name.parts[0].endswith(".dist-info")} == {"fwn"}
@@ -54,7 +54,7 @@ def test_every_package_is_in_it_and_nothing_beside_fwn(wheel):
     assert not expected - names
 
 
-def test_an_experiment_is_named_from_anywhere(installed):
+def test_an_experiment_can_be_named_in_any_folder(installed):
     found = installed("fwn.train", "--config=tiny", "--config.data=nowhere", "--workdir=run")
     assert found.returncode == 1
     assert found.stderr.startswith("python -m fwn.train: nowhere: no such folder")

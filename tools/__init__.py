@@ -1,1 +1,1 @@
-"""Tools beside the product: training in short slots (docs/voice.md)."""
+"""Tools that are not in the wheel: training in short slots (docs/voice.md)."""

@@ -1,4 +1,4 @@
-"""Training batches by NumPy alone, for machines without grain; crops of silence are rarer than in fwn.data."""
+"""Training batches with NumPy only, for machines without grain. Silent crops are rarer than in fwn.data."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import numpy as np
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 
-QUIET = 1e-4  # mean square of a crop that is a pause: -40 dB
+QUIET = 1e-4  # crops of a lower mean square (-40 dB) are silence
 
 
 class Batches:
-    """Batches of a split as numbers of (seed, step) alone, from every start of a crop.
+    """Batches of random crops of a split, which depend on (seed, step) only. A crop can start at any frame.
 
-    Of starts in silence one in `quiet_kept` is left: recordings have more of it than there is to learn from. past: as
-    of data.loader.batches.
+    quiet_kept: only one in so many silent crops is used, since recordings have more silence than needed. past: see
+    data.loader.batches.
     """
 
     def __init__(self, corpus: Corpus, split: str, config: Any, quiet_kept: int = 1, past: int = 0):
@@ -22,10 +22,12 @@ class Batches:
         self.corpus, self.frames, self.size, self.seed = corpus, config.frames, config.batch_size, config.seed
         self.starts = np.array([s for i in corpus.split(split) for s in self._starts(i, quiet_kept)], np.int64)
         if not len(self.starts):
-            raise UserError(f"{corpus.path}: no {split} utterance has the {config.frames} frames of a crop")
+            raise UserError(
+                f"{corpus.path}: no {split} utterance has the {config.frames} frames of a crop; lower config.frames"
+            )
 
     def _starts(self, i: int, quiet_kept: int) -> list[tuple[int, int]]:
-        """(utterance, first frame) of its crops."""
+        """(utterance, first frame) of the crops of utterance i."""
         hop = self.corpus.contract.hop_length
         energy = np.concatenate([[0.0], np.cumsum((self.corpus.audio(i) ** 2).reshape(-1, hop).mean(1, dtype=float))])
         level = (energy[self.frames :] - energy[: -self.frames]) / self.frames

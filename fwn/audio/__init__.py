@@ -1,1 +1,1 @@
-"""Audio files, and spectra of audio."""
+"""Audio files and spectra."""

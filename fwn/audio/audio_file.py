@@ -1,4 +1,4 @@
-"""Audio files: any format of libsndfile comes in as mono float32 at one rate, 16-bit wav goes out; changes are said."""
+"""Audio files: reads every format of libsndfile as mono float32 at a given rate, writes 16-bit wav."""
 
 import io
 import os
@@ -10,17 +10,17 @@ import soundfile
 from fwn.disk import atomic
 from fwn.errors import UserError
 
-# What a recording is called, as far as libsndfile can read it.
+# File name extensions of the formats that libsndfile can read.
 EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus", ".mp2", ".snd"}
 EXTENSIONS -= {".raw", ".txt"}
-SILENCE = 1e-4  # a peak below this, -80 dB or 3 steps of 16 bits, is no speech
+SILENCE = 1e-4  # peak of -80 dB, 3 steps of 16-bit audio; below it a recording is silent
 
 
 def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024) -> tuple[np.ndarray, list[str]]:
-    """A recording -> (float32 [T] at `sample_rate`, mono, and what was done to it: "resampled 8000 -> 22050 Hz", …).
+    """A recording -> (mono float32 [T] at `sample_rate`, changes such as "resampled 8000 -> 22050 Hz").
 
-    Raises UserError, beginning with the path, for what is no recording: missing, a folder, another kind of file,
-    0 samples, non-finite samples, silence, fewer than `min_samples` samples (give the mel contract's n_fft).
+    Raises UserError, starting with the path, if the file is missing, not audio, damaged, empty, not finite, silent or
+    shorter than `min_samples` samples (the n_fft of a mel contract).
     """
     path = Path(path)
     if not path.exists():
@@ -29,7 +29,7 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
         raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}, not a recording")
     try:
         with path.open("rb") as file, soundfile.SoundFile(file) as sound:
-            said, rate = sound.frames, sound.samplerate
+            expected, rate = sound.frames, sound.samplerate
             channels = sound.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         why = error.error_string.rstrip(".")
@@ -38,8 +38,8 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if len(channels) == 0:
         raise UserError(f"{path}: holds 0 samples")
-    if len(channels) != said:
-        raise UserError(f"{path}: damaged, only {len(channels)} of its {said} samples can be read")
+    if len(channels) != expected:
+        raise UserError(f"{path}: damaged, only {len(channels)} of its {expected} samples can be read")
     wrong = ~np.isfinite(channels).all(axis=1)
     if wrong.any():
         raise UserError(
@@ -64,22 +64,22 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
 
 
 def _resample(audio: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    import librosa  # here, so that what needs no resampling needs no librosa
+    import librosa  # here, so that librosa is only needed for resampling
 
     return librosa.resample(audio, orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
 
 
 def pcm16(audio: np.ndarray) -> tuple[np.ndarray, int]:
-    """Float audio -> (int16 with 32768 steps to 1.0, number of saturated samples)."""
+    """Float audio -> (int16, scaled by 32768, number of saturated samples)."""
     steps = np.rint(np.asarray(audio, np.float32) * np.float32(32768))
     saturated = int(np.count_nonzero((steps > 32767) | (steps < -32768)))
     return np.clip(steps, -32768, 32767).astype(np.int16), saturated
 
 
 def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int) -> int:
-    """Writes float audio [T] as 16-bit PCM wav, whole or not at all; returns how many samples were saturated.
+    """Writes float audio [T] atomically as 16-bit PCM wav; returns the number of saturated samples.
 
-    Raises UserError on NaN or infinite samples, OSError where the file cannot be written.
+    Raises UserError if samples are NaN or infinite, and OSError if the file cannot be written.
     """
     audio = np.asarray(audio)
     if audio.ndim != 1:
@@ -88,7 +88,7 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int) -> 
     if wrong.any():
         raise UserError(f"{path}: not written, {wrong.sum()} of {audio.size} samples are NaN or infinite")
     steps, saturated = pcm16(audio)
-    wav = io.BytesIO()  # libsndfile swallows a full disk; Python's own write does not
+    wav = io.BytesIO()  # libsndfile does not report a full disk; Python's own write does
     soundfile.write(wav, steps, sample_rate, format="WAV", subtype="PCM_16")
     with atomic(path) as file:
         file.write(wav.getbuffer())

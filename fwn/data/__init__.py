@@ -1,1 +1,1 @@
-"""Reads what data_prep writes: corpora, crops and batches."""
+"""Reads the data sets that data_prep writes: utterances, crops and batches."""

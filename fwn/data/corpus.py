@@ -1,11 +1,11 @@
-"""A prepared data set: memory-mapped shards of aligned audio and mels, as data_prep.prepare writes them.
+"""A data set prepared by data_prep.prepare: memory-mapped shards of aligned audio and mels.
 
     manifest.json   {format, mel, mel_hash, sample_rate, audio_dtype, mel_dtype, seed, test_share, …,
                      shards: [{audio, mel, frames, …}], utterances: [Utterance], left_out: [{name, source, reason}]}
-    audio-*.npy     [frames · hop] int16 (32768 steps to 1.0) or float16, several utterances one after the other
+    audio-*.npy     [frames · hop] int16 (scaled by 32768) or float16, several utterances concatenated
     mel-*.npy       [frames, n_mels] float16 or float32
 
-Mel frame f of a shard belongs to its audio samples f·hop … (f+1)·hop - 1. Needs NumPy only.
+Mel frame f of a shard belongs to its audio samples f·hop … (f+1)·hop - 1. Uses NumPy only.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording of the set; `frames · hop` samples of it are stored, `samples` it had at the contract's rate."""
+    """One recording of `samples` samples at the contract's sample rate, stored padded or cut to `frames · hop`."""
 
     name: str
     split: str  # "train" or "test"
@@ -33,14 +33,14 @@ class Utterance:
     samples: int
     shard: int
     start: int  # first frame within the shard
-    source: str  # path below the folder it was prepared from
+    source: str  # path relative to the folder it was prepared from
     sha256: str  # of the source file
 
 
 class Corpus:
-    """Reads the set in folder `path`. Pickles as its path: each process maps the shards for itself.
+    """The data set in folder `path`. It pickles as its path, so each process maps the shards itself.
 
-    Raises UserError where the folder holds no whole data set of this format.
+    Raises UserError if the folder has no complete data set of this format.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -63,7 +63,7 @@ class Corpus:
             ]
             self.left_out: list[dict[str, str]] = manifest["left_out"]
         except (KeyError, TypeError) as error:
-            raise UserError(f"{file}: damaged ({error}); prepare the data set again, into a new folder") from error
+            raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
 
     def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
         return Corpus, (self.path,)
@@ -72,7 +72,7 @@ class Corpus:
         return len(self.utterances)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        """{"audio": [frames · hop], "mel": [frames, n_mels]} as stored: views of the maps, nothing is read yet."""
+        """{"audio": [frames · hop], "mel": [frames, n_mels]} as stored. These are views; no data is read yet."""
         utterance = self.utterances[i]
         audio, mel = self._shards[utterance.shard]
         start, end = utterance.start, utterance.start + utterance.frames
@@ -80,19 +80,19 @@ class Corpus:
         return {"audio": audio[start * hop : end * hop], "mel": mel[start:end]}
 
     def window(self, i: int, start: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """(audio float32 [frames · hop], mel float32 [frames, n_mels]) of utterance i from its frame `start` on."""
+        """(audio float32 [frames · hop], mel float32 [frames, n_mels]) of utterance i from its frame `start`."""
         stored, hop = self[i], self.contract.hop_length
         audio = stored["audio"][start * hop : (start + frames) * hop]
         return to_float(audio), stored["mel"][start : start + frames].astype(np.float32)
 
     def past(self, i: int, start: int, samples: int) -> np.ndarray:
-        """The audio of utterance i before its frame `start`, float32 [samples]; before the utterance, zeros."""
+        """The last `samples` samples of utterance i before its frame `start`, float32; zeros before the utterance."""
         end = start * self.contract.hop_length
         known = to_float(self[i]["audio"][max(0, end - samples) : end])
         return np.pad(known, (samples - len(known), 0))
 
     def audio(self, i: int) -> np.ndarray:
-        """float32 [frames · hop] within -1 … 1."""
+        """float32 [frames · hop] in -1 … 1."""
         return to_float(self[i]["audio"])
 
     def mel(self, i: int) -> np.ndarray:
@@ -100,27 +100,27 @@ class Corpus:
         return np.array(self[i]["mel"], np.float32)
 
     def split(self, name: str) -> list[int]:
-        """Indices of the utterances of "train" or "test", in the corpus' order."""
+        """Indices of the utterances of split "train" or "test", in order."""
         if name not in ("train", "test"):
             raise ValueError(f"split must be 'train' or 'test', got {name!r}")
         return [i for i, utterance in enumerate(self.utterances) if utterance.split == name]
 
     def check_contract(self, contract: MelContract, source: str) -> None:
-        """Raises UserError, showing both contracts, unless the set has the mel contract of `source`."""
+        """Raises UserError, with both contracts, unless the data set has the mel contract of `source`."""
         if contract.hash() != self.contract.hash():
             raise UserError(
-                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with another,"
-                f" {self.contract.title}; prepare it again, into another folder\n{difference(contract, self.contract)}"
+                f"{source} has the mel contract {contract.title}, but {self.path} was prepared with"
+                f" {self.contract.title}; prepare it again in another folder\n{difference(contract, self.contract)}"
             )
 
 
 def to_float(audio: np.ndarray) -> np.ndarray:
-    """Stored audio, int16 or float16 -> float32 within -1 … 1."""
+    """Stored audio, int16 or float16 -> float32 in -1 … 1."""
     return audio.astype(np.float32) / np.float32(32768) if audio.dtype == np.int16 else audio.astype(np.float32)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the set in folder `path`. Raises UserError where there is none of this format."""
+    """The manifest of the data set in folder `path`. Raises UserError if there is none, or one of another format."""
     file = path / MANIFEST
     if not path.is_dir():
         raise UserError(f"{path}: {'not a' if path.exists() else 'no such'} folder; give one made by data_prep.prepare")
@@ -131,23 +131,23 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: damaged ({error}); prepare the data set again, into a new folder") from error
+        raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise UserError(f"{file}: not the manifest of a prepared data set")
     if manifest["format"] != FORMAT:
         raise UserError(
             f"{file}: format {manifest['format']!r}, but this version reads {FORMAT!r};"
-            " prepare the data set again, into a new folder"
+            " prepare the data set again in a new folder"
         )
     return manifest
 
 
 def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
     if not file.is_file():
-        raise UserError(f"{file}: missing, though the manifest lists it; prepare the data set again")
+        raise UserError(f"{file}: listed in the manifest but missing; prepare the data set again")
     try:
         array = np.load(file, mmap_mode="r")
-    except (ValueError, EOFError) as error:  # NumPy's, for a truncated file
+    except (ValueError, EOFError) as error:  # NumPy raises these for a truncated file
         raise UserError(f"{file}: damaged ({error}); prepare the data set again") from error
     if array.dtype != dtype or array.shape != shape:
         raise UserError(

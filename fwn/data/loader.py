@@ -1,4 +1,4 @@
-"""Training batches: random crops of a prepared corpus, a pure function of (seed, step) for any number of processes."""
+"""Training batches: random crops of a data set. A global batch depends on (seed, step) only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +12,9 @@ from fwn.terminal import say
 
 
 class Crops:
-    """A grain source: the utterances of a split that are long enough for a crop of `frames` frames.
+    """A grain source: the utterances of a split that have at least `frames` frames, the length of a crop.
 
-    past: so many samples of the audio before a crop come with it.
+    past: number of samples before the crop that come with it.
     """
 
     def __init__(self, corpus: Corpus, split: str, frames: int, past: int = 0):
@@ -32,7 +32,7 @@ class Crops:
                 f"{frames} frames of a crop; lower config.frames, or prepare more data"
             )
         if short := len(everything) - len(self.indices):
-            say(f"{corpus.path}: {short} of {len(everything)} {split} utterances are shorter than a crop: left out")
+            say(f"{corpus.path}: {short} of {len(everything)} {split} utterances are shorter than a crop and left out")
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -41,7 +41,7 @@ class Crops:
         return self.indices[i]
 
     def crop(self, utterance: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """A crop at a random frame: audio [frames · hop] float32 in ±1 and the mel [frames, M] of the same time."""
+        """A crop at a random frame: audio [frames · hop] float32 in ±1 and its mel [frames, M]."""
         start = int(rng.integers(0, self.corpus.utterances[utterance].frames - self.frames + 1))
         audio, mel = self.corpus.window(utterance, start, self.frames)
         past = {"past": self.corpus.past(utterance, start, self.past)} if self.past else {}
@@ -59,20 +59,19 @@ def batches(
     processes: int = 1,
     past: int = 0,
 ) -> grain.MapDataset:
-    """`batches(...)[step]` is this process's part of the global batch of that step, {"audio", "mel", "index"}.
+    """`batches(...)[step]` is this process's share of the global batch of that step: {"audio", "mel", "index"}.
 
-    past: with "past" [B, past] too, the audio before the crops (systems.base).
-
-    The crop is drawn before the stream is dealt to processes: the global batch depends on (seed, step) alone.
+    past: if not 0, batches also have "past" [B, past], the samples before each crop (systems.base).
     """
     source = Crops(corpus, split, frames, past)
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(source.crop)
     stream = stream.map_with_index(lambda i, example: {**example, "index": np.int32(i % 2**31)})
+    # Crops are drawn before the stream is split, so the global batch does not depend on the number of processes.
     return stream[process::processes].batch(batch_size // processes, drop_remainder=True)
 
 
 def iterate(stream: grain.MapDataset, first_step: int, threads: int = 2) -> Iterator[Any]:
-    """The batches from `first_step` on, read ahead by threads."""
+    """The batches from `first_step` on, prefetched by threads."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)
     iterator = iter(stream.to_iter_dataset(options))
     grain.experimental.set_next_index(iterator, first_step)

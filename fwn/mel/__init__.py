@@ -1,7 +1,7 @@
-"""The mel contract: every parameter of a mel-spectrogram convention, with a hash, and the mels it defines.
+"""Mel contracts: all parameters of a mel-spectrogram convention with a hash, and the mels that they define.
 
-A vocoder hears nothing but its mels, and two conventions of one shape sound like a broken model. So the prepared data
-set, the checkpoint and the sampler each carry the contract, and a mel of another one is refused.
+A mel is the only input of a vocoder. A mel of another convention can have the right shape and still sound like a broken
+model. So data sets and checkpoints store the contract of their mels, and a mel of another contract is an error.
 """
 
 from fwn.mel.check import check_mel, difference

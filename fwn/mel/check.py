@@ -1,4 +1,4 @@
-"""Mels from outside: what is no mel of a contract is refused, with both contracts shown."""
+"""Checks an external mel against a contract."""
 
 import numpy as np
 
@@ -7,24 +7,20 @@ from fwn.mel.convention import PRESETS, MelContract
 
 
 def difference(a: MelContract, b: MelContract) -> str:
-    """Both contracts as columns of a table, the differing rows marked, for error messages."""
+    """A table of two contracts for error messages, with differing rows marked."""
     left, right = a.to_dict(), b.to_dict()
     rows = [("", a.title, b.title, "")]
-    for key in left:
-        if key != "name":
-            rows.append((key, str(left[key]), str(right[key]), "" if left[key] == right[key] else "<- differs"))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = (
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip() for row in rows
-    )
-    return "\n".join(f"  {line}" for line in lines)
+    rows += [(k, str(left[k]), str(right[k]), "" if left[k] == right[k] else "<- differs") for k in left if k != "name"]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 def check_mel(array: np.ndarray, contract: MelContract, source: str, bands_last: bool | None = None) -> np.ndarray:
-    """A mel from outside -> float32 [frames, n_mels], or UserError beginning with `source`.
+    """An external mel -> float32 [frames, n_mels]. Raises UserError, starting with `source`, if it cannot be one.
 
-    Takes [frames, n_mels] or [n_mels, frames], told apart by the band count (or by `bands_last`). Values may leave the
-    contract's range by 5% of it, as the output of an acoustic model does, and are returned as they are.
+    array: [frames, n_mels] or [n_mels, frames], told apart by n_mels or, if given, by `bands_last`. Values may exceed
+    the contract's range by 5% of it, as those of acoustic models do. They are not clipped.
     """
     array, n = np.asarray(array), contract.n_mels
     if array.dtype not in (np.float16, np.float32, np.float64):
@@ -37,7 +33,7 @@ def check_mel(array: np.ndarray, contract: MelContract, source: str, bands_last:
         raise UserError(f"{source}: the mel has the shape {list(array.shape)}, but {contract.title} has {n} bands")
     if array.shape == (n, n) and bands_last is None:
         raise UserError(
-            f"{source}: {n} frames of {n} bands read both ways; add or drop a frame, to tell the bands from the frames"
+            f"{source}: with {n} frames and {n} bands it is not clear which axis is which; add or drop a frame"
         )
     if bands_last is None:
         bands_last = array.shape[1] == n
@@ -56,20 +52,20 @@ def check_mel(array: np.ndarray, contract: MelContract, source: str, bands_last:
         looks = " or ".join(other.name for other in others) or "none of the presets"
         tables = "".join(f"\n{difference(contract, other)}" for other in others[:1])
         raise UserError(
-            f"{source}: values {mel.min():.4g} … {mel.max():.4g} are no mel of {contract.title}, {reason}; it looks"
-            f" like {looks}. Make the mel with the convention of the model, {contract.name}{tables}"
+            f"{source}: values {mel.min():.4g} … {mel.max():.4g} are not a mel of {contract.title}, {reason}; it looks"
+            f" like {looks}. Compute the mel with the convention of the model, {contract.name}{tables}"
         )
     return mel
 
 
 def _implausible(mel: np.ndarray, contract: MelContract) -> str:
-    """Why no audio has this mel under the contract, or ''."""
+    """The reason why no audio can have this mel under the contract; "" if there is none."""
     low, high = contract.value_range
     slack = 0.05 * (high - low)
     if mel.min() < low - slack or mel.max() > high + slack:
         return f"whose values are within {low:.4g} … {high:.4g}"
-    # By Parseval the mean |STFT|² of audio within ±1 is at most Σ window², which bands of unit area turn into about 1:
-    # no sound reaches ln S = 0 in all bands of all frames. A mel that does is normalised, as flowavenet's to 0 … 1.
+    # By Parseval the mean |STFT|² of audio in ±1 is at most Σ window², which bands of unit area scale to about 1. So no
+    # audio has ln S >= 0 in all bands of all frames. Such a mel must be normalised, for example to 0 … 1 (flowavenet).
     if contract.compression == "ln" and mel.min() >= 0:
         return "whose values are natural logarithms, mostly negative"
     return ""

@@ -1,4 +1,4 @@
-"""A mel convention as a value: every parameter of it, with a hash; the presets are those of the official codes."""
+"""The parameters of a mel convention and their hash. The presets are the conventions of three official codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHOICES = {
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
-    """The value as the field's type, so that 125 and 125.0 hash alike; UserError on another kind of value."""
+    """Converts a value to the field's type, so that 125 and 125.0 have one hash. Raises UserError for other types."""
     if value is None and kind.endswith("| None"):
         return None
     if kind == "str" and isinstance(value, str):
@@ -38,9 +38,9 @@ def _typed(name: str, kind: str, value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class MelContract:
-    """All parameters of one convention; each decides the values, except `name`, which is for people and not hashed.
+    """All parameters of a mel convention. All change the mel or its alignment, except `name`, which is not hashed.
 
-    Raises UserError on a value that makes no mel.
+    Raises UserError for invalid values.
     """
 
     name: str
@@ -51,21 +51,20 @@ class MelContract:
     n_mels: int
     fmin: float  # Hz
     fmax: float  # Hz
-    power: int  # of the STFT magnitude: 1 amplitude, 2 power
-    power_epsilon: float  # added to |STFT|² before the root (HiFi-GAN), else 0
+    power: int  # exponent of the STFT magnitude: 1 amplitude, 2 power
+    power_epsilon: float  # added to |STFT|² before the square root (HiFi-GAN); else 0
     filter_scale: str  # "slaney" or "htk"
-    filter_norm: str  # "slaney": bands of unit area; "none": bands of unit height
-    # The signal is reflected on each side: "centre" by n_fft / 2, so that frame i is centred on sample i·hop;
-    # "same" by (n_fft - hop) / 2, so that frame i is centred on the samples i·hop ... (i + 1)·hop.
+    filter_norm: str  # "slaney": filters of unit area; "none": filters of unit height
+    # Reflection padding on each side: "centre" by n_fft / 2, which centres frame i on sample i·hop;
+    # "same" by (n_fft - hop) / 2, which centres frame i on the samples i·hop … (i + 1)·hop.
     padding: str
     # "ln": ln max(floor, S);  "db20_normalised": clip((20·log10 max(floor, S) - reference_db - min_db) / -min_db, 0, 1)
     compression: str
     floor: float
     reference_db: float | None  # db20_normalised only
     min_db: float | None  # db20_normalised only, negative
-    peak: float | None  # each utterance is scaled to this peak; None: left as recorded
-    # The waveform is brought to frames·hop samples: "half" with half of the missing zeros on each side;
-    # "start" with sample 0 kept first, zeros (or the cut) at the end.
+    peak: float | None  # each utterance is scaled to this peak; None: not scaled
+    # How audio is padded or cut to frames·hop samples. "half": half the zeros on each side; "start": at the end only.
     alignment: str
 
     def __post_init__(self) -> None:
@@ -102,12 +101,12 @@ class MelContract:
             raise UserError(f"mel contract {self.name!r}: {field} is {getattr(self, field)!r}, but {rule}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is its inverse."""
+        """The fields as values for JSON. The inverse is `from_dict`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "mel contract") -> MelContract:
-        """The contract with exactly these fields. Raises UserError on unknown or missing ones, naming `source`."""
+        """The contract with these fields. Raises UserError, starting with `source`, on unknown or missing fields."""
         fields = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in fields:
@@ -120,13 +119,13 @@ class MelContract:
         return cls(**values)
 
     def hash(self) -> str:
-        """12 hexadecimal digits of the SHA-256 of all parameters but the name."""
+        """First 12 hexadecimal digits of the SHA-256 of all parameters except the name."""
         values = {key: value for key, value in self.to_dict().items() if key != "name"}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Lowest and highest value of a mel of audio within ±1 (an upper bound, within discretisation of the bands)."""
+        """Bounds of the mel values of audio in ±1. The upper one ignores the discretisation of the bands."""
         if self.compression == "db20_normalised":
             return 0.0, 1.0
         loudest = ((self.peak or 1.0) * self.win_length / 2) ** self.power  # |STFT| ≤ peak · Σ window
@@ -187,7 +186,7 @@ PRESETS = {
 
 
 def contract(name_or_dict: str | Mapping[str, Any] | MelContract, source: str = "mel contract") -> MelContract:
-    """The preset of that name, or the contract with these fields. Raises UserError naming the nearest valid name."""
+    """The preset of that name, or the contract with these fields. A UserError suggests the most similar preset."""
     if isinstance(name_or_dict, MelContract):
         return name_or_dict
     if not isinstance(name_or_dict, str):
@@ -199,7 +198,7 @@ def contract(name_or_dict: str | Mapping[str, Any] | MelContract, source: str = 
 
 
 def read_contract(value: str, flag: str) -> MelContract:
-    """The value of a flag: a preset's name, or a JSON file with all fields of a contract. Raises UserError."""
+    """The contract that a flag names: a preset, or a JSON file with all fields. Raises UserError if it is neither."""
     if not value.endswith(".json"):
         return contract(value, flag)
     try:

@@ -1,4 +1,4 @@
-"""Triangular mel bands, on Slaney's scale (Auditory Toolbox, 1998) or HTK's."""
+"""Triangular mel filters on Slaney's scale (Auditory Toolbox, 1998) or HTK's."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from fwn.errors import UserError
 
 
 def hz_to_mel(hz: npt.ArrayLike, scale: str = "slaney") -> np.ndarray:
-    """Hertz -> mel, elementwise. Slaney's is linear below 1 kHz, 3 mel per 200 Hz, then 27 mel per factor of 6.4."""
+    """Hertz -> mel. Slaney's scale has 3 mel per 200 Hz below 1 kHz, and 27 mel per factor of 6.4 above."""
     hz = np.asarray(hz, np.float64)
     if scale == "htk":
         return 2595 * np.log10(1 + hz / 700)
@@ -34,7 +34,7 @@ def filterbank(
     scale: str = "slaney",
     norm: str | None = "slaney",
 ) -> np.ndarray:
-    """Weights [bands, 1 + n_fft // 2] float64, those of librosa.filters.mel. norm "slaney": bands of equal area."""
+    """Weights [bands, 1 + n_fft // 2] float64, equal to librosa.filters.mel. norm "slaney": filters of equal area."""
     lowest, highest = hz_to_mel([fmin, fmax], scale)
     edges = mel_to_hz(np.linspace(lowest, highest, bands + 2), scale)[:, None]
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
@@ -47,16 +47,16 @@ def filterbank(
 
 
 def checked_filterbank(sample_rate: int, n_fft: int, bands: int, fmin: float, fmax: float) -> np.ndarray:
-    """`filterbank`. Raises UserError where the rate does not reach fmax, or no bin of the spectrum lies in a band."""
+    """`filterbank`. Raises UserError if fmax exceeds half the sample rate, or if a band has no bin of the spectrum."""
     if fmax > sample_rate / 2:
         raise UserError(
             f"mel bands up to {fmax:g} Hz need a sample rate of at least {2 * fmax:g} Hz, got {sample_rate} Hz; "
-            "use recordings of a higher rate"
+            "use recordings with a higher sample rate"
         )
     bank = filterbank(sample_rate, n_fft, bands, fmin, fmax)
     if not bank.any(axis=1).all():
         raise UserError(
-            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: no bin of the spectrum lies in "
+            f"{bands} mel bands are too narrow for n_fft {n_fft} at {sample_rate} Hz: no bin of the spectrum is in "
             f"band {bank.any(axis=1).argmin()}; use a larger n_fft, fewer bands or a lower sample rate"
         )
     return bank

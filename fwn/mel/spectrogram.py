@@ -1,4 +1,4 @@
-"""The mels that a contract defines, in NumPy alone: an accelerator machine may lack librosa."""
+"""The mels that a contract defines. Uses NumPy only, so that machines without librosa can compute them."""
 
 import functools
 
@@ -8,23 +8,23 @@ from fwn.errors import UserError
 from fwn.mel.convention import MelContract
 from fwn.mel.filterbank import filterbank
 
-BLOCK = 1024  # frames transformed at a time: an hour of audio needs no more memory than a minute
+BLOCK = 1024  # frames per FFT call, so that memory does not grow with the length of the audio
 
 
 def mel_spectrogram(audio: np.ndarray, contract: MelContract) -> np.ndarray:
-    """Audio float32 [T], peak-normalised already if the contract says so -> mel float32 [frames, n_mels].
+    """Audio float32 [T], scaled to the contract's peak -> mel float32 [frames, n_mels].
 
-    frames = 1 + T // hop ("centre") or T // hop ("same"); T must be at least n_fft.
+    frames = 1 + T // hop (padding "centre") or T // hop ("same"). Raises UserError if T < n_fft.
     """
     n, hop = contract.n_fft, contract.hop_length
     if len(audio) < n:
-        raise UserError(f"{len(audio)} samples are too short for a mel: one frame has {n}")
+        raise UserError(f"{len(audio)} samples are too few for a mel: one frame needs {n}")
     padded = np.pad(audio, n // 2 if contract.padding == "centre" else (n - hop) // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, n)[::hop]
     window, bands = _window(contract), band_weights(contract)
     mel = np.empty((len(windows), contract.n_mels), np.float32)
     for i in range(0, len(windows), BLOCK):
-        # In float64, because next to loud bands a float32 transform is 1e-3 off in quiet ones after the logarithm.
+        # In float64: a float32 FFT has errors of 1e-3 after the logarithm, in quiet bands beside loud ones.
         stft = np.fft.rfft(windows[i : i + BLOCK] * window)
         power = stft.real**2 + stft.imag**2 + contract.power_epsilon
         mel[i : i + BLOCK] = (power if contract.power == 2 else np.sqrt(power)).astype(np.float32) @ bands.T
@@ -32,7 +32,7 @@ def mel_spectrogram(audio: np.ndarray, contract: MelContract) -> np.ndarray:
 
 
 def _window(contract: MelContract) -> np.ndarray:
-    """Periodic Hann window amid n_fft samples: float64 [n_fft], rounded to float32 as in the official codes."""
+    """Periodic Hann window centred in n_fft samples: float64 [n_fft], rounded to float32 as in the official codes."""
     window = np.hanning(contract.win_length + 1)[:-1].astype(np.float32).astype(np.float64)
     before = (contract.n_fft - contract.win_length) // 2
     return np.pad(window, (before, contract.n_fft - contract.win_length - before))
@@ -40,7 +40,7 @@ def _window(contract: MelContract) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def band_weights(contract: MelContract) -> np.ndarray:
-    """The contract's bands, float32 [n_mels, 1 + n_fft // 2]."""
+    """The mel filters, float32 [n_mels, 1 + n_fft // 2]."""
     c = contract
     scale, norm = c.filter_scale, c.filter_norm
     return filterbank(c.sample_rate, c.n_fft, c.n_mels, c.fmin, c.fmax, scale, norm).astype(np.float32)
@@ -55,10 +55,10 @@ def _compress(mel: np.ndarray, contract: MelContract) -> np.ndarray:
 
 
 def align(audio: np.ndarray, contract: MelContract) -> tuple[np.ndarray, np.ndarray]:
-    """Audio float32 [T] as recorded -> (audio [frames · hop], mel [frames, n_mels]), both as the model sees them.
+    """Recorded audio float32 [T] -> (audio [frames · hop], mel [frames, n_mels]) for the model.
 
-    Peak-normalised if the contract says so; mel frame i belongs to the samples [i·hop, (i + 1)·hop).
-    "half" is that of the official code: preprocessing._process_utterance.
+    The audio is scaled to the contract's peak, if it has one. Mel frame i belongs to samples i·hop … (i + 1)·hop - 1.
+    Official code (alignment "half"): preprocessing._process_utterance. Raises UserError if silent audio must be scaled.
     """
     audio = np.asarray(audio, np.float32)
     if contract.peak is not None:

@@ -1,1 +1,1 @@
-"""Reads checkpoints of the official PyTorch code, without PyTorch."""
+"""Reads checkpoints of the official PyTorch codes, without PyTorch."""

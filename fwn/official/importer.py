@@ -1,7 +1,7 @@
-"""Official weights in this project's architecture: state dicts of ksw0306/FloWaveNet, and of ksw0306/ClariNet.
+"""Converts state dicts of ksw0306/FloWaveNet and ksw0306/ClariNet to the parameters of our models.
 
-An importer is a tree with the shape of our parameters whose leaves say from which official tensors each comes, and how.
-`assemble` does the rest, and keeps the books: every official tensor is used and every parameter written exactly once.
+A mapping is a tree like our parameters. Each leaf names the official tensors of one parameter and how to change their
+layout. `assemble` makes the parameters from it, and checks that every official tensor is used exactly once.
 """
 
 import math
@@ -25,7 +25,7 @@ Tensors = dict[str, np.ndarray]
 
 
 class Leaf(NamedTuple):
-    """One parameter: its official tensors, changed to our layout and joined along the output channels."""
+    """One parameter: its official tensors, each changed to our layout, then concatenated along the output channels."""
 
     keys: tuple[str, ...]
     change: Callable[[np.ndarray], np.ndarray]
@@ -47,7 +47,7 @@ def stretch_kernel(w: np.ndarray) -> np.ndarray:
 
 
 def conv(*names: str, change: Callable[[np.ndarray], np.ndarray] = kernel) -> dict[str, Leaf]:
-    """One weight-normalised `Conv`, of one official convolution or of several side by side."""
+    """A weight-normalised `Conv` from one official convolution, or from several with concatenated outputs."""
 
     def leaf(kind: str, change: Callable[[np.ndarray], np.ndarray]) -> Leaf:
         return Leaf(tuple(f"{name}.{kind}" for name in names), change)
@@ -56,7 +56,7 @@ def conv(*names: str, change: Callable[[np.ndarray], np.ndarray] = kernel) -> di
 
 
 def zero_conv(name: str) -> dict[str, Leaf]:
-    """One `ZeroConv`."""
+    """A `ZeroConv`."""
     return {
         "kernel": Leaf((f"{name}.conv.weight",), kernel),
         "bias": Leaf((f"{name}.conv.bias",), flat),
@@ -65,7 +65,7 @@ def zero_conv(name: str) -> dict[str, Leaf]:
 
 
 def wavenet(prefix: str, n_layer: int, out: dict[str, Leaf]) -> dict[str, Any]:
-    """A `WaveNet` of so many layers in all (official code: modules.py, Wavenet and ResBlock; ClariNet: wavenet.py)."""
+    """A `WaveNet` of n_layer layers in total. Official code: modules.py, Wavenet and ResBlock; ClariNet: wavenet.py."""
     net: dict[str, Any] = {
         "front": conv(f"{prefix}front_conv.0.conv"),
         "final": conv(f"{prefix}final_conv.1.conv"),
@@ -81,7 +81,7 @@ def wavenet(prefix: str, n_layer: int, out: dict[str, Leaf]) -> dict[str, Any]:
 
 
 def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
-    """The weights of a checkpoint (`state_dict` in it, or all of it), without DataParallel's prefix `module.`."""
+    """The weights of a checkpoint (its `state_dict`, or all of it), without DataParallel's prefix `module.`."""
     weights = checkpoint.get("state_dict", checkpoint)
     if (
         not isinstance(weights, dict)
@@ -89,22 +89,22 @@ def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
         or not all(isinstance(key, str) and isinstance(w, np.ndarray) for key, w in weights.items())
     ):
         raise UserError(
-            f"{source}: holds no state dict (tensors by name, alone or as `state_dict`); give a training checkpoint"
+            f"{source}: has no state dict (tensors by name, alone or in `state_dict`); give a training checkpoint"
         )
     parallel = all(key.startswith("module.") for key in weights)
     return {key.removeprefix("module.") if parallel else key: w for key, w in weights.items()}
 
 
 def assemble(tensors: Tensors, leaves: dict[str, Any], shapes: dict[str, Any], source: str) -> dict[str, Any]:
-    """The parameters that a tree of leaves describes, of the official tensors' own dtype.
+    """The parameters that a tree of leaves describes, with the dtype of the official tensors.
 
-    shapes: what `model.init` would make. Raises UserError naming what is missing, left over, misshapen or not finite.
+    shapes: those of `model.init`. Raises UserError with the tensors that are missing, unused, misshapen or not finite.
     """
     parameters, expected = flatten_dict(leaves, sep="/"), flatten_dict(shapes, sep="/")
     used, held = Counter(key for leaf in parameters.values() for key in leaf.keys), Counter(tensors.keys())
-    refuse(source, "lacks", sorted(used - held))
-    refuse(source, "has, beyond what the architecture of its first block uses,", sorted(held - used))
-    refuse(source, "and this program disagree about the parameters", sorted(parameters.keys() ^ expected.keys()))
+    check_none(source, "lacks", sorted(used - held))
+    check_none(source, "has tensors that the architecture of its first block does not use:", sorted(held - used))
+    check_none(source, "disagrees with this program about the parameters", sorted(parameters.keys() ^ expected.keys()))
     made, wrong, not_finite = {}, [], []
     for name, leaf in parameters.items():
         *rest, features = expected[name].shape
@@ -114,20 +114,20 @@ def assemble(tensors: Tensors, leaves: dict[str, Any], shapes: dict[str, Any], s
         if all(fits):
             not_finite += [key for key in leaf.keys if not np.isfinite(tensors[key]).all()]
             made[name] = np.concatenate(parts, axis=-1)
-    refuse(source, "does not fit the architecture of its first block in the shapes of", wrong)
-    refuse(source, "has NaN or infinity in", not_finite)
+    check_none(source, "does not fit the architecture of its first block in the shapes of", wrong)
+    check_none(source, "has NaN or infinity in", not_finite)
     return unflatten_dict(made, sep="/")
 
 
-def refuse(source: str, what: str, keys: list[str]) -> None:
-    """Raises a UserError that names the keys, unless there are none."""
+def check_none(source: str, what: str, keys: list[str]) -> None:
+    """Raises UserError, with the first keys, unless `keys` is empty."""
     if keys:
         more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
         raise UserError(f"{source}: not an official model that can be converted: it {what} {', '.join(keys[:4])}{more}")
 
 
 class Official(NamedTuple):
-    """The model of `system` with these fields computes, with `params`, what the official one did from n_mels bands."""
+    """A converted model: its system, the fields of config.model, its parameters and its number of mel bands."""
 
     system: str
     fields: dict[str, Any]
@@ -135,29 +135,29 @@ class Official(NamedTuple):
     n_mels: int
 
 
-class Named:
-    """An official state dict, to be asked about its architecture."""
+class StateDict:
+    """An official state dict, with methods that infer its architecture."""
 
     def __init__(self, tensors: Tensors, source: str):
         self.tensors, self.source = tensors, source
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Raises UserError where there is no such tensor."""
-        refuse(self.source, "lacks", [] if key in self.tensors else [key])
+        """Shape of a tensor. Raises UserError if it is missing."""
+        check_none(self.source, "lacks", [] if key in self.tensors else [key])
         return self.tensors[key].shape
 
     def count(self, name: str) -> int:
-        """How many entries a module list has."""
+        """Length of a module list."""
         return len({m[1] for key in self.tensors if (m := re.match(rf"{re.escape(name)}\.(\d+)\.", key))})
 
     def upsample(self) -> tuple[tuple[int, ...], dict[str, Any]]:
-        """(strides, leaves) of the transposed convolutions, which have an activation after each."""
+        """(strides, leaves) of the transposed convolutions. Their indices are even: an activation follows each."""
         names = [f"upsample_conv.{2 * i}" for i in range(self.count("upsample_conv"))]
         strides = tuple(self.shape(f"{name}.weight_v")[-1] // 2 for name in names)
         return strides, {f"stage_{i}": conv(name, change=stretch_kernel) for i, name in enumerate(names)}
 
     def widths(self, prefix: str) -> dict[str, int]:
-        """The fields of one of ClariNet's WaveNets that shapes tell."""
+        """The fields of one of ClariNet's WaveNets that can be inferred from shapes."""
         filters = self.shape(f"{prefix}res_blocks.0.filter_conv.conv.weight_v")
         front = self.shape(f"{prefix}front_conv.0.conv.weight_v")
         return {
@@ -170,17 +170,17 @@ class Named:
 
 
 def convert(checkpoint: dict[str, Any], source: str, stacks: int, upsample: Any = None) -> Official:
-    """Whatever official checkpoint this is (or its state dict alone).
+    """Converts any official checkpoint (or its state dict alone).
 
-    source: the file's name, for errors. stacks: as in `clarinet_teacher`. upsample: as in `clarinet_student`.
-    Raises UserError where anything does not fit.
+    source: file name, for errors. stacks: see `clarinet_teacher`. upsample: see `clarinet_student`.
+    Raises UserError if the checkpoint is not of a known architecture.
     """
     keys = state_dict(checkpoint, source).keys()
     if any(key.startswith("iafs.") for key in keys):
         if upsample is None:
             raise UserError(
-                f"{source}: is a ClariNet student, which hears the mel through its teacher's upsampling; convert the "
-                "teacher first, then name its folder: --teacher=DIR"
+                f"{source}: is a ClariNet student, which needs the mel upsampling of its teacher; convert the teacher "
+                "first, then give its folder: --teacher=DIR"
             )
         return clarinet_student(checkpoint, source, upsample)
     if any(key.startswith("res_blocks.") for key in keys):
@@ -189,12 +189,14 @@ def convert(checkpoint: dict[str, Any], source: str, stacks: int, upsample: Any 
 
 
 def clarinet_teacher(checkpoint: dict[str, Any], source: str, stacks: int) -> Official:
-    """A Gaussian WaveNet of ksw0306/ClariNet. stacks: how often its dilations begin again, which no weight can say."""
+    """A Gaussian WaveNet of ksw0306/ClariNet. stacks: number of dilation cycles, which the weights do not show."""
     tensors = state_dict(checkpoint, source)
-    official = Named(tensors, source)
+    official = StateDict(tensors, source)
     n_layer = official.count("res_blocks")
     if stacks < 1 or n_layer % stacks:
-        raise UserError(f"{source}: has {n_layer} layers, which are not {stacks} equal stacks; give --stacks its own")
+        raise UserError(
+            f"{source}: has {n_layer} layers, which cannot be {stacks} equal stacks; give the right --stacks"
+        )
     strides, upsample = official.upsample()
     fields: dict[str, Any] = {
         "distribution": "gaussian",
@@ -212,12 +214,12 @@ def clarinet_teacher(checkpoint: dict[str, Any], source: str, stacks: int) -> Of
 
 
 def clarinet_student(checkpoint: dict[str, Any], source: str, upsample: Any) -> Official:
-    """Gaussian IAFs of ksw0306/ClariNet. upsample: its teacher's plain upsampling, by stage, as fwn has it.
+    """Gaussian IAFs of ksw0306/ClariNet. upsample: our parameters of the teacher's upsampling, without weight norm.
 
-    n_layer is the largest that divides the layers of every flow, as in the official student, of one stack a flow.
+    n_layer is the greatest common divisor of the flows' layer counts. In the official student each flow is one stack.
     """
     tensors = state_dict(checkpoint, source)
-    official = Named(tensors, source)
+    official = StateDict(tensors, source)
     counts = [official.count(f"iafs.{i}.res_blocks") for i in range(official.count("iafs"))]
     n_layer = math.gcd(*counts)
     strides = tuple(stage["kernel"].shape[1] // 2 for _, stage in sorted(upsample.items()))
@@ -239,9 +241,9 @@ def clarinet_student(checkpoint: dict[str, Any], source: str, upsample: Any) -> 
 
 
 def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
-    """A checkpoint of ksw0306/FloWaveNet, the architecture inferred from keys and shapes."""
+    """A checkpoint of ksw0306/FloWaveNet. The architecture is inferred from keys and shapes."""
     tensors = state_dict(checkpoint, source)
-    official = Named(tensors, source)
+    official = StateDict(tensors, source)
     shape, count = official.shape, official.count
     net = "blocks.0.flows.0.coupling.net"
     n_block = count("blocks")
@@ -259,7 +261,8 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
         prior = f"blocks.{priors[0]}.prior"
         fields["prior_layer"] = count(f"{prior}.res_blocks")
         fields["prior_channels"] = shape(f"{prior}.front_conv.0.conv.weight_v")[0]
-    n_mels = shape(f"{net}.res_blocks.0.filter_conv_c.weight_v")[1]  # the first half of twice as many
+    # A coupling of block 0 uses half of the 2 · n_mels channels of the squeezed mel.
+    n_mels = shape(f"{net}.res_blocks.0.filter_conv_c.weight_v")[1]
 
     leaves: dict[str, Any] = {"upsample": upsample}
     for i in range(n_block):
@@ -282,7 +285,7 @@ def flowavenet(checkpoint: dict[str, Any], source: str) -> Official:
     params = assemble(tensors, leaves, shapes, source)
     for i in range(n_block):
         block = params[f"block_{i}"]
-        block["flows"] = jax.tree.map(lambda *each: np.stack(each), *[block.pop(name) for name in names])
+        block["flows"] = jax.tree.map(lambda *arrays: np.stack(arrays), *[block.pop(name) for name in names])
     return Official("flowavenet", fields, params, n_mels)
 
 

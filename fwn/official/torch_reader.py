@@ -1,8 +1,8 @@
-"""Reads what PyTorch's `torch.save` wrote, without PyTorch and without executing anything from the file.
+"""Reads files of `torch.save` without PyTorch, and without executing code from the file.
 
-A .pth is a pickle, and unpickling calls whatever the file names. Here it may name tensors, their storages and plain
-containers; anything else is refused. Both formats are read: the zip file (PyTorch 1.6 and later) and the row of pickles
-before it, which official checkpoints of 2018-2019 are (PyTorch: torch/serialization.py, _save and _legacy_save).
+A .pth is a pickle, and unpickling can call any function that the file names. Here only tensors, their storages and
+plain containers are allowed. Both formats are read: the zip file (PyTorch 1.6 and later) and the older sequence of
+pickles, which the official checkpoints of 2018-2019 use (PyTorch: torch/serialization.py, _save and _legacy_save).
 """
 
 import io
@@ -19,7 +19,7 @@ import numpy as np
 
 from fwn.errors import UserError
 
-Storage = Callable[[str, np.dtype], np.ndarray]  # (key, dtype) -> all its elements, flat
+Storage = Callable[[str, np.dtype], np.ndarray]  # (key, dtype) -> all elements of a storage, flat
 
 LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 STORAGES = {
@@ -37,9 +37,9 @@ STORAGES = {
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The dict that was saved; tensors are read-only NumPy arrays mapped from the file: what is not used is not read.
+    """The saved dict. Tensors are read-only NumPy arrays, memory-mapped from the file.
 
-    Raises UserError where the file is missing, not PyTorch's, cut off, no dict, or names more than tensors and dicts.
+    Raises UserError if the file is missing, not of PyTorch, truncated, not a dict, or has objects that are not allowed.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,14 +49,14 @@ def read(path: str | Path) -> dict[str, Any]:
         head = file.read(len(LEGACY_MAGIC))
         if head != LEGACY_MAGIC and not head.startswith(b"PK\x03\x04"):
             raise UserError(
-                f"{path}: not a PyTorch checkpoint (it begins with {head[:8]!r}); give what torch.save wrote"
+                f"{path}: not a PyTorch checkpoint (it begins with {head[:8]!r}); give a file of torch.save"
             )
         data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         try:
             saved = (_legacy if head == LEGACY_MAGIC else _zip)(file, data, path)
         except UserError:
             raise
-        except Exception as error:  # a damaged pickle or zip can raise anything
+        except Exception as error:  # a damaged pickle or zip can raise any exception
             why = f"{type(error).__name__}: {error}"
             raise UserError(f"{path}: damaged or cut off ({why}); copy or download it again") from error
     if not isinstance(saved, dict):
@@ -65,10 +65,11 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Admits tensors, storages and plain containers. storage(key, dtype) gives a storage's elements as a flat array,
-    and tensor(storage, offset, size, stride, ...) the tensor that lies in it.
+    """Allows tensors, storages and plain containers only.
 
-    In Python, not in C: there, one damaged byte (a memo's index) can make it fill tens of gigabytes.
+    storage(key, dtype) returns the elements of a storage as a flat array; tensor(storage, offset, size, stride, ...)
+    returns a tensor in it. The base class is the Python unpickler: in the C one, a single damaged byte (a memo index)
+    can allocate tens of gigabytes.
     """
 
     def __init__(self, file: BinaryIO, path: Path, storage: Storage, tensor: Callable[..., Any]) -> None:
@@ -77,34 +78,32 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
     def find_class(self, module: str, name: str) -> Any:
         if not name:
-            raise EOFError("it ends within a name")
-        admitted: dict[tuple[str, str], Any] = {
+            raise EOFError("the file ends within a name")
+        allowed: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
             ("torch", "Size"): tuple,
             ("torch._utils", "_rebuild_tensor"): self.tensor,
             ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         }
-        if (module, name) in admitted:
-            return admitted[module, name]
+        if (module, name) in allowed:
+            return allowed[module, name]
         if module == "torch" and name in STORAGES:
             return name
         raise UserError(
-            f"{self.path}: refers to {module}.{name}, which is neither a tensor nor a plain container, and nothing "
-            "else is read from a checkpoint; save the model's state_dict() alone"
+            f"{self.path}: refers to {module}.{name}; only tensors and plain containers are read from a "
+            "checkpoint; save the model's state_dict() alone"
         )
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         kind, name, key, _location, _elements, *view = pid
         if kind != "storage" or any(view):
-            raise UserError(
-                f"{self.path}: holds a {kind} in a form that is not read; save it again with a newer PyTorch"
-            )
+            raise UserError(f"{self.path}: has a {kind} in an unsupported form; save it again with a newer PyTorch")
         return self.storage(key, STORAGES[name])
 
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
-    """The view that PyTorch's (offset, size, stride), in elements, mean; as_strided itself checks no bounds."""
+    """A view of a storage. Offset and stride are in elements. Checks the bounds, which as_strided does not."""
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
         raise ValueError(f"a tensor of shape {size} reaches beyond its {len(storage)} stored elements")
@@ -113,21 +112,19 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tup
 
 
 def _zip(_: BinaryIO, data: np.ndarray, path: Path) -> Any:
-    """folder/data.pkl, and one uncompressed entry folder/data/KEY for each storage."""
+    """The zip format: folder/data.pkl, and one uncompressed entry folder/data/KEY per storage."""
     with zipfile.ZipFile(path) as archive:
         entries = {name.partition("/")[2]: name for name in archive.namelist()}
         if "data.pkl" not in entries:
-            raise UserError(f"{path}: a zip file without PyTorch's data.pkl; give what torch.save wrote")
+            raise UserError(f"{path}: a zip file without PyTorch's data.pkl; give a file of torch.save")
         if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
-            raise UserError(f"{path}: was saved on a big-endian machine; save it again on another")
+            raise UserError(f"{path}: was saved on a big-endian machine; save it again on a little-endian one")
 
         def storage(key: str, dtype: np.dtype) -> np.ndarray:
             info = archive.getinfo(entries[f"data/{key}"])
             if info.compress_type != zipfile.ZIP_STORED:
                 return np.frombuffer(archive.read(info), dtype)
-            header = data[info.header_offset + 26 :][:4].view(
-                "<u2"
-            )  # lengths of the name and of the padding that follow
+            header = data[info.header_offset + 26 :][:4].view("<u2")  # lengths of the file name and the extra field
             start = info.header_offset + 30 + int(header.sum(dtype=np.int64))
             return data[start : start + info.file_size].view(dtype)
 
@@ -135,9 +132,9 @@ def _zip(_: BinaryIO, data: np.ndarray, path: Path) -> Any:
 
 
 def _legacy(file: BinaryIO, data: np.ndarray, path: Path) -> Any:
-    """Pickles of a magic number, version, machine, the object, its storages' keys; then each storage's length and data.
+    """The legacy format: pickles of magic number, version, machine, object and storage keys; then lengths and data.
 
-    Read twice: where the storages lie is known only after the object, whose pickle gives their types.
+    The object is read twice. The first pass collects the storages' types, without which their positions are unknown.
     """
     dtypes: dict[str, np.dtype] = {}
     storages: dict[str, np.ndarray] = {}
@@ -145,16 +142,16 @@ def _legacy(file: BinaryIO, data: np.ndarray, path: Path) -> Any:
     def load(storage: Storage = lambda key, dtype: storages[key], tensor: Callable[..., Any] = _tensor) -> Any:
         return Unpickler(file, path, storage, tensor).load()
 
-    def note(key: str, dtype: np.dtype) -> np.ndarray:
+    def record_dtype(key: str, dtype: np.dtype) -> np.ndarray:
         dtypes[key] = dtype
         return np.empty(0, dtype)
 
     file.seek(0)
     _magic, _version, machine = load(), load(), load()
     if not machine["little_endian"]:
-        raise UserError(f"{path}: was saved on a big-endian machine; save it again on another")
+        raise UserError(f"{path}: was saved on a big-endian machine; save it again on a little-endian one")
     start = file.tell()
-    load(note, lambda *_: None)
+    load(record_dtype, lambda *_: None)
     keys = load()
     at = file.tell()
     for key in keys:

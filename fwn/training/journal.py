@@ -1,4 +1,4 @@
-"""What a training run tells: a progress line, metrics.jsonl for scripts, TensorBoard for people."""
+"""The log of a training run: a progress line, metrics.jsonl, TensorBoard events."""
 
 import json
 import math
@@ -20,42 +20,42 @@ FILE = "metrics.jsonl"
 
 
 def headline(metrics: Collection[str]) -> str:
-    """The metric that a system is followed by: of likelihood "nats_per_sample", of a student "loss"."""
+    """The main metric of a system: "nats_per_sample" if it has a likelihood, else (students) "loss"."""
     return "nats_per_sample" if "nats_per_sample" in metrics else "loss"
 
 
 def score(metrics: Mapping[str, float]) -> float:
-    """What the best checkpoint has most of: held-out nats per sample, or minus the loss of a student."""
+    """The score of a checkpoint, higher is better: held-out nats per sample, or minus the loss of a student."""
     name = headline(metrics)
     return -metrics[name] if name == "loss" else metrics[name]
 
 
 class Journal:
-    """Continues after step `first`: later lines of an interrupted run leave metrics.jsonl, to be written again.
+    """Continues the log of a run after step `first`. Records of later steps are removed from metrics.jsonl.
 
-    Train records count the wall time of training steps in all (training_seconds), over every start of the run, without
-    compiling (the first step of each start) and evaluating.
-    main: whether this process writes; the others of a pod stay silent.
+    Train records have training_seconds: the wall time of all training steps, over all starts of the run. It excludes
+    compilation (the first step of each start) and evaluation.
+    main: whether this process writes. Of several processes only one does.
     """
 
     def __init__(self, workdir: Path, first: int, config: Any, mel: MelContract, main: bool = True):
         self.first, self.steps, self.every, self.mel, self.main = first, config.num_steps, config.log_every, mel, main
-        self.seconds_a_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate
+        self.audio_per_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate
         self.mark = (time.monotonic(), first)
         self.rate = 0.0
         if not main:
             return
-        kept = _kept(workdir, first)
-        self.training_seconds = training_seconds(read(workdir), self.seconds_a_step)
+        file = _truncated(workdir, first)
+        self.training_seconds = training_seconds(read(workdir), self.audio_per_step)
         self.before = self.mark[0]
         self.bar = tqdm(
             total=self.steps, initial=first, desc="training", dynamic_ncols=True, disable=not sys.stderr.isatty()
         )
-        self.file = open(kept, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.file = open(file, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self.events = SummaryWriter(str(workdir / "events"), purge_step=first + 1)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
-        """metrics of one training step; written every `log_every` steps."""
+        """Takes the metrics of one training step, and writes them every `log_every` steps."""
         if not self.main:
             return
         self.bar.update(1)
@@ -65,39 +65,39 @@ class Journal:
             self.training_seconds += now - self.before
         self.before = now
         if step % self.every == 0 or step == self.steps or step == self.first + 1:
-            self.mark = (now, step)  # from the first step on: what compiling takes is not training time
+            self.mark = (now, step)  # also after the first step, because compilation is not training time
         if step % self.every and step != self.steps:
             return
-        self.rate = self.seconds_a_step / seconds
+        self.rate = self.audio_per_step / seconds
         clock = {"audio_seconds_per_second": self.rate, "training_seconds": self.training_seconds}
         self._write("train", step, metrics | clock)
-        told = {
+        shown = {
             headline(metrics).replace("_per_", "/"): f"{metrics[headline(metrics)]:.4f}",
             "gradient": f"{metrics['gradient_norm']:.3g}",
             "audio s/s": f"{self.rate:.3g}",
         }
         if metrics["skipped_in_all"]:
-            told["skipped"] = f"{metrics['skipped_in_all']:.0f}"
-        self.bar.set_postfix(told)
+            shown["skipped"] = f"{metrics['skipped_in_all']:.0f}"
+        self.bar.set_postfix(shown)
         if self.bar.disable:
-            values = ", ".join(f"{name} {value}" for name, value in told.items())
+            values = ", ".join(f"{name} {value}" for name, value in shown.items())
             left = "compiled" if step == self.first + 1 else f"{(self.steps - step) * seconds:.0f} s left"
             say(f"step {step}/{self.steps}: {values}, {left}")
 
     def held_out(self, step: int, metrics: dict[str, float], audio: dict[str, np.ndarray]) -> None:
-        """Means over held-out crops, and audio in ±1 to listen to and look at."""
+        """Writes metrics, which are means over held-out crops, and examples of audio in ±1."""
         if not self.main:
             return
         self._write("held_out", step, metrics)
         name = headline(metrics)
         say(f"step {step}: held-out {name.replace('_per_', '/')} {metrics[name]:.4f}")
         for name, samples in audio.items():
-            clipped = np.clip(samples, -1, 1)  # for listening; the count of what a sampler saturates is fwn.sample's
+            clipped = np.clip(samples, -1, 1)  # only for listening; fwn.sample counts clipped samples
             self.events.add_audio(f"held_out/{name}", clipped, step, sample_rate=self.mel.sample_rate)
-            self.events.add_image(f"held_out/{name}", _picture(samples, self.mel), step, dataformats="HW")
+            self.events.add_image(f"held_out/{name}", _image(samples, self.mel), step, dataformats="HW")
         self.events.flush()
         self.before = time.monotonic()
-        self.mark = (self.before, step)  # what an evaluation takes is not training time
+        self.mark = (self.before, step)  # evaluation is not training time
 
     def _write(self, what: str, step: int, metrics: dict[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}  # JSON has no NaN
@@ -114,37 +114,37 @@ class Journal:
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl, [] where there is none; a last line that a kill cut short is not one."""
+    """The records of metrics.jsonl, [] if there is no file. An incomplete last line, after a kill, is ignored."""
     file = workdir / FILE
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def training_seconds(records: list[dict[str, Any]], seconds_a_step: float) -> float:
-    """What the last train record counts; of records from before there was that field, the sum by their rates.
+def training_seconds(records: list[dict[str, Any]], audio_per_step: float) -> float:
+    """The total training time of a run. Older records have no training_seconds: theirs is computed from their rates.
 
-    seconds_a_step: of audio, batch_size · frames · hop / sample_rate.
+    audio_per_step: seconds of audio per step, batch_size · frames · hop / sample_rate.
     """
     total, before = 0.0, 0
     for record in (r for r in records if r["what"] == "train"):
         if "training_seconds" in record:
             total = record["training_seconds"]
         else:
-            total += (record["step"] - before) * seconds_a_step / record["audio_seconds_per_second"]
+            total += (record["step"] - before) * audio_per_step / record["audio_seconds_per_second"]
         before = record["step"]
     return total
 
 
-def _kept(workdir: Path, first: int) -> Path:
-    """metrics.jsonl without the lines of steps after `first`, and without one that a kill cut short."""
+def _truncated(workdir: Path, first: int) -> Path:
+    """Removes from metrics.jsonl the records of steps after `first` and an incomplete last line; returns its path."""
     kept = [record for record in read(workdir) if record["step"] <= first]
     with atomic(workdir / FILE) as file:
         file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
     return workdir / FILE
 
 
-def _picture(audio: np.ndarray, mel: MelContract) -> np.ndarray:
-    """The mel as a grey picture, low bands at the bottom, uint8 [bands, frames]."""
+def _image(audio: np.ndarray, mel: MelContract) -> np.ndarray:
+    """The mel as a grey image, low bands at the bottom, uint8 [bands, frames]."""
     values = mel_spectrogram(np.asarray(audio, np.float32), mel).T[::-1]
     low, high = values.min(), values.max()
     return (255 * (values - low) / max(high - low, 1e-9)).astype(np.uint8)

@@ -1,10 +1,10 @@
-"""One step on every device of every process: the only file that knows of meshes and pmap.
+"""Data-parallel training steps. Only this file uses meshes and pmap.
 
-The state has no device axis in any mode, so checkpoints and sampling see ordinary arrays. It is replicated; in mode
-"zero" the optimizer's moments and the weights' average are sharded (`sharding_of`; ZeRO stage 1, Rajbhandari et al.
-2020). A function given to `compile` gets a `mean`: mean(g)(params, frozen, batch, key) is g of each device's share of
-the batch, averaged over the devices. We all-reduce gradients ourselves in float32; GSPMD would sum them in the
-networks' bfloat16.
+The state has no device axis in any mode, so checkpoints and sampling see ordinary arrays. It is replicated. In mode
+"zero" the optimizer's moments and the averaged weights are sharded (`sharding_of`; ZeRO stage 1, Rajbhandari et al.
+2020). `compile` passes `mean` to a function: mean(g)(params, frozen, batch, key) computes g on each device's share of
+the batch and averages the results over devices. We all-reduce gradients ourselves in float32; GSPMD would sum them in
+the networks' bfloat16.
 """
 
 from collections.abc import Callable
@@ -22,24 +22,24 @@ from fwn.xla import malloc, options
 
 Array = jax.Array
 Mean = Callable[[Callable[..., Any]], Callable[..., Any]]
-AXIS = "data"  # the mesh's only one
+AXIS = "data"  # the only axis of the mesh
 
 
 class Parallel:
-    """How the devices share a step, by `mode`.
+    """How devices share a step.
 
-    "jit": one program, in which only `mean` goes device by device; "zero": the same, and each device keeps its part of
-    what is dealt; "pmap": one program a device.
+    mode: "jit", one program, where only `mean` runs per device; "zero", also with sharded moments and averaged weights;
+    "pmap", one program per device.
     """
 
     def __init__(self, mode: str, batch_size: int):
         if mode not in ("jit", "zero", "pmap"):
-            raise UserError(f"config.parallel is {mode!r}; it is 'jit', 'zero' or 'pmap'")
+            raise UserError(f"config.parallel is {mode!r}; it must be 'jit', 'zero' or 'pmap'")
         devices = jax.device_count()
         if batch_size % devices:
             raise UserError(
-                f"config.batch_size={batch_size} is the batch of all devices together and cannot be shared equally by "
-                f"{devices} of them; make it a multiple of {devices}"
+                f"config.batch_size={batch_size} is the global batch size; it must be a multiple of the number "
+                f"of devices, {devices}"
             )
         self.mode = mode
         mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
@@ -50,20 +50,20 @@ class Parallel:
         self._gather = jax.jit(lambda tree: tree, out_shardings=self.replicated)
 
     def batch(self, local: Any) -> Any:
-        """This process's part of a batch -> what compiled functions take."""
+        """This process's share of a batch -> the batch argument of compiled functions."""
         if self.mode == "pmap":
             n = jax.local_device_count()
             return jax.tree.map(lambda a: a.reshape(n, a.shape[0] // n, *a.shape[1:]), local)
         return self.sharded(local)
 
     def sharded(self, local: Any) -> Any:
-        """This process's part of a batch -> global arrays, sharded over all devices."""
+        """This process's share of a batch -> global arrays, sharded over all devices."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.split, np.asarray(a)), local)
 
     def sharding_of(self, tree: Any) -> Any:
-        """Shardings of arrays that need not be on every device: mode "zero" shards them, the others replicate.
+        """Shardings of moments and averaged weights. Mode "zero" shards them; the other modes replicate them.
 
-        Each along its first axis that the number of devices divides; an array without one is replicated.
+        An array is sharded along the first axis that the number of devices divides. Without one it is replicated.
         """
 
         def place(a: Any) -> NamedSharding:
@@ -80,20 +80,20 @@ class Parallel:
         return self._gather(tree) if self.mode == "zero" else tree
 
     def jit(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """jit of f(replicated, batch), which sees the global batch in either mode; for initialisation from data."""
+        """jit of f(replicated, batch), which sees the global batch in every mode. For data-dependent initialisation."""
         return jax.jit(f, in_shardings=(self.replicated, self.split), out_shardings=self.replicated)
 
     def global_arrays(self, tree: Any) -> Any:
-        """What `compile` returns -> arrays that all processes hold together, as a checkpoint is written from.
+        """Results of compiled functions -> global arrays, from which checkpoints are written.
 
-        pmap gives each process replicated arrays of its own, which orbax refuses where there are several.
+        pmap returns arrays that are local to each process, which orbax cannot write if there are several processes.
         """
         if self.mode != "pmap" or jax.process_count() == 1:
             return tree
         return self.replicate(tree)
 
     def replicate(self, local: Any) -> Any:
-        """The same arrays in every process -> global ones, replicated on all devices."""
+        """Arrays that are equal in every process -> global arrays, replicated on all devices."""
         return jax.tree.map(
             lambda a: jax.make_array_from_process_local_data(self.replicated, np.asarray(a), np.shape(a)), local
         )
@@ -101,8 +101,8 @@ class Parallel:
     def compile(self, f: Callable[..., Any], *, donate: bool = False, carried: Any = None) -> Callable[..., Any]:
         """Compiles f(state, frozen, batch, mean) -> replicated results.
 
-        donate: the state's memory is reused. carried: a state as f takes it, where f returns (state, replicated
-        results): it stays where it is; without, it is taken replicated.
+        donate: reuse the memory of the state for the results. carried: a state whose shardings are kept, if f returns
+        (state, replicated results). By default the state is replicated.
         """
         donated: Any = {"donate_argnums": 0} if donate else {}
         if self.mode == "pmap":
@@ -116,42 +116,46 @@ class Parallel:
         return jax.jit(partial(f, mean=self._mean), **how, **donated)
 
     def compile_now(self, step: Any, *args: Any) -> Callable[..., Any]:
-        """Compiles what `compile` returned for these arguments at once, so that the loop can say when that has ended.
+        """Compiles the result of `compile` for these arguments now, so that the loop can log when compilation ends.
 
-        pmap compiles when it first runs: compiled before, one of several processes is refused its own part of a batch.
+        With pmap, compilation waits for the first call: a program compiled ahead of time rejects the local batch of a
+        process if there are several processes.
         """
         program: Callable[..., Any] = step if self.mode == "pmap" else step.lower(*args).compile()
         return program
 
     def _mean(self, g: Callable[..., Any]) -> Callable[..., Any]:
         """`mean` under jit."""
-        mesh, whole = self.split.mesh, self.replicated.spec
+        mesh, replicated = self.split.mesh, self.replicated.spec
         if mesh.size == 1:
             return single_device(g)
-        specs: Any = {"in_specs": (whole, whole, self.split.spec, whole), "out_specs": whole}
-        # check_vma would add up gradients with respect to `params` by itself, and where they arise.
+        specs: Any = {"in_specs": (replicated, replicated, self.split.spec, replicated), "out_specs": replicated}
+        # With check_vma, shard_map would sum the gradients itself, in the dtype in which they are computed.
         return jax.shard_map(averaged(g), mesh=mesh, check_vma=False, **specs)
 
 
 def single_device(g: Callable[..., Any]) -> Callable[..., Any]:
-    """`mean` of one device that has the whole batch."""
+    """`mean` on a single device."""
     return lambda params, frozen, batch, key: g(params, frozen, paired(batch, lambda mel: mel[-1:]), key)
 
 
 def averaged(g: Callable[..., Any]) -> Callable[..., Any]:
-    """`mean` in the program of one device of several."""
+    """`mean` on one of several devices."""
 
-    def last_of_before(mel: Array) -> Array:
+    def last_of_previous(mel: Array) -> Array:
         n = lax.axis_size(AXIS)
         return lax.ppermute(mel[-1:], AXIS, [(i, (i + 1) % n) for i in range(n)])
 
     def run(params: Any, frozen: Any, batch: Any, key: Array) -> Any:
-        return lax.pmean(g(params, frozen, paired(batch, last_of_before), key), AXIS)
+        return lax.pmean(g(params, frozen, paired(batch, last_of_previous), key), AXIS)
 
     return run
 
 
-def paired(batch: Any, last_of_before: Callable[[Array], Array]) -> Any:
-    """With "other" [B, F, M]: the mel of the example before, cyclically in the batch of all devices."""
+def paired(batch: Any, last_of_previous: Callable[[Array], Array]) -> Any:
+    """Adds "other" [B, F, M]: the mel of the previous example, cyclically in the global batch.
+
+    last_of_previous: local mels -> [1, F, M], the last mel of the previous device.
+    """
     mel = batch["mel"]
-    return batch | {"other": jnp.concatenate([last_of_before(mel), mel[:-1]])}
+    return batch | {"other": jnp.concatenate([last_of_previous(mel), mel[:-1]])}

@@ -1,1 +1,1 @@
-"""Workarounds for XLA on CPUs, and nothing else."""
+"""Workarounds for XLA on CPUs only."""

@@ -1,4 +1,4 @@
-"""Convolutions over [B, T, C] whose forms on the CPU are those for which XLA has a fast kernel there."""
+"""Convolutions over [B, T, C], in forms for which XLA has fast kernels on CPUs."""
 
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from fwn.xla.platform import on_cpu
 
 Array = jax.Array
 
-FEW_CHANNELS = 128  # below this width Winograd is not faster than a direct convolution
+MIN_CHANNELS = 128  # below this width Winograd is not faster than a direct convolution
 
 
 def direct(x: Array, kernel: Array, dilation: int, padding: tuple[int, int], stride: int = 1) -> Array:
@@ -22,18 +22,18 @@ def direct(x: Array, kernel: Array, dilation: int, padding: tuple[int, int], str
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Array:
-    """Σ_k kernel[k] x_{t + k·dilation - padding[0]} of [B, T, C_in] and [K, C_in, C_out], as long as x: [B, T, C_out].
+    """y_t = Σ_k kernel[k] x_{t + k·dilation - padding[0]}. x: [B, T, C_in], kernel: [K, C_in, C_out] -> [B, T, C_out].
 
-    On a CPU by half the multiplications, where that is faster. The gradients there are written as convolutions in the
-    layout of the forward one. XLA's own are transposed, and on a CPU XLA brings only those of a program's main function
-    into the layout for which it has a fast kernel: in a scan they take forty times as long, and the kernel's gradient
-    in a batch of 4 twice as long anywhere. Of one tap, it is a product, whose backward pass keeps the kernel as it
-    came: a slice of it would be a copy of the weights in every scan.
+    On a CPU, wide convolutions of three taps use Winograd's algorithm, and gradients are convolutions in the layout of
+    the forward pass. XLA's own gradients are transposed, and XLA converts them to its fast layout only in the main
+    function of a program: in a scan they take forty times as long, and the gradient of the kernel in a batch of 4 twice
+    as long anywhere. A convolution of one tap is a matrix product. Its residual is the whole kernel, because kernel[0]
+    would be a copy of the weights in every scan.
     """
     if len(kernel) == 1:
         return x @ kernel[0]
     plain = partial(direct, dilation=dilation, padding=padding)
-    narrow = min(kernel.shape[1:]) < FEW_CHANNELS or kernel.dtype not in (jnp.float32, jnp.float64)
+    narrow = min(kernel.shape[1:]) < MIN_CHANNELS or kernel.dtype not in (jnp.float32, jnp.float64)
     if len(kernel) != winograd.TAPS or narrow:
         return plain(x, kernel)
     product: Array = on_cpu(partial(winograd.convolve, dilation=dilation, before=padding[0]), plain, x, kernel)
@@ -44,14 +44,14 @@ def _forward(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -
     return convolve(x, kernel, dilation, padding), (x, kernel)
 
 
-def _backward(dilation: int, padding: tuple[int, int], kept: Any, dy: Array) -> tuple[Array, Array]:
-    x, kernel = kept
+def _backward(dilation: int, padding: tuple[int, int], residuals: Any, dy: Array) -> tuple[Array, Array]:
+    x, kernel = residuals
     if len(kernel) == 1:
         return dy @ kernel[0].T, jnp.tensordot(x, dy, ((0, 1), (0, 1)))[None]
 
-    def in_layout(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
+    def forward_layout(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
         dx = direct(dy, kernel[::-1].swapaxes(1, 2), dilation, padding[::-1])
-        dkernel = direct(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), 1, padding, stride=dilation)  # sums over [T, B]
+        dkernel = direct(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), 1, padding, stride=dilation)  # sums over T and B
         return dx, dkernel.swapaxes(0, 1)
 
     def plain(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
@@ -59,7 +59,7 @@ def _backward(dilation: int, padding: tuple[int, int], kept: Any, dy: Array) -> 
         dx, dkernel = pull(dy)
         return dx, dkernel
 
-    gradients: tuple[Array, Array] = on_cpu(in_layout, plain, x, kernel, dy)
+    gradients: tuple[Array, Array] = on_cpu(forward_layout, plain, x, kernel, dy)
     return gradients
 
 

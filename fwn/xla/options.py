@@ -1,6 +1,6 @@
-"""Options of XLA's compiler, by platform."""
+"""Compiler options of XLA, by platform."""
 
 
 def training_step(platform: str) -> dict[str, str]:
-    """On a CPU, YNNPACK for matrix products alone: sums by it wait for its own threads' turn."""
+    """On a CPU, YNNPACK computes matrix products only: its sums would wait for its thread pool."""
     return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"} if platform == "cpu" else {}

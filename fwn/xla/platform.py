@@ -1,4 +1,4 @@
-"""Chooses a workaround by the platform that a program is lowered for, never by the process's default backend."""
+"""Chooses a workaround or plain code by the platform that a program is lowered for, not by the default backend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,5 +7,5 @@ from jax import lax
 
 
 def on_cpu(workaround: Callable[..., Any], plain: Callable[..., Any], *args: Any) -> Any:
-    """workaround(*args) in a program for the CPU, plain(*args) in one for any other platform."""
+    """workaround(*args) in programs lowered for CPUs, plain(*args) in programs for other platforms."""
     return lax.platform_dependent(*args, cpu=workaround, default=plain)

@@ -1,4 +1,4 @@
-"""What XLA for the CPU computes once, though it would rather do so wherever it is used, and in what order."""
+"""Prevents XLA on CPUs from computing a value several times, and orders computations."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ _call = jax.jit(lambda *values: values)
 
 
 def computed(*values: Any) -> Any:
-    """The values themselves, computed before anything that uses them, so that no kernel computes them again.
+    """The identity, computed once before its users, so that XLA does not fuse the computation into each of them.
 
-    XLA for the CPU would put the sum of a thousand arrays' norms into each of a thousand kernels that update weights,
-    and then take minutes to compile them. An optimization_barrier it drops before it fuses; a call that it must not
-    inline it keeps. Elsewhere a barrier does.
+    Without it, XLA on CPUs fuses the global norm of a thousand arrays into each of a thousand kernels that update
+    weights, and takes minutes to compile them. It drops an optimization_barrier before fusion, but keeps a call that
+    must not be inlined. On other platforms a barrier is enough.
     """
 
     def called(*values: Any) -> Any:
@@ -28,10 +28,10 @@ def computed(*values: Any) -> Any:
 
 
 def after(first: Array, then: Array) -> Array:
-    """`then`, but not computed before `first`; both [B, T, C].
+    """Returns `then`, computed after `first`. Both are [B, T, C].
 
-    XLA drops optimization_barrier before it orders a program, and on the CPU would begin with what depends on c alone,
-    in all layers at once, and keep it. A product with zero it leaves alone, as 0 · inf is not 0.
+    XLA on CPUs drops optimization_barrier before scheduling. It would first compute what depends on c only, in all
+    layers, and keep it in memory. XLA does not remove a product with zero, because 0 · inf is not 0.
     """
 
     def tied(first: Array, then: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Sums over large arrays of weights by adding up slices: along an axis, XLA for the CPU takes five times as long."""
+"""Sums over large arrays as sums of slices. XLA on CPUs takes five times as long for a sum along an axis."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SLICES = 16
 
 
 def products(a: Any, b: Any, axes: tuple[int, ...]) -> Any:
-    """Σ a · b over axes, of JAX or NumPy arrays of one shape; the last of the axes is the one that is sliced."""
+    """Σ a · b over `axes`, for JAX or NumPy arrays of one shape. The last of the axes is sliced."""
 
     def sliced(a: Any, b: Any) -> Any:
         return inner(a, b, axes[-1]).sum(axis=axes)
@@ -23,13 +23,13 @@ def products(a: Any, b: Any, axes: tuple[int, ...]) -> Any:
 
 
 def norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all arrays together."""
+    """The global norm: the Euclidean norm of all arrays of a tree."""
     leaves = jax.tree.leaves(tree)
     return jnp.sqrt(sum(products(a, a, (*range(a.ndim - 2), -1, -2)) if a.ndim > 1 else jnp.sum(a * a) for a in leaves))
 
 
 def inner(a: Any, b: Any, axis: int) -> Any:
-    """a · b with SLICES slices of `axis` added up, so that it is as many times shorter; a · b where that cannot be."""
+    """a · b, with SLICES equal slices along `axis` added up. Plain a · b if SLICES does not divide the axis."""
     n, rest = divmod(a.shape[axis], SLICES)
     if rest:
         return a * b

@@ -1,7 +1,7 @@
-"""Convolutions of three taps with half the multiplications (Lavin & Gray 2016, arXiv:1509.09308), for CPUs.
+"""Winograd convolutions F(4, 3) for CPUs: three taps, half the multiplications (Lavin & Gray 2016, arXiv:1509.09308).
 
-y = A^T ((G w) * (B x)) for every four results, which hear six inputs. Taps, inputs and results are coefficients of
-polynomials there, whose product is found from its values at six points; over channels, each * is a matrix product.
+A tile of four results y = A^T ((G w) * (B x)) depends on six inputs x. The matrices evaluate polynomials at six points,
+whose coefficients are taps, inputs and results. Over channels, each * is a matrix product.
 """
 
 import jax
@@ -12,27 +12,27 @@ Array = jax.Array
 
 TAPS, RESULTS = 3, 4
 INPUTS = TAPS + RESULTS - 1
-# And infinity. The paper's 0, ±1, ±2 would round half as much again in float32, and twice as much at worst.
+# The sixth point is infinity. The paper's 0, ±1, ±2 have 1.5 times the float32 rounding error, and twice the worst one.
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2.0**0.5, -(2.0**0.5))
 
 
-def values(coefficients: int) -> np.ndarray:
-    """What makes the values at all points of a polynomial's coefficients: [INPUTS, coefficients]."""
+def evaluation(coefficients: int) -> np.ndarray:
+    """The matrix [INPUTS, coefficients] that evaluates a polynomial, given by its coefficients, at all points."""
     return np.vstack([np.vander(POINTS, coefficients, increasing=True), np.eye(coefficients)[-1:]])
 
 
-A, G, B = values(RESULTS), values(TAPS), np.linalg.inv(values(INPUTS)).T
+A, G, B = evaluation(RESULTS), evaluation(TAPS), np.linalg.inv(evaluation(INPUTS)).T
 
 
-def combine(matrix: np.ndarray, parts: Array) -> Array:
-    """matrix @ parts, of whatever axes behind the first: as a product, which XLA has not to compile."""
-    return jnp.tensordot(jnp.asarray(matrix, parts.dtype), parts, 1)
+def transform(matrix: np.ndarray, x: Array) -> Array:
+    """`matrix` times the first axis of x. As a matrix product it needs less compile time than sums of slices."""
+    return jnp.tensordot(jnp.asarray(matrix, x.dtype), x, 1)
 
 
-def cut(x: Array, dilation: int, before: int) -> Array:
-    """The six inputs of every tile of four positions: [6, tiles, C] of [B, T, C].
+def tiled(x: Array, dilation: int, before: int) -> Array:
+    """The six inputs of every tile of four results: [B, T, C] -> [6, tiles, C].
 
-    A tile's positions are `dilation` apart; `before` zeros are in front of x.
+    The positions of a tile are `dilation` apart. x is padded with `before` zeros at the start.
     """
     batch, length, channels = x.shape
     tiles = -(-length // (RESULTS * dilation))
@@ -43,8 +43,8 @@ def cut(x: Array, dilation: int, before: int) -> Array:
 
 
 def convolve(x: Array, kernel: Array, dilation: int, before: int) -> Array:
-    """Σ_k kernel[k] x_{t + k·dilation - before} of [B, T, C_in] and [3, C_in, C_out], as long as x: [B, T, C_out]."""
+    """y_t = Σ_k kernel[k] x_{t + k·dilation - before}. x: [B, T, C_in], kernel: [3, C_in, C_out] -> [B, T, C_out]."""
     batch, length, _ = x.shape
-    results = combine(A.T, combine(B, cut(x, dilation, before)) @ combine(G, kernel))
+    results = transform(A.T, transform(B, tiled(x, dilation, before)) @ transform(G, kernel))
     results = results.reshape(RESULTS, batch, -1, dilation, results.shape[-1]).transpose(1, 2, 0, 3, 4)
     return results.reshape(batch, -1, results.shape[-1])[:, :length]
