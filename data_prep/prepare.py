@@ -2,12 +2,13 @@
 
     python -m data_prep.prepare --corpus=ljspeech --input=LJSpeech-1.1 --output=data/ljspeech
 
---corpus=ljspeech reads metadata.csv and wavs/ (wav, flac, ogg, mp3: whatever libsndfile reads); --corpus=folder takes
-every recording in a folder and below. Any sample rate is resampled and channels are mixed down, which is said. A
-recording that is missing, unreadable, empty, silent, too short or not finite is named, left out and listed in
-manifest.json, and the exit code is 3. manifest.json is written last, so a folder with one holds a whole data set;
-interrupted, run the same command again: what is finished (in shards of about 13 minutes) is not done again. Run again
-after recordings were added, changed or removed, it brings the data set up to date, converting only the new ones.
+--corpus=ljspeech reads metadata.csv, transcripts included, and wavs/ (wav, flac, ogg, mp3: whatever libsndfile reads);
+--corpus=folder takes every recording in a folder and below. Any sample rate is resampled and channels are mixed down,
+which is said. A recording that is missing, unreadable, empty, silent, too short or not finite is named, left out and
+listed in manifest.json, and the exit code is 3. manifest.json is written last, so a folder with one holds a whole data
+set; interrupted, run the same command again: what is finished (in shards of about 13 minutes) is not done again. Run
+again after recordings or transcripts were added, changed or removed, it brings the data set up to date, converting only
+the new recordings.
 """
 
 import contextlib
@@ -78,7 +79,8 @@ def prepare(
         for _ in cli.progress(shards.build(todo, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
         records = shards.finished(output)
-        manifest = _manifest(settings, [records[key] for key, _ in plan], missing)
+        texts = {recording.name: recording.text for recording in recordings}
+        manifest = _manifest(settings, [records[key] for key, _ in plan], missing, texts)
         if not manifest["utterances"]:
             why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
             raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
@@ -123,8 +125,13 @@ def _check_same_corpus(old: dict[str, Any], recordings: list[Recording], output:
         )
 
 
-def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: list[dict[str, str]]) -> dict[str, Any]:
-    """All of the data set in the recordings' order. Nothing in it depends on when or how often the program ran."""
+def _manifest(
+    settings: dict[str, Any], records: list[shards.Record], missing: list[dict[str, str]], texts: dict[str, str]
+) -> dict[str, Any]:
+    """All of the data set in the recordings' order. Nothing in it depends on when or how often the program ran.
+
+    texts: transcripts by name. They are not in the records: a corrected transcript leaves the shards as they are.
+    """
     utterances, left_out, notes = [], list(missing), Counter[str]()
     filled = [record for record in records if record["frames"]]
     for record in records:
@@ -136,6 +143,7 @@ def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: l
             utterances.append(
                 {"name": entry["name"], "split": "train", "shard": filled.index(record)}
                 | {key: entry[key] for key in ("frames", "samples", "start", "source", "sha256")}
+                | ({"text": text} if (text := texts[entry["name"]]) else {})
             )
     for i in _test(utterances, settings["test_share"], settings["seed"]):
         utterances[i]["split"] = "test"

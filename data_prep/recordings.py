@@ -24,6 +24,7 @@ class Recording:
     source: str  # path below the input folder, with slashes
     sha256: str = ""
     seconds: float = 0.0  # what the file's header says, 0 where it is unreadable
+    text: str = ""  # transcript; empty if the corpus has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
         lines = metadata.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{metadata}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    names = [line.split("|")[0].strip() for line in lines if line.strip()]
+    rows = [[cell.strip() for cell in f"{line}|".split("|")] for line in lines if line.strip()]
     if not (folder / "wavs").is_dir():
         raise UserError(f"{folder / 'wavs'}: no such folder; LJSpeech keeps its recordings there")
     files: dict[str, list[str]] = {}
@@ -73,13 +74,14 @@ def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
             files.setdefault(file.stem, []).append(f"wavs/{file.name}")
     missing = [
         {"name": name, "source": f"wavs/{name}.*", "reason": "listed in metadata.csv, but there is no such recording"}
-        for name in names
+        for name, *_ in rows
         if name not in files
     ]
-    unlisted = len(files.keys() - set(names))
+    unlisted = len(files.keys() - {name for name, *_ in rows})
     if unlisted:
         say(f"{unlisted} recordings in wavs/ are not in metadata.csv and not used")
-    return [Recording(name, source) for name in names if name in files for source in files[name]], missing
+    found = [(name, source, text) for name, text, *_ in rows if name in files for source in files[name]]
+    return [Recording(name, source, text=text) for name, source, text in found], missing
 
 
 def _folder(folder: Path) -> list[Recording]:
