@@ -78,6 +78,7 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
 def card(vocoder: Vocoder, corpus: Corpus) -> dict[str, Any]:
     """What the figures are of: the model and its training, the two parts of the data set, and where it was measured.
 
+    transcripts: text of each held-out utterance, where the data set has it.
     chapters: of each held-out clip of LJSpeech its chapter, and how many clips of that are to be trained on.
     """
     parts = {split: [corpus.utterances[i] for i in corpus.split(split)] for split in ("train", "test")}
@@ -94,6 +95,7 @@ def card(vocoder: Vocoder, corpus: Corpus) -> dict[str, Any]:
             split: {"utterances": len(part), "seconds": to_seconds * sum(u.frames for u in part)}
             for split, part in parts.items()
         },
+        "transcripts": {u.name: u.text for u in parts["test"] if u.text},
         "chapters": {
             u.name: {"name": name, "train": trained_on[name]} for u in parts["test"] if (name := chapter(u.name))
         },

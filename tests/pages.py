@@ -40,9 +40,12 @@ MEASURED = {  # temperature -> metrics, of either utterance alike; published: 0.
 }
 
 
+SENTENCE = 'Is <i>Fust & Schoeffer</i> "printed" matter?'  # characters that HTML must escape
+
+
 @pytest.fixture
 def evaluated(tmp_path):
-    """An output of fwn.evaluate with two temperatures, of two clips of LJSpeech in a folder."""
+    """An output of fwn.evaluate: two temperatures, two clips of LJSpeech in a folder, a transcript of the first."""
     folder = tmp_path / "evaluated"
     (folder / "book").mkdir(parents=True)
     names = [f"book/LJ001-000{i}" for i in (1, 2)]
@@ -63,6 +66,7 @@ def evaluated(tmp_path):
             "trained_on": "data/lj",
             "training": {"steps": 1500, "seconds": 75.0, "steps_per_second": 20.0},
             "parts": {"train": {"utterances": 11, "seconds": 60.0}, "test": {"utterances": 2, "seconds": 0.8}},
+            "transcripts": {names[0]: SENTENCE},
             "chapters": {name: {"name": "LJ001", "train": n} for name, n in zip(names, (7, 1), strict=True)},
             "machine": {"fwn": "0.1.0", "commit": "0123456789abcdef", "jax": "0.10.2", "device": "cpu"},
         },

@@ -1,9 +1,12 @@
 """The demo page of fwn.listening: all copies in order, the measured figures beside the published, what the model is."""
 
 import html
+import json
 import re
 
-from pages import build
+import pytest
+import small
+from pages import SENTENCE, build
 
 
 def test_figures_stand_above_the_published(demo):
@@ -37,6 +40,32 @@ def test_the_page_says_what_the_model_is(demo):
         "Held out; the training part has 1 clip of its chapter, LJ001.",
     ]
     assert "/data" not in demo  # no path of the machine that it was measured on
+
+
+def test_a_clip_is_named_by_its_transcript(demo, tmp_path):
+    """With the file name in small type; by the file name alone where there is no transcript. HTML is escaped."""
+    assert re.findall("<section><h2>(.*?)</h2>", demo) == [
+        f"{html.escape(SENTENCE)} <small>book/LJ001-0001</small>",
+        "book/LJ001-0002",
+    ]
+    assert "<i>" not in demo
+    page = tmp_path / "out" / "test"
+    told = " ".join(file.read_text() for file in page.iterdir() if file.is_file())
+    for word in ("Fust", "LJ001"):  # listeners are told nothing of a clip
+        assert word in demo
+        assert word not in told
+
+
+def test_results_without_transcripts_are_named_by_their_files(evaluated, tmp_path):
+    """As those of older versions are."""
+    pytest.importorskip("matplotlib")
+    results = json.loads((evaluated / "results.json").read_text())
+    del results["card"]["transcripts"]
+    (evaluated / "results.json").write_text(json.dumps(results))
+    result = small.program("fwn.listening", "build", f"--systems=Flow={evaluated}@1", f"--output={tmp_path / 'out'}")
+    assert (result.code, result.err) == (0, "")
+    page = (tmp_path / "out" / "demo" / "index.html").read_text()
+    assert re.findall("<section><h2>(.*?)</h2>", page) == ["book/LJ001-0001", "book/LJ001-0002"]
 
 
 def test_a_page_of_folders_has_no_figures(folders, tmp_path):

@@ -76,7 +76,7 @@ def test_the_card_says_what_was_measured(evaluated, run, corpus):
     assert {split: part["utterances"] for split, part in card["parts"].items()} == {"train": 8, "test": 2}
     seconds = sum(len(Corpus(corpus).audio(i)) for i in (8, 9)) / small.RATE
     assert card["parts"]["test"]["seconds"] == pytest.approx(seconds)
-    assert card["chapters"] == {}  # no clips of LJSpeech
+    assert card["chapters"] == card["transcripts"] == {}  # no clips of LJSpeech
 
 
 def test_a_page_is_made_of_it(evaluated, tmp_path):
@@ -89,15 +89,21 @@ def test_a_page_is_made_of_it(evaluated, tmp_path):
     assert "flowavenet, " in page
 
 
-def test_chapters_of_ljspeech_are_counted(run, tmp_path):
-    (tmp_path / "in").mkdir()
-    for i, name in enumerate(("LJ001-0001", "LJ001-0002", "LJ002-0001")):
-        audio_file.write(tmp_path / "in" / f"{name}.wav", small.speech(i, 9000), small.RATE)
-    assert prepare("folder", tmp_path / "in", tmp_path / "data", KIND, 0.67, None, 1) == []
+def test_chapters_and_transcripts_of_ljspeech_are_kept(run, tmp_path):
+    (tmp_path / "in" / "wavs").mkdir(parents=True)
+    names = ("LJ001-0001", "LJ001-0002", "LJ002-0001")
+    for i, name in enumerate(names):
+        audio_file.write(tmp_path / "in" / "wavs" / f"{name}.wav", small.speech(i, 9000), small.RATE)
+    (tmp_path / "in" / "metadata.csv").write_text("".join(f"{name}|Of {name}.|\n" for name in names))
+    assert prepare("ljspeech", tmp_path / "in", tmp_path / "data", KIND, 0.67, None, 1) == []
     flags = [f"--ckpt={run}", f"--data={tmp_path / 'data'}", "--utterances=1", f"--output={tmp_path / 'out'}"]
     assert small.program("fwn.evaluate", *flags).code == 0
-    chapters = json.loads((tmp_path / "out" / "results.json").read_text())["card"]["chapters"]
-    assert chapters == {"LJ001-0002": {"name": "LJ001", "train": 1}, "LJ002-0001": {"name": "LJ002", "train": 0}}
+    card = json.loads((tmp_path / "out" / "results.json").read_text())["card"]
+    assert card["transcripts"] == {name: f"Of {name}." for name in names[1:]}
+    assert card["chapters"] == {
+        "LJ001-0002": {"name": "LJ001", "train": 1},
+        "LJ002-0001": {"name": "LJ002", "train": 0},
+    }
 
 
 def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):

@@ -29,11 +29,13 @@ PUBLISHED = dict(zip(MEASURED, FLOWAVENET.samples, strict=True))
 class Evaluation(NamedTuple):
     """What fwn.evaluate tells of a model. card: in words. copies: means of metrics over utterances, by temperature.
 
+    transcripts: text of utterances, where the data set has it.
     chapters: of utterances of LJSpeech {"name", "train": how many clips of it are in the training part}.
     """
 
     card: dict[str, str]
     copies: dict[float, dict[str, metrics.Estimate]]
+    transcripts: dict[str, str]
     chapters: dict[str, dict[str, Any]]
 
 
@@ -50,7 +52,9 @@ def _read(name: str, file: Path, stimuli: Stimuli) -> Evaluation:
         results = json.loads(file.read_text(encoding="utf-8"))
         copies = {float(t): rows for t, rows in results["utterances"]["copies"].items()}
         means = {t: metrics.summary(list(copies[t].values())) for t in sorted(copies)}
-        found = Evaluation(card(results), means, results["card"]["chapters"])
+        told = results["card"]
+        transcripts = told.get("transcripts", {})  # results of older versions do not have them
+        found = Evaluation(card(results), means, transcripts, told["chapters"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged, or of an older version ({error!r}); {again}") from error
     for t, utterance in ((t, u) for system, t, u in stimuli.temperatures if system == name):
@@ -93,7 +97,14 @@ def _utterance(folder: Path, n: int, u: str, stimuli: Stimuli, found: Mapping[st
             f'aria-label="{said}"></audio></figure>'
         )
     grid = "\n".join([f'<div class="grid" style="--n: {len(cards)}">', *cards, "</div>"])
-    return f"<section><h2>{html.escape(u)}</h2>\n{_whence(u, found)}{grid}</section>"
+    return f"<section>{_heading(u, found)}\n{_whence(u, found)}{grid}</section>"
+
+
+def _heading(u: str, found: Mapping[str, Evaluation]) -> str:
+    """The transcript with the file name in small type; the file name alone if no evaluation has a transcript."""
+    name = html.escape(u)
+    text = next((e.transcripts[u] for e in found.values() if u in e.transcripts), None)
+    return f"<h2>{html.escape(text)} <small>{name}</small></h2>" if text else f"<h2>{name}</h2>"
 
 
 def _copies(stimuli: Stimuli, u: str) -> Iterator[tuple[str, Audio]]:
