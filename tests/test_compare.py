@@ -11,7 +11,8 @@ import small
 import fwn
 from experiments import tiny, tiny_wavenet
 from fwn.data.corpus import Corpus
-from fwn.evaluation import ablations, measure, report
+from fwn.evaluation import ablations, measure, report, report_plots
+from fwn.evaluation.metrics import METRICS
 from fwn.evaluation.published import MEASURED, PAPER
 from fwn.flows.densities import LSB
 from fwn.mel import PRESETS
@@ -95,7 +96,7 @@ def test_what_cannot_be_shown_is_said(compared):
     said = " ".join(compared[1].split())
     for words in ("Causality: left out", "Multi-scale split: left out", "Distillation losses: left out"):
         assert words in said
-    for words in ("2 held-out utterances", "same uniform dequantisation noise", "of which the median: ", "95%"):
+    for words in ("2 held-out utterances", "same uniform dequantisation noise", "the median of ", "95%"):
         assert words in said
 
 
@@ -131,7 +132,7 @@ def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
     def figures(name, one, batch):
         speeds = [measure.Speed(s, s / 22050, b, 1.0, 5) if s else None for s, b in ((one, 1), (batch, 8))]
         estimate = measure.estimate([1.0, 2.0], name)
-        copies = {t: dict.fromkeys(report.metrics.METRICS, estimate) for t in (0.8, 1.0)}
+        copies = {t: dict.fromkeys(METRICS, estimate) for t in (0.8, 1.0)}
         return measure.Figures(models[name], 10, 5, None, estimate, *speeds, copies)
 
     systems = {n: figures(n, s, b) for n, s, b in [("base", 2000, 8000), ("causal", 100, None), ("slow", 10, 40)]}
@@ -139,11 +140,11 @@ def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
     lines = {line[0]: line for line in report.speeds("", systems, 8, []).lines}
     assert [lines["base"][4], lines["base"][7], lines["slower"][4]] == ["200", "200", "0.5"]
     assert lines["causal"][5:] == ["-"] * 3
-    assert "No batch was timed of causal" in " ".join(report.speeds("", systems, 8, []).notes)
+    assert "No batch was timed for causal" in " ".join(report.speeds("", systems, 8, []).notes)
     del systems["slow"], systems["slower"]
     assert {line[4] for line in report.speeds("", systems, 8, []).lines[1:]} == {"-"}
     found, _ = ablations.studies({name: f.config for name, f in systems.items()})
-    assert [*report.draw(tmp_path, systems, found, [0.8, 1.0]).values()] == [
+    assert [*report_plots.draw(tmp_path, systems, found, [0.8, 1.0]).values()] == [
         "speed.png",
         "temperature.png",
         "causality.png",
@@ -180,7 +181,7 @@ def test_training_time_adds_up_over_starts(run, tmp_path):
 def test_mistakes_are_one_line(run, corpus, tmp_path):
     for flags, message in [
         ([], "nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…"),
-        ([f"--ckpts={run}"], "--ckpts are measured on held-out recordings; give the data set of --data as well"),
+        ([f"--ckpts={run}"], "--ckpts are measured on held-out recordings; give their data set too: --data=DIR"),
         (
             [f"--ckpts={run},{tmp_path / 'other' / 'run'}", f"--data={corpus}"],
             f"--ckpts: {run} and {tmp_path / 'other' / 'run'} are both called 'run'; rename one of them",

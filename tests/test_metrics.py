@@ -13,7 +13,7 @@ import pytest
 
 from fwn.audio import spectral
 from fwn.errors import UserError
-from fwn.evaluation import metrics
+from fwn.evaluation import estimates, metrics
 from fwn.mel.filterbank import checked_filterbank, hz_to_mel, mel_to_hz
 
 RATE = 22050
@@ -192,7 +192,7 @@ def test_missing_package_gives_none_and_says_so_once(blocked, metric, said, monk
 
 def test_importing_the_metrics_imports_no_optional_package():
     optional = {"librosa", "pyworld", "pesq", "pystoi", "soxr", "matplotlib"}
-    code = f"import sys, fwn.evaluation.metrics, fwn.evaluation.plots; print(*{optional} & set(sys.modules))"
+    code = f"import sys, fwn.evaluation.estimates, fwn.evaluation.plots; print(*{optional} & set(sys.modules))"
     root = Path(__file__).resolve().parents[1]
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
@@ -256,25 +256,25 @@ def test_summary_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(2000):
-        estimate = metrics.summary([{"mcd": x} for x in rng.normal(3, 1, size=5)])["mcd"]
+        estimate = estimates.summary([{"mcd": x} for x in rng.normal(3, 1, size=5)])["mcd"]
         hits += abs(estimate.mean - 3) < estimate.ci95
     assert 0.93 < hits / 2000 < 0.97
 
 
 def test_summary_counts_the_missing_and_the_table_shows_them():
     rows = [{"mcd": 2.0, "pesq_wb": None, "stoi": 0.9}, {"mcd": 4.0, "pesq_wb": None, "stoi": None}]
-    s = metrics.summary(rows)
+    s = estimates.summary(rows)
     assert s["mcd"] == (3.0, pytest.approx(12.7062, abs=1e-4), 2, 2)
     assert s["pesq_wb"] == (None, None, 0, 2)
     assert s["stoi"] == (0.9, None, 1, 2)
-    text = metrics.table({"T = 0.8": s, "other": {"mcd": metrics.Estimate(1.0, 0.5, 9, 9)}})
+    text = estimates.table({"T = 0.8": s, "other": {"mcd": estimates.Estimate(1.0, 0.5, 9, 9)}})
     assert text.splitlines() == [
         "metric             better         T = 0.8        other",
         "MCD (dB)           lower     3.00 ± 12.71  1.00 ± 0.50",
         "PESQ-WB (MOS-LQO)  higher               -            -",
         "STOI               higher  0.900 (1 of 2)            -",
     ]
-    lines = metrics.table({"a": s}, markdown=True).splitlines()
+    lines = estimates.table({"a": s}, markdown=True).splitlines()
     assert lines[0].startswith("| metric")
     assert set(lines[1]) <= set("|-: ")
     assert len({line.count("|") for line in lines}) == len({len(line) for line in lines}) == 1
@@ -282,7 +282,7 @@ def test_summary_counts_the_missing_and_the_table_shows_them():
 
 def test_summary_of_nothing_is_refused():
     with pytest.raises(UserError, match="no utterances"):
-        metrics.summary([])
+        estimates.summary([])
 
 
 # -- the published samples
@@ -318,5 +318,5 @@ def test_published_samples_measure_as_published(system):
                 "level_ratio_db": metrics.level_ratio_db(ref, est),
             }
         )
-    measured = {name: round(e.mean, metrics.METRICS[name].digits) for name, e in metrics.summary(rows).items()}
+    measured = {name: round(e.mean, metrics.METRICS[name].digits) for name, e in estimates.summary(rows).items()}
     assert measured == dict(zip(rows[0], PUBLISHED[system], strict=True))

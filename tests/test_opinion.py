@@ -10,7 +10,7 @@ import small
 from scipy.stats import binomtest
 
 from fwn.errors import UserError
-from fwn.evaluation import metrics
+from fwn.evaluation import estimates
 from fwn.listening import answers, opinion
 from fwn.listening.answers import COLUMNS, Preference, Rating
 
@@ -78,8 +78,8 @@ def test_scores_are_means_with_students_interval(rng):
     found = opinion.analyse(SYSTEMS, rated, [], {})
     for s in SYSTEMS:
         scores = np.array([[r.score for r in rated if r[:2] == (f"l{n}", s)] for n in range(5)])
-        assert found.scores[s].mos == metrics.estimate(scores.ravel())
-        assert found.scores[s].over_listeners == metrics.estimate(scores.mean(axis=1))
+        assert found.scores[s].mos == estimates.estimate(scores.ravel())
+        assert found.scores[s].over_listeners == estimates.estimate(scores.mean(axis=1))
         assert found.scores[s].mos.mean == pytest.approx(found.scores[s].over_listeners.mean)
 
 
@@ -101,7 +101,7 @@ def test_only_ratings_of_both_systems_are_paired(rng):
     assert [len(s) for s in sums.values()] == [2, 3]
     own = {(r.listener, r.utterance): r.score for r in rated if r.system == "B"}
     expected = [np.mean([r.score - own[r[0], r[2]] for r in rated if r[:2] == (f"l{n}", "A")]) for n in range(5)]
-    assert found["A", "B"].difference == metrics.estimate(expected)
+    assert found["A", "B"].difference == estimates.estimate(expected)
     assert all(c.p_holm >= c.p for c in found.values())
 
 

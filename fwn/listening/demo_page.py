@@ -15,7 +15,7 @@ import numpy as np
 
 from fwn.audio.spectral import stft_magnitude
 from fwn.errors import UserError
-from fwn.evaluation import metrics, plots
+from fwn.evaluation import estimates, metrics, plots
 from fwn.evaluation.published import FLOWAVENET, MEASURED, UTTERANCES
 from fwn.evaluation.report import duration
 from fwn.listening.blind_test import write_clip, write_page
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
     """
 
     card: dict[str, str]
-    copies: dict[float, dict[str, metrics.Estimate]]
+    copies: dict[float, dict[str, estimates.Estimate]]
     transcripts: dict[str, str]
     chapters: dict[str, dict[str, Any]]
 
@@ -51,7 +51,7 @@ def _read(name: str, file: Path, stimuli: Stimuli) -> Evaluation:
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         copies = {float(t): rows for t, rows in results["utterances"]["copies"].items()}
-        means = {t: metrics.summary(list(copies[t].values())) for t in sorted(copies)}
+        means = {t: estimates.summary(list(copies[t].values())) for t in sorted(copies)}
         told = results["card"]
         transcripts = told.get("transcripts", {})  # results of older versions do not have them
         found = Evaluation(card(results), means, transcripts, told["chapters"])
@@ -156,7 +156,7 @@ def _unit(metric: metrics.Metric) -> str:
     return f"{metric.unit}, {better}" if metric.unit else better
 
 
-def _cell(name: str, estimate: metrics.Estimate) -> str:
+def _cell(name: str, estimate: estimates.Estimate) -> str:
     digits = metrics.METRICS[name].digits
     if estimate.mean is None:
         return "<td>not measured</td>"
@@ -182,7 +182,7 @@ def card(results: Mapping[str, Any]) -> dict[str, str]:
     told, run = results["card"], results["card"]["machine"]
     parts = (told["parts"][split] for split in ("train", "test"))
     train, test = (f"{_of(part['utterances'], 'clip')} ({duration(part['seconds'])})" for part in parts)
-    nats = metrics.estimate([u["nats_per_sample_dequantised"] for u in results["utterances"]["likelihood"].values()])
+    nats = estimates.estimate([u["nats_per_sample_dequantised"] for u in results["utterances"]["likelihood"].values()])
     trained = {}
     if past := told["training"]:  # a converted model has none
         where = Path(told["trained_on"]).name
@@ -193,7 +193,7 @@ def card(results: Mapping[str, Any]) -> dict[str, str]:
         "Checkpoint": f"of step {results['step']:,}",
         "Measured on": f"{nats.total} of the {test} held out of data set “{Path(results['data']).name}”; its "
         f"training part is {train}",
-        "Likelihood": f"{metrics.cell(nats, 4)} nats/sample, with uniform noise of one 16-bit step",
+        "Likelihood": f"{estimates.cell(nats, 4)} nats/sample, with uniform noise of one 16-bit step",
         "Mel": told["mel"],
         "Measured by": f"fwn {run['fwn']}, commit {(run['commit'] or 'unknown')[:12]}, jax {run['jax']} on "
         f"{run['device']}, noise of seed {results['seed']}",

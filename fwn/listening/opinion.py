@@ -1,6 +1,6 @@
 """Statistics of a listening test: mean opinion scores, significance, preferences; as data, as text.
 
-Intervals are Student's t at 95% (fwn.evaluation.metrics.estimate). Tests are exact: see sign_flip.
+Intervals are Student's t at 95% (fwn.evaluation.estimates.estimate). Tests are exact: see sign_flip.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fwn.errors import UserError
-from fwn.evaluation.metrics import Estimate, estimate
+from fwn.evaluation.estimates import Estimate, estimate
 from fwn.listening.answers import Preference, Rating
 from fwn.listening.stimuli import ANCHOR, REFERENCE
 from fwn.terminal import aligned
