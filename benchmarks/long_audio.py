@@ -30,15 +30,10 @@ def peak() -> float:
 
 def main(args: list[str]) -> None:
     del args
-    mel, rng = configs.mel_of(CONFIG.value), np.random.default_rng(0)
-    crop = {
-        "audio": rng.normal(0, 0.1, (1, 8 * mel.hop_length)).astype(np.float32),
-        "mel": rng.uniform(0, 1, (1, 8, mel.n_mels)).astype(np.float32),
-        "index": np.zeros(1, np.int32),
-    }
-    vocoder = measure.untrained(CONFIG.value, crop, 0)
-    before = peak()
-    frames = rng.uniform(0, 1, (round(SECONDS.value * mel.sample_rate / mel.hop_length), mel.n_mels))
+    mel = configs.mel_of(CONFIG.value)
+    vocoder = measure.untrained(CONFIG.value, measure.synthetic(1, 8, mel, 0), 0)
+    before, n_frames = peak(), round(SECONDS.value * mel.sample_rate / mel.hop_length)
+    frames = np.random.default_rng(0).uniform(0, 1, (n_frames, mel.n_mels))
     if STREAM.value:
         stream = vocoder.stream(iter(frames), chunk=CHUNK.value)
         samples = sum(len(audio) for audio in stream)

@@ -101,20 +101,20 @@ def speeds(name: str, vocoder: Vocoder, mel: np.ndarray) -> tuple[measure.Speed,
     return one, measure.speed(vocoder, mel, BATCH_SIZE.value, TEMPERATURE.value[0])
 
 
-def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
+def trained(name: str, workdir: Path, held_out: Sequence[Utterance]) -> Figures:
     """All measurements of one checkpoint."""
     vocoder = load(workdir)
-    mels, names = [u.mel for u in spoken], [u.name for u in spoken]
+    mels, names = [u.mel for u in held_out], [u.name for u in held_out]
     # All are padded to the longest, so that a model is compiled once for likelihood and once for sampling.
-    batch_size, longest = min(BATCH_SIZE.value, len(spoken)), max(map(len, mels))
-    heard = [measure.scored(vocoder, u.recording, u.noisy) for u in spoken]
-    nats = list(vocoder.log_likelihoods(heard, mels, batch_size, longest))
+    batch_size, longest = min(BATCH_SIZE.value, len(held_out)), max(map(len, mels))
+    inputs = [measure.likelihood_input(vocoder, u.recording, u.noisy) for u in held_out]
+    nats = list(vocoder.log_likelihoods(inputs, mels, batch_size, longest))
     copies = {}
     for temperature in TEMPERATURE.value:
-        audios = vocoder.synthesise(mels, [u.key for u in spoken], temperature, batch_size, longest)
+        audios = vocoder.synthesise(mels, [u.key for u in held_out], temperature, batch_size, longest)
         rows = [
             measure.copy_metrics(f"{name}: {u.name}.T{temperature}", u.recording, audio, vocoder.mel.sample_rate)
-            for u, audio in zip(spoken, audios, strict=True)
+            for u, audio in zip(held_out, audios, strict=True)
         ]
         copies[temperature] = estimates.summary(rows)
     return Figures(
@@ -158,7 +158,7 @@ def as_json(figures: Figures) -> dict[str, Any]:
 
 
 def conditions(
-    systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: Sequence[Utterance]
+    systems: Mapping[str, Figures], models: Mapping[str, Figures], held_out: Sequence[Utterance]
 ) -> dict[str, Any]:
     """How it was measured: "how" in comparison.json."""
     device = jax.devices()[0]
@@ -167,7 +167,7 @@ def conditions(
         "ckpts": dict(zip(systems, CKPTS.value, strict=True)),
         "untrained": dict(zip(models, UNTRAINED.value, strict=True)),
         "data": DATA.value,
-        "utterances": [u.name for u in spoken],
+        "utterances": [u.name for u in held_out],
         "temperatures": TEMPERATURE.value,
         "batch_size": BATCH_SIZE.value,
         "seed": SEED.value,
@@ -176,18 +176,18 @@ def conditions(
 
 def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[str, Any], output: Path | None) -> None:
     """Measures all models, prints the tables, writes the files."""
-    spoken = utterances(corpus) if corpus else []
+    held_out = utterances(corpus) if corpus else []
     systems = {}
     for i, (name, folder) in enumerate(folders.items(), 1):
         cli.say(f"[{i}/{len(folders)}] measuring {name}")
-        systems[name] = trained(name, folder, spoken)
+        systems[name] = trained(name, folder, held_out)
     models = {}
     for i, (name, config) in enumerate(sizes.items(), 1):
         cli.say(f"[{i}/{len(sizes)}] measuring the untrained {name}")
         models[name] = untrained(name, config)
     found, left_out = ablations.studies({name: f.config for name, f in systems.items()}) if systems else ([], [])
     pictures = report_plots.draw(output, systems, found, TEMPERATURE.value) if output and systems else {}
-    how = conditions(systems, models, spoken)
+    how = conditions(systems, models, held_out)
     sections = report.sections(systems, models, found, left_out, how, pictures)
     text = report.render(sections)
     if output:

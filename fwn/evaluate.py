@@ -121,8 +121,7 @@ def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], mark
     """The likelihood, then a table of copy-synthesis metrics with one column per temperature."""
 
     def line(label: str, name: str) -> str:
-        estimate = columns["likelihood"][name]
-        return f"{label}: {estimate.mean:.4f}" + ("" if estimate.ci95 is None else f" ± {estimate.ci95:.4f}")
+        return f"{label}: {estimates.cell(columns['likelihood'][name], 4)}"
 
     inverse = []
     if vocoder.system.roundtrip is not None:

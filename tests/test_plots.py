@@ -1,4 +1,4 @@
-"""Pictures are written, readable and of the right scale; what cannot be drawn is said in one line."""
+"""Plots are readable PNGs of the right scale; bad input gives a one-line error."""
 
 import sys
 
@@ -24,7 +24,7 @@ DRAWINGS = {
     "a point and a gap": lambda path: plots.curve(path, [1, 2, 3], {"a": [1, np.nan, 2], "b": [3, 2, 1]}, "step", "y"),
     "intervals": lambda path: plots.intervals(path, {"a": (4.1, 0.2), "b": (2.0, 0.0)}, "score", (1, 5)),
     "shares": lambda path: plots.shares(path, {("a", "b"): (3, 1, 6), ("a", "c"): (0, 0, 5)}),
-    "curves of own steps": lambda path: plots.curve(
+    "curves with separate steps": lambda path: plots.curve(
         path, {"train": [1, 2, 3], "held out": [2]}, {"train": [1, 2, 3], "held out": [2]}, "step", "y"
     ),
     "panels": lambda path: plots.panels(
@@ -41,7 +41,7 @@ def test_draws_a_png(name, tmp_path):
     DRAWINGS[name](path)
     pixels = image.imread(path)[..., :3]
     assert pixels.shape[1] == plots.WIDTH * plots.DPI
-    assert 0.02 < (pixels < 0.99).any(axis=-1).mean() < 0.98  # neither empty nor without margins
+    assert 0.02 < (pixels < 0.99).any(axis=-1).mean() < 0.98  # neither empty nor filled to the edges
 
 
 def test_mels_share_one_colour_scale_and_time_axis(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ from fwn.systems import build
 from fwn.terminal import say
 from fwn.training import journal
 
+T = TypeVar("T")
 REPETITIONS = 5  # timed sampling runs, after one warm-up run
 PATIENCE = 20.0  # seconds after which no further run is started
 
@@ -36,8 +37,13 @@ def chosen(corpus: Corpus, utterances: int) -> list[int]:
     indices = corpus.split("test")
     if not indices:
         raise UserError(f"{corpus.path}: no utterance is held out (its test split is empty); prepare it with one")
-    n = min(utterances or len(indices), len(indices))
-    return [indices[i] for i in np.linspace(0, len(indices) - 1, n).round().astype(int)]
+    return evenly_spaced(indices, utterances)
+
+
+def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
+    """n of the items, evenly spaced; all of them if n is 0 or more than there are."""
+    n = min(n or len(items), len(items))
+    return [items[i] for i in np.linspace(0, len(items) - 1, n).round().astype(int)]
 
 
 def dequantised(recording: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -45,7 +51,7 @@ def dequantised(recording: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return recording + LSB * rng.uniform(-0.5, 0.5, recording.shape).astype(recording.dtype)
 
 
-def scored(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+def likelihood_input(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     """Audio for the dequantised likelihood: `noisy`, or 16-bit steps without noise for models of integers.
 
     For those, log P(integer) - log LSB is comparable with the density of audio plus uniform noise (flows.densities).
@@ -55,7 +61,7 @@ def scored(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.nda
 
 def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """Nats per sample of one utterance, without and with dequantisation noise; for a flow also its inverse error."""
-    noisy = scored(vocoder, recording, dequantised(recording, rng))
+    noisy = likelihood_input(vocoder, recording, dequantised(recording, rng))
     figures = {
         "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
         "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),

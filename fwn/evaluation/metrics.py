@@ -70,8 +70,8 @@ def multi_resolution_stft(ref: Audio, est: Audio) -> float:
     Yamamoto et al. 2020 (Parallel WaveGAN), eq. 3-6. Hann windows are n_fft long; magnitudes are floored at 1e-7.
     """
     _check(ref, est)
-    if _rms(ref) < SILENCE:
-        raise UserError(f"the reference is silent (RMS {_rms(ref):.1e}); leave this utterance out")
+    if rms(ref) < SILENCE:
+        raise UserError(f"the reference is silent (RMS {rms(ref):.1e}); leave this utterance out")
     distances = []
     for n_fft, hop in RESOLUTIONS:
         r, e = (stft_magnitude(audio, n_fft, hop) for audio in (ref, est))
@@ -149,7 +149,7 @@ def pesq_wb(ref: Audio, est: Audio, sample_rate: int) -> float | None:
         import soxr
     except ImportError as error:
         return _say_once(f"PESQ-WB: not measured, {error.name} is not installed (pip install fwn[eval])")
-    if _rms(est) < SILENCE:
+    if rms(est) < SILENCE:
         return _say_once("PESQ-WB: not measured for a silent estimate")
     r, e = (soxr.resample(audio.astype(np.float32), sample_rate, 16000, "HQ") for audio in (ref, est))
     try:
@@ -179,7 +179,7 @@ def stoi(ref: Audio, est: Audio, sample_rate: int) -> float | None:
 def level_ratio_db(ref: Audio, est: Audio) -> float:
     """RMS of est over RMS of ref in dB, both floored at SILENCE."""
     _check(ref, est)
-    r, e = (max(_rms(audio), SILENCE) for audio in (ref, est))
+    r, e = (max(rms(audio), SILENCE) for audio in (ref, est))
     return 20 * math.log10(e / r)
 
 
@@ -233,7 +233,8 @@ def _check(ref: Audio, est: Audio) -> None:
         )
 
 
-def _rms(audio: Audio) -> float:
+def rms(audio: Audio) -> float:
+    """Root mean square, in float64."""
     return math.sqrt(np.square(audio, dtype=np.float64).mean())
 
 

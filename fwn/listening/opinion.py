@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fwn.errors import UserError
-from fwn.evaluation.estimates import Estimate, estimate
+from fwn.evaluation.estimates import Estimate, cell, estimate
 from fwn.listening.answers import Preference, Rating
 from fwn.listening.stimuli import ANCHOR, REFERENCE
 from fwn.terminal import aligned
@@ -181,7 +181,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
     if n:
         lines = [["system", "MOS, over ratings", "MOS, over listeners", "z-score", "ratings"]]
         for system, score in sorted(analysis.scores.items(), key=lambda item: -(item[1].over_listeners.mean or 0)):
-            lines.append([system, *map(_interval, score), str(score.mos.n)])
+            lines.append([system, *(cell(e, 2) for e in score), str(score.mos.n)])
         parts += [
             "Mean opinion score (1 bad to 5 excellent) ± 95% confidence interval",
             aligned(lines, "<>>>>", markdown),
@@ -190,7 +190,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
         for x in analysis.comparisons:
             better = x.a if (x.difference.mean or 0) > 0 else x.b
             verdict = f"{better} is better" if x.p_holm < ALPHA else "not significant"
-            lines.append([x.a, x.b, _interval(x.difference), _p(x.p), _p(x.p_holm), verdict])
+            lines.append([x.a, x.b, cell(x.difference, 2), _p(x.p), _p(x.p_holm), verdict])
         parts += [
             "Differences, means over listeners, of utterances rated in both (exact sign-flip test over listeners)",
             aligned(lines, "<<>>><", markdown),
@@ -205,12 +205,6 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
         parts += [words, aligned(lines, "<<>>>>>", markdown)]
         parts.append(f"Clip A of the page was preferred in {analysis.first} of {analysis.decided} choices.")
     return "\n\n".join(parts) + "\n"
-
-
-def _interval(value: Estimate) -> str:
-    if value.mean is None:
-        return "-"
-    return f"{value.mean:.2f}" + ("" if value.ci95 is None else f" ± {value.ci95:.2f}")
 
 
 def _p(p: float) -> str:

@@ -13,6 +13,8 @@ import soundfile
 
 from fwn.audio import audio_file
 from fwn.errors import UserError, nearest
+from fwn.evaluation.measure import evenly_spaced
+from fwn.evaluation.metrics import rms
 from fwn.terminal import progress
 
 Audio = npt.NDArray[np.float32]
@@ -178,8 +180,7 @@ def _choose(truth: dict[str, Path], systems: Sequence[System], limit: int, notes
         notes.append(f"{REFERENCE}: in no system and not used: {_names(unheard)}")
     if limit > len(everywhere):
         notes.append(f"--utterances={limit}: there are only {len(everywhere)}")
-    n = min(limit or len(everywhere), len(everywhere))
-    return [everywhere[i] for i in np.linspace(0, len(everywhere) - 1, n).round().astype(int)], not missing
+    return evenly_spaced(everywhere, limit), not missing
 
 
 def _names(names: Sequence[str]) -> str:
@@ -211,7 +212,7 @@ def match_levels(stimuli: Stimuli) -> tuple[Stimuli, float]:
     RMS is enough because all clips of an utterance have the same pauses. A loudness measure would amplify the anchor.
     """
     parts: tuple[dict, dict] = (stimuli.clips, stimuli.temperatures)
-    gains = [{key: 10 ** (LEVEL / 20) / _rms(clip) for key, clip in part.items()} for part in parts]
+    gains = [{key: 10 ** (LEVEL / 20) / rms(clip) for key, clip in part.items()} for part in parts]
     peaks = {
         key: float(np.abs(clip).max()) * gain[key]
         for part, gain in zip(parts, gains, strict=True)
@@ -230,7 +231,3 @@ def match_levels(stimuli: Stimuli) -> tuple[Stimuli, float]:
         for part, gain in zip(parts, gains, strict=True)
     )
     return stimuli._replace(clips=clips, temperatures=by_temperature, notes=notes), level
-
-
-def _rms(clip: Audio) -> float:
-    return math.sqrt(np.square(clip, dtype=np.float64).mean())
