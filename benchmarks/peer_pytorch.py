@@ -25,7 +25,6 @@ DEVICE = "gpu" if GPU else "cpu"
 PLACE = torch.device("cuda" if GPU else "cpu")
 # Replacements on a machine without a GPU: the peers use CUDA's types and devices unconditionally.
 CPU = {"device": lambda _: PLACE, "cuda": SimpleNamespace(FloatTensor=torch.FloatTensor, synchronize=lambda: None)}
-VERSIONS = {"torch": torch.__version__}
 
 
 def load(folder: str, name: str) -> ModuleType:

@@ -90,11 +90,11 @@ def main(args: list[str]) -> None:
         folder = Path(OUTPUT.value)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(found, encoding="utf-8")
-        steps = {name: [run.per_step * step / 1e12 for step in run.held_out] for name, run in runs.items()}
-        values = {name: list(run.held_out.values()) for name, run in runs.items()}
-        plots.curve(
-            folder / "held_out.png", steps, values, "TFLOP of training", "held-out nats/sample", logarithmic=True
-        )
+        series = {
+            name: ([run.per_step * step / 1e12 for step in run.held_out], list(run.held_out.values()))
+            for name, run in runs.items()
+        }
+        plots.curve(folder / "held_out.png", series, "TFLOP of training", "held-out nats/sample", logarithmic=True)
 
 
 if __name__ == "__main__":

@@ -144,11 +144,11 @@ def loss_curve(workdir: Path, path: Path) -> None:
     records = journal.read(workdir)
     if not records:
         return
-    name, steps, values = journal.headline(records[0]), {}, {}
+    name, series = journal.headline(records[0]), {}
     for label, what in (("train", "train"), ("held-out", "held_out")):
         if rows := [r for r in records if r["what"] == what]:
-            steps[label], values[label] = [r["step"] for r in rows], [r[name] for r in rows]
-    plots.curve(path, steps, values, "step", name.replace("nats_per_", "nats/"))
+            series[label] = [r["step"] for r in rows], [r[name] for r in rows]
+    plots.curve(path, series, "step", name.replace("nats_per_", "nats/"))
 
 
 def main(args: list[str]) -> None:

@@ -20,12 +20,14 @@ DRAWINGS = {
     "a constant mel": lambda path: plots.mel_pair(path, {"silence": np.zeros((50, 80))}, 22050, 256),
     "waveform and mel": lambda path: plots.waveform_and_mel(path, AUDIO, MEL, 22050, 256),
     "silent waveform": lambda path: plots.waveform_and_mel(path, 0 * AUDIO, 0 * MEL, 22050, 256),
-    "one curve": lambda path: plots.curve(path, range(100), {"loss": RNG.normal(size=100)}, "step", "nats/sample"),
-    "a point and a gap": lambda path: plots.curve(path, [1, 2, 3], {"a": [1, np.nan, 2], "b": [3, 2, 1]}, "step", "y"),
+    "one curve": lambda path: plots.curve(path, {"loss": (range(100), RNG.normal(size=100))}, "step", "nats/sample"),
+    "a point and a gap": lambda path: plots.curve(
+        path, {"a": ([1, 2, 3], [1, np.nan, 2]), "b": ([1, 2, 3], [3, 2, 1])}, "step", "y"
+    ),
     "intervals": lambda path: plots.intervals(path, {"a": (4.1, 0.2), "b": (2.0, 0.0)}, "score", (1, 5)),
     "shares": lambda path: plots.shares(path, {("a", "b"): (3, 1, 6), ("a", "c"): (0, 0, 5)}),
     "curves with separate steps": lambda path: plots.curve(
-        path, {"train": [1, 2, 3], "held out": [2]}, {"train": [1, 2, 3], "held out": [2]}, "step", "y"
+        path, {"train": ([1, 2, 3], [1, 2, 3]), "held out": ([2], [2])}, "step", "y"
     ),
     "panels": lambda path: plots.panels(
         path, {"L1": {"a": ([1e2], [3.0]), "b": ([1e5], [None])}, "nats": {"b": ([1e5], [2.0])}}, "samples/s", True
@@ -62,7 +64,10 @@ REFUSED = {
     "a mel with a batch axis": (lambda path: plots.mel_pair(path, {"x": MEL[None]}, 22050, 256), r"\(1, 50, 80\)"),
     "an empty mel": (lambda path: plots.waveform_and_mel(path, AUDIO, MEL[:0], 22050, 256), r"\(0, 80\)"),
     "a mel with NaN": (lambda path: plots.mel_pair(path, {"x": MEL * np.nan}, 22050, 256), "'x' has 4000 values"),
-    "steps that do not match": (lambda path: plots.curve(path, [1, 2], {"loss": [1]}, "", ""), "1 values for 2 steps"),
+    "unequal lengths": (
+        lambda path: plots.curve(path, {"loss": ([1, 2], [1])}, "", ""),
+        "1 values for 2 steps",
+    ),
 }
 
 
@@ -78,4 +83,4 @@ def test_without_matplotlib_it_names_the_extra(monkeypatch, tmp_path):
     for module in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=r"pip install fwn\[demo\]"):
-        plots.curve(tmp_path / "picture.png", [1], {"loss": [1.0]}, "step", "loss")
+        plots.curve(tmp_path / "picture.png", {"loss": ([1], [1.0])}, "step", "loss")

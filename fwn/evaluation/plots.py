@@ -35,12 +35,7 @@ def mel_pair(
 
 
 def waveform_and_mel(
-    path: str | Path,
-    audio: npt.NDArray[Any],
-    mel: npt.NDArray[Any],
-    sample_rate: int,
-    hop: int,
-    unit: str = "log magnitude",
+    path: str | Path, audio: npt.NDArray[Any], mel: npt.NDArray[Any], sample_rate: int, hop: int
 ) -> None:
     """A waveform [T], full scale 1, above its mel [frames, bands]."""
     _check_mel(mel, f"{path}: the mel")
@@ -56,35 +51,30 @@ def waveform_and_mel(
     bottom.set_xlim(0, max(len(audio), len(mel) * hop) / sample_rate)
     bottom.set_xlabel("time (s)")
     scale = bottom.inset_axes((1.01, 0, 0.012, 1))  # an inset, so that both plots keep the same width and time axis
-    figure.colorbar(image, cax=scale, label=unit)
+    figure.colorbar(image, cax=scale, label="log magnitude")
     figure.savefig(path)
 
 
 def curve(
     path: str | Path,
-    steps: Sequence[float] | Mapping[str, Sequence[float]],
-    values: Mapping[str, Sequence[float]],
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     xlabel: str,
     ylabel: str,
     logarithmic: bool = False,
 ) -> None:
-    """Series by label against steps: one sequence for all, or one per label. Non-finite values leave gaps.
-
-    logarithmic: for the axis of steps.
-    """
+    """Series (x, y) by label; values that are not finite leave gaps. logarithmic: for the x axis."""
     figure, (axis,) = _figure(1, height=4.2)
-    for label, series in values.items():
-        x = steps[label] if isinstance(steps, Mapping) else steps
-        if len(x) != len(series):
-            raise UserError(f"{path}: the series {label!r} has {len(series)} values for {len(x)} steps")
-        few = len(series) <= 50
-        axis.plot(x, series, label=label, linewidth=1.5, marker="o" if few else None, markersize=3.5)
+    for label, (x, y) in series.items():
+        if len(x) != len(y):
+            raise UserError(f"{path}: the series {label!r} has {len(y)} values for {len(x)} steps")
+        few = len(y) <= 50
+        axis.plot(x, y, label=label, linewidth=1.5, marker="o" if few else None, markersize=3.5)
     axis.set_xscale("log" if logarithmic else "linear")
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    if len(values) > 1:
+    if len(series) > 1:
         axis.legend(frameon=False)
     figure.savefig(path)
 

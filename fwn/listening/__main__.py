@@ -55,7 +55,7 @@ PAIRS = flags.DEFINE_multi_string(
     f"with the reference. {stimuli.REFERENCE!r} may be one of the names.",
 )
 KEY = flags.DEFINE_string(
-    "key", None, "analyse: key.json of the test. By default searched in the folder of the answers and two levels above."
+    "key", None, "analyse: key.json of the test. By default the one beside the answers or in one of two folders above."
 )
 
 

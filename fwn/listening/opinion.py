@@ -92,8 +92,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def inattentive(ratings: Sequence[Rating]) -> tuple[dict[str, str], list[str]]:
-    """(reason by listener who does not rate the hidden anchor below the hidden reference, messages on listeners that
-    cannot be checked).
+    """Finds listeners who do not rate the hidden anchor below the hidden reference.
+
+    Returns ({listener: reason}, messages about listeners who cannot be checked yet).
     """
     wrong, unknown = {}, []
     for listener in dict.fromkeys(r.listener for r in ratings):
