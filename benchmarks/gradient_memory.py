@@ -1,13 +1,13 @@
-"""Memory, time and rounding of the three gradients of FloWaveNet (config.model.gradient) against the number of flows.
+"""Memory, time and rounding error of FloWaveNet's three gradients (config.model.gradient) against the number of flows.
 
     python benchmarks/gradient_memory.py
     python benchmarks/gradient_memory.py --n_flow=6 --n_block=8 --channels=256 --frames=62
 
-The weights are random and nowhere at their initial value, where couplings are the identity. Memory is XLA's figure
-for the temporary arrays of one compiled loss and gradient (`memory_analysis().temp_size_in_bytes`); weights and their
-gradients, which every choice needs, are not in it. Time is the least of some runs, in turns between the three.
-off: norm of the difference from plain's gradient, relative to the norm of that gradient; of all weights together, and
-of the array of weights where it is largest.
+All weights are random: at their initial values couplings are the identity. Memory is XLA's figure for the temporary
+arrays of one compiled loss and gradient (`memory_analysis().temp_size_in_bytes`), without weights and their gradients,
+which every choice needs. Time is the minimum of several runs that alternate between the three gradients.
+off: norm of the difference from the gradient of "plain", relative to the norm of that gradient, over all weights and
+for the weight array where it is largest.
 """
 
 import time
@@ -22,13 +22,13 @@ from fwn import cli
 from fwn.systems import build
 
 GRADIENTS = ("plain", "remat", "invert")
-N_FLOW = flags.DEFINE_multi_integer("n_flow", [2, 4, 8, 16, 32], "Flows in a block; may be repeated.", 1)
+N_FLOW = flags.DEFINE_multi_integer("n_flow", [2, 4, 8, 16, 32], "Flows per block; may be repeated.", 1)
 N_BLOCK = flags.DEFINE_integer("n_block", 2, "Blocks.", 1, 8)
 CHANNELS = flags.DEFINE_integer("channels", 64, "Width of the couplings' WaveNets.", 1)
-FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames in a crop: 256 samples each.", 1)
-BATCH = flags.DEFINE_integer("batch_size", 1, "Crops in a step.", 1)
-RUNS = flags.DEFINE_integer("runs", 5, "Timed runs of each.", 1)
-DTYPE = flags.DEFINE_string("dtype", None, "Type of the networks, such as bfloat16; none: float32.")
+FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames per crop, 256 samples each.", 1)
+BATCH = flags.DEFINE_integer("batch_size", 1, "Crops per step.", 1)
+RUNS = flags.DEFINE_integer("runs", 5, "Timed runs of each gradient.", 1)
+DTYPE = flags.DEFINE_string("dtype", None, "Type of the networks, such as bfloat16. By default float32.")
 OPTIMISATION = flags.DEFINE_integer("optimisation", None, "XLA's xla_backend_optimization_level; 0 compiles fastest.")
 
 
@@ -42,7 +42,7 @@ def system(n_flow: int, gradient: str) -> Any:
 
 
 def random_weights(shapes: Any) -> Any:
-    """Outputs of order 1 from every convolution, log-scales of order 0.1."""
+    """Random weights: outputs of every convolution are of order 1, log-scales of order 0.1."""
     rng = np.random.default_rng(0)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
@@ -57,14 +57,15 @@ def random_weights(shapes: Any) -> Any:
 
 
 def off(found: Any, expected: Any) -> tuple[float, float]:
+    """Relative difference over all weights, and the largest of one weight array."""
     pairs = list(zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True))
     squares = np.array([[np.sum(np.square(a - b), dtype="f8"), np.sum(np.square(b), dtype="f8")] for a, b in pairs])
-    everywhere, nonzero = squares.sum(0), squares[squares[:, 1] > 0]
-    return (everywhere[0] / everywhere[1]) ** 0.5, (nonzero[:, 0] / nonzero[:, 1]).max() ** 0.5
+    total, nonzero = squares.sum(0), squares[squares[:, 1] > 0]
+    return (total[0] / total[1]) ** 0.5, (nonzero[:, 0] / nonzero[:, 1]).max() ** 0.5
 
 
 def compare(n_flow: int, batch: dict[str, np.ndarray]) -> None:
-    """Prints a line for each gradient."""
+    """Prints one table row per gradient."""
     key, one = jax.random.key(0), {name: a[:1] for name, a in batch.items()}
     weights = random_weights(jax.eval_shape(system(n_flow, "plain").init, key, one, {}))
     options = None if OPTIMISATION.value is None else {"xla_backend_optimization_level": OPTIMISATION.value}

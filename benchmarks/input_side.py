@@ -1,11 +1,11 @@
-"""How fast recordings become a data set, and a data set becomes batches: per core, and against the corpus' size.
+"""Speed of preparing a data set and of reading batches from it, per core and against the size of the corpus.
 
     python benchmarks/input_side.py --input=LJSpeech-1.1 --output=build/input --times=1 --times=4
 
---input has LJSpeech's layout. It is prepared --times times over (its files are linked under other names) by
-data_prep.prepare with each number of --workers: seconds of audio a second of wall time and a second of CPU time, and
-the memory of all its processes. Then batches of experiments/base.py are read as a run reads them, with each number
-of --threads (0: by the reader itself). Figures are the best of --repeats runs.
+--input has LJSpeech's layout. To make a larger corpus, its files are linked --times times under other names.
+data_prep.prepare is timed with each number of --workers: seconds of audio per second of wall time and of CPU time, and
+the memory of all its processes. Then batches of experiments/base.py are read the way a training run reads them, with
+each number of --threads (0: in the main thread). Figures are the best of --repeats runs.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ from fwn.data.corpus import Corpus
 from fwn.evaluation import measure
 
 INPUT = flags.DEFINE_string("input", None, "Folder of a corpus in LJSpeech's layout.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "Folder for what is made; must not be there yet.", required=True)
-TIMES = flags.DEFINE_multi_integer("times", [1, 4], "The corpus is taken so often; may be repeated.", 1)
+OUTPUT = flags.DEFINE_string("output", None, "New folder for the corpora and data sets.", required=True)
+TIMES = flags.DEFINE_multi_integer("times", [1, 4], "Copies of the corpus; may be repeated.", 1)
 WORKERS = flags.DEFINE_multi_integer("workers", [1, 2], "Processes of data_prep.prepare; may be repeated.", 1)
 THREADS = flags.DEFINE_multi_integer("threads", [0, 1, 2], "Threads that read batches; may be repeated.", 0)
-REPEATS = flags.DEFINE_integer("repeats", 3, "Runs of which the best is taken.", 1)
-JSON = flags.DEFINE_string("json", None, "JSON file for the rows. By default they are printed only.")
+REPEATS = flags.DEFINE_integer("repeats", 3, "Runs; the best one counts.", 1)
+JSON = flags.DEFINE_string("json", None, "JSON file for the rows. By default they are only printed.")
 
 
 def linked(source: Path, target: Path, times: int) -> Path:
-    """A corpus of `times` as many recordings."""
+    """Makes a corpus with `times` as many recordings, as links."""
     (target / "wavs").mkdir(parents=True)
     names = [line.split("|")[0] for line in (source / "metadata.csv").read_text(encoding="utf-8").splitlines()]
     (target / "metadata.csv").write_text("".join(f"{n}-{i}|\n" for i in range(times) for n in names), encoding="utf-8")
@@ -47,9 +47,9 @@ def linked(source: Path, target: Path, times: int) -> Path:
 
 
 def resident(pid: int) -> float:
-    """MB that a process and its children have taken at most so far, each by itself, added up."""
+    """Sum of the peak resident memory so far, in MB, of a process and its children."""
     total, tasks = 0, [str(pid)]
-    with contextlib.suppress(OSError):  # it ended
+    with contextlib.suppress(OSError):  # the process has ended
         tasks += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     for task in tasks:
         with contextlib.suppress(OSError):
@@ -59,16 +59,16 @@ def resident(pid: int) -> float:
 
 
 def preparing(source: Path, target: Path, workers: int) -> tuple[float, float, float]:
-    """(wall seconds, CPU seconds, MB of memory in all) of data_prep.prepare."""
+    """Runs data_prep.prepare; returns (wall seconds, CPU seconds, MB of memory of all processes)."""
     shutil.rmtree(target, ignore_errors=True)
     command = [sys.executable, "-m", "data_prep.prepare", "--corpus=ljspeech", f"--workers={workers}"]
     start, memory, ended = time.perf_counter(), 0.0, 0
     process = subprocess.Popen([*command, f"--input={source}", f"--output={target}"], stdout=subprocess.DEVNULL)
-    while not ended:  # not the memory that wait4 reports: it has that of this process before the other one began in it
+    while not ended:  # we poll, because ru_maxrss of wait4 includes the memory of this process at the fork
         memory = max(memory, resident(process.pid))
         time.sleep(0.02)
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-    assert status == 0, f"data_prep.prepare left with {os.waitstatus_to_exitcode(status)}"
+    assert status == 0, f"data_prep.prepare exited with {os.waitstatus_to_exitcode(status)}"
     return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, memory
 
 
@@ -86,7 +86,7 @@ def main(args: list[str]) -> None:
             rows[-1] |= {"wall_seconds": wall, "cpu_seconds": cpu, "memory_mb": memory}
             cli.say(
                 f"{len(corpus)} recordings, {audio / 60:.0f} min, {workers} workers: {wall:.1f} s, {audio / wall:.0f} "
-                f"times real time; {audio / cpu:.0f} times for each core; {memory:.0f} MB in all"
+                f"times real time, {audio / cpu:.0f} times per core; {memory:.0f} MB in all"
             )
         for threads in THREADS.value:
             config = base.get_config()

@@ -1,12 +1,13 @@
-"""Holds our FloWaveNet against the official code, run side by side on the same random weights and inputs.
+"""Compares our FloWaveNet with the official code on the same random weights and inputs.
 
     git clone https://github.com/ksw0306/FloWaveNet
     pip install torch
     python benchmarks/parity_official.py --official=FloWaveNet
 
-Each case builds the official model in PyTorch, initialises its ActNorms from the inputs, moves all that starts at zero
-or one away from it, saves the model as the official code does, converts the file as `fwn.convert` does, and prints the
-largest differences: of log_p + logdet in nats per sample, and of `reverse`, relative to its largest sample.
+Each case builds the official model in PyTorch, initialises its ActNorms from the inputs, perturbs all weights that
+start at zero or one, saves the model as the official code does and converts the file as `fwn.convert` does. It prints
+the difference of log_p + logdet in nats per sample, and the largest difference of `reverse` relative to its largest
+sample.
 """
 
 import sys
@@ -28,12 +29,12 @@ from fwn.official.importer import flowavenet
 from fwn.official.torch_reader import read
 
 OFFICIAL = flags.DEFINE_string("official", None, "Folder of a checkout of ksw0306/FloWaveNet. Required.")
-FULL = flags.DEFINE_bool("full", True, "Also the paper's size: 182.6 M parameters, 8 GB of memory, some minutes.")
-SEED = flags.DEFINE_integer("seed", 0, "Of weights and inputs.")
+FULL = flags.DEFINE_bool("full", True, "Also the paper's size: 182.6 M parameters, 8 GB of memory, several minutes.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of weights and inputs.")
 
 
 class Case(NamedTuple):
-    """The official model's arguments, its widths (256 in the official code), how its checkpoint is saved."""
+    """Arguments and widths of the official model (its code fixes them at 256), and how its checkpoint is saved."""
 
     n_block: int = 3
     n_flow: int = 2
@@ -63,15 +64,15 @@ PAPER = Case(8, 6, 2, 4, channels=256, prior_channels=256, frames=62, batch=1, d
 
 
 def official(case: Case, path: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Inputs x, c, z and what the official code makes of them, in our layout; its checkpoint is written to path."""
-    import model as code  # of the checkout
+    """Inputs x, c, z and the official results, in our layout. Writes the official checkpoint to `path`."""
+    import model as code  # in the checkout
     import torch
 
     def flow(*sizes: int, filter_size: int, **options: Any) -> Any:
         return original["Flow"](*sizes, filter_size=case.channels, **options)
 
     def wavenet(**options: Any) -> Any:
-        """At prior_channels where Block asks for a prior, whose width is written out there as 256."""
+        """Block writes the width of the prior as a literal 256; it becomes prior_channels here."""
         names = ("residual_channels", "gate_channels", "skip_channels")
         return original["Wavenet"](**options | {n: case.prior_channels for n in names if options[n] == 256})
 
@@ -101,7 +102,7 @@ def official(case: Case, path: Path, rng: np.random.Generator) -> dict[str, np.n
         randomise(0.1, lambda name: name.endswith("weight_g"))
         randomise(0.5 / np.sqrt(case.channels), lambda name: "final_conv.3.conv" in name)
         randomise(0.05, lambda name: name.endswith("final_conv.3.scale"))
-        model(x, c)  # ActNorm initialises itself
+        model(x, c)  # initialises ActNorm
         for name, weight in model.named_parameters():
             if name.endswith("actnorm.scale"):
                 weight *= torch.from_numpy(rng.choice([-1, 1], size=weight.shape).astype(case.dtype))
@@ -116,7 +117,7 @@ def official(case: Case, path: Path, rng: np.random.Generator) -> dict[str, np.n
 
 
 def ours(case: Case, path: Path, arrays: dict[str, np.ndarray]) -> tuple[int, dict[str, float]]:
-    """The number of parameters, and the largest differences between official results and the converted file's."""
+    """(number of parameters, largest differences between the official results and those of the converted file)."""
     _, fields, params, _ = flowavenet(read(path), str(path))
     model, params = FloWaveNet(**fields), fold_weight_norm(params)
 
@@ -141,7 +142,7 @@ def ours(case: Case, path: Path, arrays: dict[str, np.ndarray]) -> tuple[int, di
 
 def main(args: list[str]) -> None:
     if args or not (Path(OFFICIAL.value) / "model.py").is_file():
-        raise UserError(f"--official={OFFICIAL.value}: no checkout of ksw0306/FloWaveNet (it has no model.py)")
+        raise UserError(f"--official={OFFICIAL.value}: not a checkout of ksw0306/FloWaveNet (model.py is missing)")
     sys.path.insert(0, OFFICIAL.value)
     default = Case()._asdict()
     for case in SMALL + [PAPER] * FULL.value:

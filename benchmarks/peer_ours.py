@@ -1,4 +1,4 @@
-"""Our side of benchmarks/peer.py. No PyTorch in this file, so that a process of it alone has JAX's memory."""
+"""Our side of benchmarks/peer.py. It does not import PyTorch, so that its process holds only JAX's memory."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ DEVICE = jax.default_backend()
 
 
 def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
-    """What the experiment does in one run, whose end is waited for: a training step, or sampling of a batch."""
+    """The function to time: one training step, or sampling one batch, until the result is ready."""
     malloc.keep_memory(DEVICE)
     if jax.device_count() > 1:
         raise UserError(f"JAX has {jax.device_count()} devices and PyTorch uses one; set CUDA_VISIBLE_DEVICES=0")
@@ -45,6 +45,6 @@ def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
 
 
 def peak() -> int:
-    """Bytes that were in use on the GPU at most; 0 on a CPU."""
+    """Peak bytes in use on the GPU; 0 on a CPU."""
     stats = jax.local_devices()[0].memory_stats()
     return stats["peak_bytes_in_use"] if stats else 0

@@ -1,6 +1,6 @@
-"""The peers of benchmarks/peer.py: what each checkout does, called from outside; none of its code is here.
+"""The PyTorch side of benchmarks/peer.py: calls the code in the checkouts, of which nothing is copied here.
 
-No JAX in this file, so that a process of it alone has PyTorch's memory.
+It does not import JAX, so that its process holds only PyTorch's memory.
 """
 
 import contextlib
@@ -23,13 +23,12 @@ Run = Callable[[], Any]
 GPU = torch.cuda.is_available()
 DEVICE = "gpu" if GPU else "cpu"
 PLACE = torch.device("cuda" if GPU else "cpu")
-# What is in the peers' way where there is no GPU: they name CUDA's types and places without asking.
+# Replacements on a machine without a GPU: the peers use CUDA's types and devices unconditionally.
 CPU = {"device": lambda _: PLACE, "cuda": SimpleNamespace(FloatTensor=torch.FloatTensor, synchronize=lambda: None)}
-VERSIONS = {"torch": torch.__version__}
 
 
 def load(folder: str, name: str) -> ModuleType:
-    """A module of the checkout. It is forgotten again: several checkouts have a `modules` and a `wavenet`."""
+    """Imports a module of the checkout and removes it from sys.modules: the checkouts share names like `wavenet`."""
     folder, known = str(Path(folder).resolve()), set(sys.modules)
     sys.path.insert(0, folder)
     module = importlib.import_module(name)
@@ -70,17 +69,17 @@ def training(dtype: str, model: Any, loss: Run, rate: float, clip: float | None 
 
 
 def flowavenet(folder: str, part: str, x: Any, c: Any, dtype: str) -> Run:
-    """`reverse`; its train.py's loss, clipping and Adam. The sizes are its README's."""
+    """`reverse`, or the loss, clipping and Adam of its train.py. Sizes are those of its README."""
     model = load(folder, "model").Flowavenet(1, 80, 8, 6, 2, True, False, 4).to(PLACE)
     with torch.no_grad():
-        model(x, c)  # ActNorm initialises itself
+        model(x, c)  # initialises ActNorm
     if part == "sampling":
         return sampling(dtype, lambda: model.reverse(torch.randn_like(x), c))
     return training(dtype, model, lambda: -sum(model(x, c)), 1e-3, clip=1.0)
 
 
 def waveglow(folder: str, part: str, x: Any, c: Any, dtype: str) -> Run:
-    """`infer` without weight norm, as in its inference.py; train.py's loss and Adam; the sizes of config.json."""
+    """`infer` without weight norm, as in its inference.py, or the loss and Adam of train.py. Sizes of config.json."""
     code, config = load(folder, "glow"), json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     model = code.WaveGlow(**config["waveglow_config"]).to(PLACE)
     if part == "sampling":
@@ -91,7 +90,7 @@ def waveglow(folder: str, part: str, x: Any, c: Any, dtype: str) -> Run:
 
 
 def clarinet(folder: str) -> tuple[ModuleType, Any]:
-    """The teacher's code, and an untrained one of the sizes that synthesize.py has by default."""
+    """The teacher's module, and an untrained teacher with the default sizes of synthesize.py."""
     code = load(folder, "wavenet")
     model = code.Wavenet(
         out_channels=2, num_blocks=2, num_layers=10, residual_channels=128, gate_channels=256,
@@ -101,23 +100,23 @@ def clarinet(folder: str) -> tuple[ModuleType, Any]:
 
 
 def student(folder: str, part: str, x: Any, c: Any, dtype: str) -> Run:
-    """Upsampling by the teacher and `generate` without weight norm, as its synthesize_student.py has them."""
+    """Upsampling by the teacher and `generate` without weight norm, as in its synthesize_student.py."""
     (_, teacher), model = clarinet(folder), load(folder, "wavenet_iaf").Wavenet_Student().to(PLACE)
     model.remove_weight_norm()
     return sampling(dtype, lambda: model.generate(torch.randn_like(x), teacher.upsample(c)))
 
 
 def teacher(folder: str, part: str, x: Any, c: Any, dtype: str) -> Run:
-    """`generate` of as many samples as x has, with its network over a whole receptive field for each.
+    """`generate` of x.shape[2] samples, each with the network over a full receptive field.
 
-    Over the first 2,078 samples, a tenth of a second, the field fills and a sample costs less; they would take minutes.
-    So its loop is begun behind them, where it is for nearly all of an utterance.
+    For the first 2,078 samples (a tenth of a second) the receptive field is not yet full and a sample costs less. They
+    would take minutes, so the loop starts behind them, as for nearly all samples of an utterance.
     """
     code, model = clarinet(folder)
     field = model.receptive_field_size()
     whole = field + x.shape[2]
     c = c.repeat(1, 1, math.ceil(whole / (256 * c.shape[2])))
-    model.receptive_field_size = lambda: field  # computed with the `range` that is replaced
+    model.receptive_field_size = lambda: field  # the method uses `range`, which is replaced next
     vars(code)["range"] = partial(range, field)
     return sampling(dtype, lambda: model.generate(whole, c))
 
@@ -126,17 +125,17 @@ PEERS = {"FloWaveNet": flowavenet, "WaveGlow": waveglow, "ClariNet's student": s
 
 
 def prepare(name: str, folder: str, part: str, batch: int, frames: int, dtype: str, samples: int) -> Run:
-    """What peer `name` does in one run, whose end is waited for: `samples` of audio, given `frames` of 256 each."""
-    warnings.simplefilter("ignore")  # old calls: torch.qr, weight_norm, tanh
+    """The function to time for peer `name`, until its result is ready. samples: per utterance; frames: mel frames."""
+    warnings.simplefilter("ignore")  # the peers call deprecated functions: torch.qr, weight_norm, tanh
     torch.set_num_threads(os.cpu_count() or 1)
-    torch.set_float32_matmul_precision("high")  # TF32 where there is one, in convolutions too
+    torch.set_float32_matmul_precision("high")  # TF32 where available, also in convolutions
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     x = 0.1 * torch.randn(batch, 1, samples, device=PLACE)
     c = torch.rand(batch, 80, frames, device=PLACE)
     run = PEERS[name](folder, part, x, c, dtype)
 
     def finished() -> None:
-        with contextlib.redirect_stdout(io.StringIO()):  # ClariNet's generate counts aloud
+        with contextlib.redirect_stdout(io.StringIO()):  # ClariNet's generate prints its progress
             run()
         if GPU:
             torch.cuda.synchronize()
@@ -145,5 +144,5 @@ def prepare(name: str, folder: str, part: str, batch: int, frames: int, dtype: s
 
 
 def peak() -> int:
-    """Bytes that were in use on the GPU at most; 0 on a CPU."""
+    """Peak bytes in use on the GPU; 0 on a CPU."""
     return torch.cuda.max_memory_allocated() if GPU else 0

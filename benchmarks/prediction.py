@@ -1,9 +1,9 @@
-"""What linear prediction brings at equal steps: held-out likelihood and metrics of copies, with and without.
+"""The effect of linear prediction at equal steps: held-out likelihood and copy-synthesis metrics with and without it.
 
     python benchmarks/prediction.py --data=data/lj-mini --config=tiny --steps=200 --seeds=3 --output=build/prediction
 
-Trains every run from its first step by fwn.train, measures its copies by fwn.evaluate, and writes one JSON file of all
-curves and means. The row of step 0 is of a run of one step, which changes next to nothing: white noise through filters.
+Trains each run from scratch by fwn.train, measures it by fwn.evaluate, and writes one JSON file with all curves and
+means. The first row is a run of one training step: its copies are nearly white noise through the prediction filters.
 """
 
 import json
@@ -20,16 +20,16 @@ METRICS = [
 ]
 
 
-def program(module: str, *flags: str) -> None:
-    subprocess.run([sys.executable, "-m", module, *flags], check=True)
+def program(module: str, *args: str) -> None:
+    subprocess.run([sys.executable, "-m", module, *args], check=True)
 
 
 def run(order: int, seed: int, steps: int) -> dict:
-    """One training and its evaluation: {"order", "seed", "steps", "curve": [[step, nats]], "copies"}."""
+    """Trains and evaluates one run; returns its settings and figures, "curve" as [[step, nats/sample], …]."""
     folder = Path(OUTPUT.value) / f"{CONFIG.value}-{order}-{seed}-{steps}"
     every = max(1, steps // 8)
     settings = {"data": DATA.value, "num_steps": steps, "seed": seed, "model.prediction.order": order}
-    if not order:  # without excitation there is nothing that autoregression could be of
+    if not order:  # autoregression works on the excitation, which exists only with linear prediction
         settings["model.autoregression.coefficients"] = 0
     settings |= {"eval_every": every, "save_every": steps, "log_every": 10, "eval_batches": 16}
     settings |= {"batch_size": BATCH_SIZE.value, "frames": FRAMES.value}
@@ -49,7 +49,7 @@ def run(order: int, seed: int, steps: int) -> dict:
         "order": order,
         "seed": seed,
         "steps": steps,
-        "cpu_seconds": round(cpu_seconds),  # of the training, compilation included
+        "cpu_seconds": round(cpu_seconds),  # of training, including compilation
         "curve": [[r["step"], r["nats_per_sample"]] for r in held_out],
         "nats": summary["likelihood"]["nats_per_sample_dequantised"]["mean"],
         "copies": {t: {m: row[m]["mean"] for m in METRICS if m in row} for t, row in summary.items() if t[0] == "T"},
@@ -58,11 +58,11 @@ def run(order: int, seed: int, steps: int) -> dict:
 
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare.", required=True)
 CONFIG = flags.DEFINE_string("config", "tiny", "Name of an experiment.")
-STEPS = flags.DEFINE_integer("steps", 200, "Of every training.", lower_bound=1)
-SEEDS = flags.DEFINE_integer("seeds", 3, "How many trainings of each kind.", lower_bound=1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Crops a step.", lower_bound=1)
-FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames a crop.", lower_bound=1)
-UTTERANCES = flags.DEFINE_integer("utterances", 6, "Held-out clips that are copied.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 200, "Training steps of each run.", lower_bound=1)
+SEEDS = flags.DEFINE_integer("seeds", 3, "Runs with and runs without linear prediction.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Crops per step.", lower_bound=1)
+FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames per crop.", lower_bound=1)
+UTTERANCES = flags.DEFINE_integer("utterances", 6, "Held-out clips to evaluate.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the runs and results.json.", required=True)
 
 
@@ -74,4 +74,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main)  # not fwn.cli, which would turn the name in --config into a file

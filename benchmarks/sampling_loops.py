@@ -1,11 +1,13 @@
-"""Compares ways to sample an autoregressive WaveNet of the paper's size (untrained weights): samples per second.
+"""Samples per second of several sampling loops of an autoregressive WaveNet of the paper's size, untrained.
 
     python benchmarks/sampling_loops.py
     python benchmarks/sampling_loops.py --batch=8 --official=ClariNet
 
-naive: the whole receptive field again for each sample, by one compiled loop. block 1: ring buffers, one sample an
-iteration. block n: ring buffers, what is known n samples ahead computed for n at a time (fwn/nn/incremental.py).
---official: a checkout of ksw0306/ClariNet, whose loop is timed beside ours; PyTorch must be installed for it.
+naive: the network over the whole receptive field for each sample, in one compiled loop.
+block 1: ring buffers, one sample per iteration.
+block n: ring buffers, n samples per iteration; what does not depend on the last n samples is computed for all n at once
+(fwn/nn/incremental.py).
+--official: a checkout of ksw0306/ClariNet, whose loop is timed too; needs PyTorch.
 """
 
 import sys
@@ -25,15 +27,15 @@ from fwn import cli
 from fwn.flows.densities import DISTRIBUTIONS
 from fwn.models.autoregressive import Autoregressive, from_fields, sample
 
-BATCH = flags.DEFINE_multi_integer("batch", [1], "Utterances at a time; may be repeated.")
-BLOCKS = flags.DEFINE_multi_integer("block", [1, 4, 16, 64], "Samples an iteration; may be repeated.")
-FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames to sample: 256 samples each.", 1)
-NAIVE = flags.DEFINE_integer("naive", 32, "Samples by the naive loop, which is slow; 0: none.", 0)
+BATCH = flags.DEFINE_multi_integer("batch", [1], "Utterances per batch; may be repeated.")
+BLOCKS = flags.DEFINE_multi_integer("block", [1, 4, 16, 64], "Samples per iteration; may be repeated.")
+FRAMES = flags.DEFINE_integer("frames", 16, "Mel frames to sample, 256 samples each.", 1)
+NAIVE = flags.DEFINE_integer("naive", 32, "Samples to make with the naive loop, which is slow; 0: skip it.", 0)
 OFFICIAL = flags.DEFINE_string("official", None, "Folder of a checkout of ksw0306/ClariNet; needs PyTorch.")
 
 
 def seconds(f: Callable[[], Any]) -> float:
-    """The least of three runs after one that compiles."""
+    """Minimum of three runs, after one that compiles."""
     f()
     took = []
     for _ in range(3):
@@ -44,7 +46,7 @@ def seconds(f: Callable[[], Any]) -> float:
 
 
 def naive(model: Autoregressive, params: Any, c: jax.Array, noise: jax.Array, draw: Any) -> jax.Array:
-    """x [B, T]: the network over a window of one receptive field, for each sample."""
+    """Audio [B, T]: for each sample, the network over a window of one receptive field."""
     net = model.wavenet
     window = (net.kernel_size - 1) * sum(net.dilations) + net.front_kernel
     c = jnp.pad(c, ((0, 0), (window - 1, 0), (0, 0)))
@@ -59,11 +61,11 @@ def naive(model: Autoregressive, params: Any, c: jax.Array, noise: jax.Array, dr
 
 
 def official(mel: np.ndarray) -> float:
-    """Seconds a sample of the official `generate` once the receptive field is full: its network over that window."""
+    """Seconds per sample of the official `generate` with a full receptive field: its network over that window."""
     import torch
 
     sys.path.insert(0, OFFICIAL.value)
-    import wavenet as code  # of the checkout
+    import wavenet as code  # in the checkout
 
     model = code.Wavenet(
         out_channels=2, num_blocks=2, num_layers=10, residual_channels=128, gate_channels=256,
@@ -76,11 +78,11 @@ def official(mel: np.ndarray) -> float:
 
 
 def compare(model: Autoregressive, params: Any, mel: np.ndarray) -> None:
-    """Prints a line for each loop."""
+    """Prints one line per loop."""
     batch, samples = len(mel), mel.shape[1] * model.hop
 
     def line(name: str, n: int, took: float) -> None:
-        cli.say(f"batch {batch}, {name}: {n * batch / took:,.1f} samples/s in all, {n / took:,.1f} an utterance")
+        cli.say(f"batch {batch}, {name}: {n * batch / took:,.1f} samples/s in total, {n / took:,.1f} per utterance")
 
     noise = DISTRIBUTIONS["gaussian"]().noise(jax.random.key(1), (batch, samples))
     draw = partial(DISTRIBUTIONS["gaussian"]().sample, temperature=1.0)

@@ -1,14 +1,14 @@
-"""Speed of training and memory of a device, on virtual CPU devices of one process and on several processes.
+"""Training speed and memory per device, on virtual CPU devices of one process and on several processes.
 
     python benchmarks/scaling.py --config=experiments/tiny.py
     python benchmarks/scaling.py --config=experiments/base.py --config.batch_size=4 --memory
 
-The batch is the config's, of all devices together. Each row has processes of its own, started here, and as many cores
-as devices while there are enough: "efficiency" is the speed of a device against the first row's, one device on one
-core, and falls where the cores run out. Times are the medians of --repeats steps after two that are thrown away; CPU
-time, of all devices together, says more where the machine does other work as well. Memory is what XLA says that the
-compiled step needs on each device: its arguments, of which the state is nearly all, and its temporary arrays, gradients
-and activations; --memory compiles the steps and runs none.
+config.batch_size is the batch of all devices together. Each row is measured in new processes with one core per device,
+as far as there are enough cores. "efficiency" is the speed per device relative to the first row, one device on one
+core; it falls when there are more devices than cores. Times are medians of --repeats steps after two warm-up steps. CPU
+time, of all devices together, is the better figure on a machine with other load. Memory is XLA's figure for the
+compiled step on each device: its arguments, nearly all of them the training state, and its temporary arrays, which are
+gradients and activations. --memory compiles the steps and runs none.
 """
 
 import json
@@ -38,24 +38,24 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python f
 DEVICES = flags.DEFINE_multi_integer("devices", [1, 2, 4], "Virtual devices of one process; may be repeated.", 1)
 MODES = flags.DEFINE_multi_enum("parallel", ["jit", "zero"], ["jit", "zero"], "config.parallel; may be repeated.")
 PROCESSES = flags.DEFINE_multi_integer("processes", [2], "Processes of one device each; may be repeated.", 1)
-REPEATS = flags.DEFINE_integer("repeats", 20, "Timed steps of each row.", 1)
-MEMORY = flags.DEFINE_bool("memory", False, "Memory alone: no step is run, and nothing is measured with --processes.")
-OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows. By default they are printed only.")
+REPEATS = flags.DEFINE_integer("repeats", 20, "Timed steps per row.", 1)
+MEMORY = flags.DEFINE_bool("memory", False, "Only memory: compiles without running a step, and ignores --processes.")
+OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows. By default they are only printed.")
 COLUMNS = ("parallel", "devices", "processes", "cores", "ms a step", "CPU ms a step", "samples/s", "efficiency")
-MEMORY_COLUMNS = ("arguments MB", "of these moments and average MB", "temporary MB")
+MEMORY_COLUMNS = ("arguments MB", "of which moments and average MB", "temporary MB")
 
 
 def noise(a: Any) -> jax.Array:
-    """An array for a shape and its place: weights of noise take no less time than real ones."""
+    """A random array with the shape, type and sharding of `a`; a step takes as long as with trained weights."""
     values = 0.1 * np.random.default_rng(a.size).normal(size=a.shape) if a.dtype == np.float32 else np.zeros(a.shape)
     return jax.make_array_from_callback(a.shape, a.sharding, lambda index: values[index].astype(a.dtype))
 
 
 def row(config: Any, devices: int, address: str | None, processes: int, process: int, repeats: int) -> dict[str, Any]:
-    """A row, measured in this process, which is new: `devices` virtual devices are this one's. repeats 0: memory."""
+    """Measures one row in this new process, which has `devices` virtual devices. repeats 0: only memory."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[process * devices :][:devices] or cores)
-    os.environ["PJRT_NPROC"] = str(devices)  # XLA's threads: more of them part the work further; fewer may deadlock
+    os.environ["PJRT_NPROC"] = str(devices)  # XLA's threads: more would split the work further, fewer may deadlock
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     if address:
@@ -65,9 +65,9 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
     state, local = abstract(system, config, parallel, batch), parallel.batch(batch)
     program = parallel.compile(train_step(system, config), donate=True, carried=state).lower(state, (), local)
     program = program.compile()
-    memory, dealt = program.memory_analysis(), jax.tree.leaves((state.opt, state.ema))
-    parted = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in dealt)
-    sizes = memory.argument_size_in_bytes, parted, memory.temp_size_in_bytes
+    memory, shardable = program.memory_analysis(), jax.tree.leaves((state.opt, state.ema))
+    sharded = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in shardable)
+    sizes = memory.argument_size_in_bytes, sharded, memory.temp_size_in_bytes
     found = {"parallel": config.parallel, "devices": devices * processes, "processes": processes}
     found |= {"cores": min(len(cores), devices * processes)}
     found |= dict(zip(MEMORY_COLUMNS, (round(size / 1e6, 1) for size in sizes), strict=True))
@@ -86,7 +86,7 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
 
 
 def measured(config: Any, devices: int, processes: int) -> dict[str, Any]:
-    """row() in new processes, of which the first one's is returned."""
+    """Runs row() in new processes and returns the first one's result."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}" if processes > 1 else None

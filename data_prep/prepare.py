@@ -2,7 +2,7 @@
 
     python -m data_prep.prepare --corpus=ljspeech --input=LJSpeech-1.1 --output=data/ljspeech
 
---corpus=ljspeech reads metadata.csv and wavs/. --corpus=folder reads every recording in a folder and its subfolders.
+--corpus=ljspeech reads metadata.csv, transcripts included, and wavs/. --corpus=folder reads every recording in a folder and its subfolders.
 All formats of libsndfile are read (wav, flac, ogg, mp3, …). Recordings are resampled to the sample rate of the mel
 contract (all parameters of a mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how many.
 
@@ -10,7 +10,7 @@ A recording that is missing, unreadable, empty, silent, too short or not finite 
 printed and listed in manifest.json, and the exit code is 3.
 
 manifest.json is written last, so a folder that contains it is complete. After an interruption run the same command
-again: finished shards (about 13 minutes of speech each) are kept. When recordings were added, changed or removed, the
+again: finished shards (about 13 minutes of speech each) are kept. When recordings or transcripts were added, changed or removed, the
 same command updates the data set and converts only the new recordings.
 """
 
@@ -83,7 +83,8 @@ def prepare(
         for _ in cli.progress(shards.build(todo, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
         records = shards.finished(output)
-        manifest = _manifest(settings, [records[key] for key, _ in plan], missing)
+        texts = {recording.name: recording.text for recording in recordings}
+        manifest = _manifest(settings, [records[key] for key, _ in plan], missing, texts)
         if not manifest["utterances"]:
             why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
             raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
@@ -128,8 +129,13 @@ def _check_same_corpus(old: dict[str, Any], recordings: list[Recording], output:
         )
 
 
-def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: list[dict[str, str]]) -> dict[str, Any]:
-    """The contents of manifest.json, in the order of the recordings. Equal for every way of getting to the data set."""
+def _manifest(
+    settings: dict[str, Any], records: list[shards.Record], missing: list[dict[str, str]], texts: dict[str, str]
+) -> dict[str, Any]:
+    """The contents of manifest.json, in the order of the recordings. Equal for every way of getting to the data set.
+
+    texts: transcripts by name. They are not in the records: a corrected transcript leaves the shards as they are.
+    """
     utterances, left_out, notes = [], list(missing), Counter[str]()
     filled = [record for record in records if record["frames"]]
     for record in records:
@@ -141,6 +147,7 @@ def _manifest(settings: dict[str, Any], records: list[shards.Record], missing: l
             utterances.append(
                 {"name": entry["name"], "split": "train", "shard": filled.index(record)}
                 | {key: entry[key] for key in ("frames", "samples", "start", "source", "sha256")}
+                | ({"text": text} if (text := texts[entry["name"]]) else {})
             )
     for i in _test_indices(utterances, settings["test_share"], settings["seed"]):
         utterances[i]["split"] = "test"

@@ -24,6 +24,7 @@ class Recording:
     source: str  # path relative to the input folder, with slashes
     sha256: str = ""
     seconds: float = 0.0  # from the file's header; 0 if it is unreadable
+    text: str = ""  # transcript; empty if the corpus has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
         lines = metadata.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{metadata}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    names = [line.split("|")[0].strip() for line in lines if line.strip()]
+    rows = [[cell.strip() for cell in f"{line}|".split("|")] for line in lines if line.strip()]
     if not (folder / "wavs").is_dir():
         raise UserError(f"{folder / 'wavs'}: no such folder; the LJSpeech layout has its recordings there")
     files: dict[str, list[str]] = {}
@@ -76,13 +77,14 @@ def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
             files.setdefault(file.stem, []).append(f"wavs/{file.name}")
     missing = [
         {"name": name, "source": f"wavs/{name}.*", "reason": "listed in metadata.csv, but there is no such file"}
-        for name in names
+        for name, *_ in rows
         if name not in files
     ]
-    unlisted = len(files.keys() - set(names))
+    unlisted = len(files.keys() - {name for name, *_ in rows})
     if unlisted:
         say(f"{unlisted} recordings in wavs/ are not used: they are not in metadata.csv")
-    return [Recording(name, source) for name in names if name in files for source in files[name]], missing
+    found = [(name, source, text) for name, text, *_ in rows if name in files for source in files[name]]
+    return [Recording(name, source, text=text) for name, source, text in found], missing
 
 
 def _folder(folder: Path) -> list[Recording]:

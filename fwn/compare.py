@@ -1,11 +1,11 @@
-"""Compares trained models on the same held-out utterances: size, training, likelihood, sampling speed, copies.
+"""Compares trained models on the same held-out utterances: size, training, likelihood, speed, copy synthesis.
 
     python -m fwn.compare --ckpts=runs/flowavenet,runs/wavenet --data=data/ljspeech --output=results
     python -m fwn.compare --untrained=experiments/base.py,experiments/wavenet_gaussian.py --speed_seconds=1.0
 
-Prints tables: ours, with the paper's figures marked as such, and the paper's studies (temperature, causality,
-multi-scale split, distillation losses) as far as the models make them up. Models are named by their folders.
---output also keeps comparison.txt, comparison.md, comparison.json and pictures.
+Prints tables of our figures and, marked as such, the paper's. The paper's ablation studies (temperature, causality,
+multi-scale split, distillation losses) are included if the given models allow them. Models are named by their folders.
+--output also writes comparison.txt, comparison.md, comparison.json and plots.
 """
 
 import json
@@ -23,7 +23,7 @@ from fwn import cli
 from fwn import config as configs
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.evaluation import ablations, measure, metrics, report
+from fwn.evaluation import ablations, estimates, measure, report, report_plots
 from fwn.evaluation.measure import Figures
 from fwn.evaluation.published import PAPER
 from fwn.shipped import experiment
@@ -31,30 +31,32 @@ from fwn.synthesis.vocoder import Vocoder, bucket, load
 from fwn.xla.malloc import keep_memory
 
 CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")
-DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, which --ckpts are measured on.")
+DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required with --ckpts.")
 UNTRAINED = flags.DEFINE_list(
     "untrained",
     [],
-    "Experiments, as --config takes them, separated by commas: size and speed of their models before training.",
+    "Experiments, separated by commas: files or names as for --config. Size and speed of their untrained models.",
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for text, Markdown, JSON and pictures. By default tables are printed only."
+    "output", None, "Folder for text, Markdown, JSON and plots. By default the tables are only printed."
 )
 TEMPERATURE = flags.DEFINE_multi_float(
-    "temperature", [0.8], "Standard deviation of the noise; may be repeated: the tables have the first, the study all."
+    "temperature",
+    [0.8],
+    "Standard deviation of the noise; may be repeated. Most tables use the first one, the temperature study all.",
 )
-UTTERANCES = flags.DEFINE_integer("utterances", 8, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Utterances at a time.", 2)
+UTTERANCES = flags.DEFINE_integer("utterances", 8, "Number of held-out utterances, evenly spaced; 0: all.", 0)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Utterances per batch.", 2)
 SPEED_SECONDS = flags.DEFINE_float(
-    "speed_seconds", 2.0, "Length of the utterances that speed is measured on, rounded up to a padded length.", 0.1
+    "speed_seconds", 2.0, "Length of the utterances used to measure speed, rounded up to a padded length.", 0.1
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling noise and of the dequantisation noise.", 0, 2**32 - 1)
 
-LONG = 60.0  # seconds: where one utterance takes longer, no batch is timed
+LONG = 60.0  # seconds; if one utterance takes longer, no batch is timed
 
 
 class Utterance(NamedTuple):
-    """noisy: the recording with dequantisation noise; key: of the noise that its copies are sampled from."""
+    """noisy: the recording with dequantisation noise. key: for the sampling noise of its copies."""
 
     name: str
     recording: np.ndarray
@@ -64,7 +66,7 @@ class Utterance(NamedTuple):
 
 
 def utterances(corpus: Corpus) -> list[Utterance]:
-    """What every model is measured on."""
+    """The held-out utterances that every model is measured on."""
     rng, key = np.random.default_rng(SEED.value), jax.random.key(SEED.value)
     found = []
     for n, i in enumerate(measure.chosen(corpus, UTTERANCES.value)):
@@ -75,7 +77,7 @@ def utterances(corpus: Corpus) -> list[Utterance]:
 
 
 def named(flag: str, given: Sequence[str]) -> dict[str, Path]:
-    """The paths by their last parts, which are the names in all tables. Raises UserError on equal ones."""
+    """Paths by their last part, which names the model in all tables. Raises UserError if two are equal."""
     found: dict[str, Path] = {}
     for path in map(Path, given):
         name = path.resolve().stem if path.suffix == ".py" else path.resolve().name
@@ -86,32 +88,35 @@ def named(flag: str, given: Sequence[str]) -> dict[str, Path]:
 
 
 def speeds(name: str, vocoder: Vocoder, mel: np.ndarray) -> tuple[measure.Speed, measure.Speed | None]:
-    """Of one utterance and of a batch, from mel [F, M] repeated or cut; no batch, which is said, of a slow system."""
+    """Sampling speed of one utterance and of a batch, from mel [F, M] repeated or cut to --speed_seconds.
+
+    If one utterance takes longer than LONG, no batch is timed and a message says so.
+    """
     frames = bucket(math.ceil(SPEED_SECONDS.value * vocoder.mel.sample_rate / vocoder.mel.hop_length))
     mel = np.resize(mel, (frames, mel.shape[1]))
     one = measure.speed(vocoder, mel, 1, TEMPERATURE.value[0])
     if (took := one.seconds / one.real_time) > LONG:
-        cli.say(f"{name}: one utterance of {one.seconds:.2f} s takes {took:.0f} s to sample: no batch is timed")
+        cli.say(f"{name}: sampling one utterance of {one.seconds:.2f} s takes {took:.0f} s, so no batch is timed")
         return one, None
     return one, measure.speed(vocoder, mel, BATCH_SIZE.value, TEMPERATURE.value[0])
 
 
-def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
-    """All figures of one checkpoint."""
+def trained(name: str, workdir: Path, held_out: Sequence[Utterance]) -> Figures:
+    """All measurements of one checkpoint."""
     vocoder = load(workdir)
-    mels, names = [u.mel for u in spoken], [u.name for u in spoken]
-    # All are padded to the longest: with two of speed four compilations a model.
-    batch_size, longest = min(BATCH_SIZE.value, len(spoken)), max(map(len, mels))
-    heard = [measure.scored(vocoder, u.recording, u.noisy) for u in spoken]
-    nats = list(vocoder.log_likelihoods(heard, mels, batch_size, longest))
+    mels, names = [u.mel for u in held_out], [u.name for u in held_out]
+    # All are padded to the longest, so that a model is compiled once for likelihood and once for sampling.
+    batch_size, longest = min(BATCH_SIZE.value, len(held_out)), max(map(len, mels))
+    inputs = [measure.likelihood_input(vocoder, u.recording, u.noisy) for u in held_out]
+    nats = list(vocoder.log_likelihoods(inputs, mels, batch_size, longest))
     copies = {}
     for temperature in TEMPERATURE.value:
-        audios = vocoder.synthesise(mels, [u.key for u in spoken], temperature, batch_size, longest)
+        audios = vocoder.synthesise(mels, [u.key for u in held_out], temperature, batch_size, longest)
         rows = [
             measure.copy_metrics(f"{name}: {u.name}.T{temperature}", u.recording, audio, vocoder.mel.sample_rate)
-            for u, audio in zip(spoken, audios, strict=True)
+            for u, audio in zip(held_out, audios, strict=True)
         ]
-        copies[temperature] = metrics.summary(rows)
+        copies[temperature] = estimates.summary(rows)
     return Figures(
         vocoder.config,
         vocoder.n_params,
@@ -124,15 +129,15 @@ def trained(name: str, workdir: Path, spoken: Sequence[Utterance]) -> Figures:
 
 
 def untrained(name: str, config: Any) -> Figures:
-    """Size and speed of a config's model on synthetic mels, which take no less time than real ones."""
+    """Size and speed of a config's untrained model, on synthetic mels. They take as long to process as real mels."""
     mel = configs.mel_of(config)
     batch = measure.synthetic(1, 8, mel, SEED.value)
     vocoder = measure.untrained(config, batch, SEED.value)
     return Figures(config, vocoder.n_params, 0, None, None, *speeds(name, vocoder, batch["mel"][0]), copies={})
 
 
-def unbound(given: str) -> Any:
-    """The config of an experiment, by its file or name, with values in place of references."""
+def resolved(given: str) -> Any:
+    """The checked config of an experiment, given by file or name, with its references resolved."""
     config = experiment(given).copy_and_resolve_references()
     configs.check(config, configs.mel_of(config), given)
     return config
@@ -152,15 +157,17 @@ def as_json(figures: Figures) -> dict[str, Any]:
     }
 
 
-def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: Sequence[Utterance]) -> dict[str, Any]:
-    """How it was measured: what comparison.json begins with."""
+def conditions(
+    systems: Mapping[str, Figures], models: Mapping[str, Figures], held_out: Sequence[Utterance]
+) -> dict[str, Any]:
+    """How it was measured: "how" in comparison.json."""
     device = jax.devices()[0]
     return {
         "device": f"{device.device_kind}, {os.cpu_count()} CPU cores",
         "ckpts": dict(zip(systems, CKPTS.value, strict=True)),
         "untrained": dict(zip(models, UNTRAINED.value, strict=True)),
         "data": DATA.value,
-        "utterances": [u.name for u in spoken],
+        "utterances": [u.name for u in held_out],
         "temperatures": TEMPERATURE.value,
         "batch_size": BATCH_SIZE.value,
         "seed": SEED.value,
@@ -168,19 +175,19 @@ def told(systems: Mapping[str, Figures], models: Mapping[str, Figures], spoken: 
 
 
 def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[str, Any], output: Path | None) -> None:
-    """Measures everything, prints and keeps it."""
-    spoken = utterances(corpus) if corpus else []
+    """Measures all models, prints the tables, writes the files."""
+    held_out = utterances(corpus) if corpus else []
     systems = {}
     for i, (name, folder) in enumerate(folders.items(), 1):
         cli.say(f"[{i}/{len(folders)}] measuring {name}")
-        systems[name] = trained(name, folder, spoken)
+        systems[name] = trained(name, folder, held_out)
     models = {}
     for i, (name, config) in enumerate(sizes.items(), 1):
-        cli.say(f"[{i}/{len(sizes)}] building {name}, untrained")
+        cli.say(f"[{i}/{len(sizes)}] measuring the untrained {name}")
         models[name] = untrained(name, config)
     found, left_out = ablations.studies({name: f.config for name, f in systems.items()}) if systems else ([], [])
-    pictures = report.draw(output, systems, found, TEMPERATURE.value) if output and systems else {}
-    how = told(systems, models, spoken)
+    pictures = report_plots.draw(output, systems, found, TEMPERATURE.value) if output and systems else {}
+    how = conditions(systems, models, held_out)
     sections = report.sections(systems, models, found, left_out, how, pictures)
     text = report.render(sections)
     if output:
@@ -204,10 +211,10 @@ def main(args: list[str]) -> None:
     if not CKPTS.value and not UNTRAINED.value:
         raise UserError("nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…")
     folders, corpus = named("--ckpts", CKPTS.value), None
-    sizes = {name: unbound(str(file)) for name, file in named("--untrained", UNTRAINED.value).items()}
+    sizes = {name: resolved(str(file)) for name, file in named("--untrained", UNTRAINED.value).items()}
     if folders:
         if not DATA.value:
-            raise UserError("--ckpts are measured on held-out recordings; give the data set of --data as well")
+            raise UserError("--ckpts are measured on held-out recordings; give their data set too: --data=DIR")
         corpus = Corpus(DATA.value)
         for folder in folders.values():
             corpus.check_contract(configs.read(folder)[1], str(folder))

@@ -1,10 +1,10 @@
-"""Measures a model on the held-out part of a prepared data set: likelihood, and copy-synthesis against the recordings.
+"""Measures a model on the held-out part of a prepared data set: likelihood, and copy synthesis against the recordings.
 
     python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech
     python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech --temperature=0.6 --temperature=0.8 --output=results
 
-Prints a table. --output also keeps results.json, table.txt, table.md, every copy as wav beside its recording, a picture
-of the mels of both, and the loss curve of the run.
+Prints a table. --output also writes results.json, table.txt, table.md and the run's loss curve, and for each utterance
+the recording, its copies and a plot of their mels.
 """
 
 import json
@@ -20,7 +20,7 @@ from absl import flags
 from fwn import cli
 from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
-from fwn.evaluation import metrics, plots
+from fwn.evaluation import estimates, plots
 from fwn.evaluation.measure import chosen, copy_metrics, likelihoods, machine, training
 from fwn.mel import mel_spectrogram
 from fwn.synthesis.vocoder import Vocoder, load
@@ -31,24 +31,25 @@ CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert or fwn.export. Required.", required=True
 )
 STEP = flags.DEFINE_integer(
-    "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student, loss)."
+    "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
 )
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.", required=True)
-OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for results, wavs and pictures. By default only a table is printed."
-)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for results, audio and plots. By default only a table is printed.")
 TEMPERATURE = flags.DEFINE_multi_float(
     "temperature",
     [],
     "Standard deviation of the noise; may be repeated. By default 0.8, or 1 for a model with linear prediction.",
 )
 LOW_TEMPERATURE = cli.low_temperature()
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise: sampled from, and of dequantisation.", 0, 2**32 - 1)
-UTTERANCES = flags.DEFINE_integer("utterances", 0, "Only so many held-out utterances, evenly chosen; 0: all.", 0)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling noise and of the dequantisation noise.", 0, 2**32 - 1)
+UTTERANCES = flags.DEFINE_integer("utterances", 0, "Number of held-out utterances, evenly spaced; 0: all.", 0)
 
 
 def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path | None) -> dict[str, Any]:
-    """All figures: {"likelihood": per utterance, "copies": {temperature: per utterance}}."""
+    """Measurements by utterance: {"likelihood": {name: …}, "copies": {temperature: {name: …}}}.
+
+    Writes audio and plots into `output`, unless it is None.
+    """
     rng = np.random.default_rng(SEED.value)
     temperatures = TEMPERATURE.value or [vocoder.temperature]
     rows: dict[str, Any] = {"likelihood": {}, "copies": {t: {} for t in temperatures}}
@@ -58,7 +59,7 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
         rows["likelihood"][name] = likelihoods(vocoder, recording, mel, rng)
         key = jax.random.fold_in(jax.random.key(SEED.value), n)
         pictures = {"recording": mel}
-        path = output / name if output else None  # names of a corpus may hold folders
+        path = output / name if output else None  # name may contain folders
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             audio_file.write(f"{path}.recording.wav", recording, rate)
@@ -76,13 +77,14 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
 
 
 def card(vocoder: Vocoder, corpus: Corpus) -> dict[str, Any]:
-    """What the figures are of: the model and its training, the two parts of the data set, and where it was measured.
+    """What was measured: the model, its training, the data set and the machine.
 
-    chapters: of each held-out clip of LJSpeech its chapter, and how many clips of that are to be trained on.
+    transcripts: text of each held-out utterance for which the data set has one.
+    chapters: for each held-out clip of LJSpeech its chapter, and how many training clips are from that chapter.
     """
     parts = {split: [corpus.utterances[i] for i in corpus.split(split)] for split in ("train", "test")}
     to_seconds = vocoder.mel.hop_length / vocoder.mel.sample_rate
-    trained_on = Counter(chapter(u.name) for u in parts["train"])
+    training_clips = Counter(chapter(u.name) for u in parts["train"])
     run = training(Path(CKPT.value), vocoder.config, vocoder.mel)
     return {
         "system": vocoder.config.system,
@@ -94,32 +96,32 @@ def card(vocoder: Vocoder, corpus: Corpus) -> dict[str, Any]:
             split: {"utterances": len(part), "seconds": to_seconds * sum(u.frames for u in part)}
             for split, part in parts.items()
         },
+        "transcripts": {u.name: u.text for u in parts["test"] if u.text},
         "chapters": {
-            u.name: {"name": name, "train": trained_on[name]} for u in parts["test"] if (name := chapter(u.name))
+            u.name: {"name": name, "train": training_clips[name]} for u in parts["test"] if (name := chapter(u.name))
         },
         "machine": machine(),
     }
 
 
 def chapter(name: str) -> str | None:
-    """LJ001 of LJSpeech's LJ001-0001; None of other names."""
+    """The chapter of an LJSpeech clip: LJ001 for LJ001-0001; None for other names."""
     match = re.fullmatch(r"(?:.*/)?(LJ\d{3})-\d{4}", name)
     return match[1] if match else None
 
 
 def summarise(rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Means and intervals over utterances by column: "likelihood", and the copies at each temperature."""
+    """Estimates over utterances: "likelihood", and "T = …" for the copies at each temperature."""
     likelihood = list(rows["likelihood"].values())
-    columns = {"likelihood": {name: metrics.estimate([row[name] for row in likelihood]) for name in likelihood[0]}}
-    return columns | {f"T = {t}": metrics.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}
+    columns = {"likelihood": {name: estimates.estimate([row[name] for row in likelihood]) for name in likelihood[0]}}
+    return columns | {f"T = {t}": estimates.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}
 
 
 def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], markdown: bool = False) -> str:
-    """The figures as text: likelihood with intervals over utterances, then a column of metrics for each temperature."""
+    """The likelihood, then a table of copy-synthesis metrics with one column per temperature."""
 
     def line(label: str, name: str) -> str:
-        estimate = columns["likelihood"][name]
-        return f"{label}: {estimate.mean:.4f}" + ("" if estimate.ci95 is None else f" ± {estimate.ci95:.4f}")
+        return f"{label}: {estimates.cell(columns['likelihood'][name], 4)}"
 
     inverse = []
     if vocoder.system.roundtrip is not None:
@@ -134,20 +136,19 @@ def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], mark
         "mean ± 95% confidence interval (Student's t over utterances)",
     ]
     copies = {title: column for title, column in columns.items() if title != "likelihood"}
-    return ("  \n" if markdown else "\n").join(lines) + "\n\n" + metrics.table(copies, markdown) + "\n"
+    return ("  \n" if markdown else "\n").join(lines) + "\n\n" + estimates.table(copies, markdown) + "\n"
 
 
 def loss_curve(workdir: Path, path: Path) -> None:
-    """Draws nats/sample (of a student: the loss) against steps from a run's journal; a converted model has none."""
+    """Plots nats/sample (for a student: the loss) against steps. Does nothing without a journal (converted models)."""
     records = journal.read(workdir)
     if not records:
         return
-    parts = {what: [r for r in records if r["what"] == what] for what in ("train", "held_out")}
-    parts = {what: rs for what, rs in parts.items() if rs}
-    steps = {what.replace("_", "-"): [r["step"] for r in rs] for what, rs in parts.items()}
-    name = journal.headline(records[0])
-    values = {what.replace("_", "-"): [r[name] for r in rs] for what, rs in parts.items()}
-    plots.curve(path, steps, values, "step", name.replace("nats_per_", "nats/"))
+    name, series = journal.headline(records[0]), {}
+    for label, what in (("train", "train"), ("held-out", "held_out")):
+        if rows := [r for r in records if r["what"] == what]:
+            series[label] = [r["step"] for r in rows], [r[name] for r in rows]
+    plots.curve(path, series, "step", name.replace("nats_per_", "nats/"))
 
 
 def main(args: list[str]) -> None:

@@ -1,10 +1,11 @@
-"""Speech from mels, or copy-synthesis of recordings, by a trained or converted model.
+"""Synthesises speech from mels, or copies recordings by way of their mels, with a trained or converted model.
 
     python -m fwn.sample --ckpt=runs/base --mel=utterance.npy --output=out
     python -m fwn.sample --ckpt=runs/base --wav=recordings --output=out --temperature=0.8 --plot
 
-A mel is a .npy array, [frames, bands] or [bands, frames], by the model's own mel contract; a recording's is computed.
-Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each, and prints how much faster than real time it ran.
+A mel is a .npy array, [frames, bands] or [bands, frames], made by the model's mel contract (its mel settings). The mel
+of a recording is computed. Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each input, and prints the speed
+as a multiple of real time.
 """
 
 import glob
@@ -33,20 +34,19 @@ CKPT = flags.DEFINE_string(
     f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{VOICE.name}.",
 )
 STEP = flags.DEFINE_integer(
-    "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student: loss)."
+    "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
 )
 MEL = flags.DEFINE_multi_string(
-    "mel", [], "Mel to sample from: a .npy file, a folder of them or a pattern ('mels/*.npy'); more may follow."
+    "mel", [], "Mel to sample from: a .npy file, a folder of them or a pattern ('mels/*.npy'); may be repeated."
 )
 WAV = flags.DEFINE_multi_string(
-    "wav", [], "Recording to copy (wav, flac, ogg, mp3): a file, folder or pattern, as --mel."
+    "wav", [], "Recording to copy (wav, flac, ogg, mp3): a file, a folder or a pattern; may be repeated."
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the results. Required.", required=True)
 CONVENTION = flags.DEFINE_string(
     "mel_contract",
     None,
-    "By which convention the --mel files were made, if you know it: a preset or a JSON file of a contract; any but the "
-    "model's own is refused.",
+    "Mel contract of the --mel files, if you know it: a preset or a JSON file. It must be the model's own.",
 )
 TEMPERATURE = flags.DEFINE_float(
     "temperature",
@@ -55,23 +55,25 @@ TEMPERATURE = flags.DEFINE_float(
     lower_bound=0.0,
 )
 LOW_TEMPERATURE = cli.low_temperature()
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise; each file gets a key by its rank, by path.", 0, 2**32 - 1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances at a time.", lower_bound=1)
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the noise. Each file gets its own noise, by its place among the sorted paths.", 0, 2**32 - 1
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances per batch.", lower_bound=1)
 CHUNK = flags.DEFINE_integer(
     "chunk",
     None,
-    "Mel frames to compute at a time, with the frames around them that they depend on, so that memory does not grow "
-    "with the length and no sample changes; 0: all at once. By default up to 1024, as the free memory allows.",
+    "Mel frames per chunk; 0: one chunk. Each chunk is computed with its receptive field, so the samples do not depend "
+    "on the chunk size, and memory does not grow with the length. By default up to 1024, as free memory allows.",
     lower_bound=0,
 )
-PLOT = flags.DEFINE_bool("plot", False, "Also draw waveform and mel of each result as NAME.png.")
+PLOT = flags.DEFINE_bool("plot", False, "Also plot the waveform and mel of each result as NAME.png.")
 
 
 def files(more: list[str]) -> list[Path]:
-    """The files that --mel, --wav and the arguments name, sorted. Raises UserError on none, or on equal names."""
+    """Files given by --mel, --wav and the arguments, sorted. Raises UserError without files, or if names are equal."""
     named: list[Path] = []
-    flags_ = [("--mel=", p) for p in MEL.value] + [("--wav=", p) for p in WAV.value] + [("", p) for p in more]
-    for flag, pattern in flags_:
+    given = [("--mel=", p) for p in MEL.value] + [("--wav=", p) for p in WAV.value] + [("", p) for p in more]
+    for flag, pattern in given:
         path = Path(pattern)
         wanted = {"--mel=": {".npy"}, "--wav=": audio_file.EXTENSIONS}.get(flag, audio_file.EXTENSIONS | {".npy"})
         if path.is_dir():
@@ -79,23 +81,23 @@ def files(more: list[str]) -> list[Path]:
         else:
             found = [path] if path.exists() else [Path(name) for name in glob.glob(pattern)]
             if not found and not glob.has_magic(pattern):
-                found = [path]  # read() says what is wrong with it
+                found = [path]  # read() reports what is wrong with it
             if any((file.suffix == ".npy") != (".npy" in wanted) for file in found if flag):
-                raise UserError(f"{flag}{pattern}: mels are .npy files and go to --mel, recordings to --wav")
+                raise UserError(f"{flag}{pattern}: give mels (.npy) by --mel and recordings by --wav")
         if not found:
             kind = "no mel (.npy)" if flag == "--mel=" else "no recording"
-            raise UserError(f"{flag}{pattern}: {kind + ' in this folder' if path.is_dir() else 'no file is called so'}")
+            raise UserError(f"{flag}{pattern}: {kind + ' in this folder' if path.is_dir() else 'no such file'}")
         named += found
     named.sort()
     name, count = Counter(file.stem for file in named).most_common(1)[0]
     if count > 1:
         same = " and ".join(str(file) for file in named if file.stem == name)
-        raise UserError(f"{same} would both become {name}.wav; sample them in two runs")
+        raise UserError(f"{same} would all be written to {name}.wav; sample them in separate runs")
     return named
 
 
 def read(file: Path, mel: MelContract) -> np.ndarray:
-    """A .npy mel, or the mel of a recording -> [F, M]. Raises UserError."""
+    """The mel [F, M] in a .npy file, or the mel of a recording. Raises UserError."""
     if file.suffix != ".npy":
         samples, notes = audio_file.read(file, mel.sample_rate, mel.n_fft)
         if notes:
@@ -104,7 +106,7 @@ def read(file: Path, mel: MelContract) -> np.ndarray:
     if not file.is_file():
         raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     try:
-        with file.open("rb") as opened:  # not numpy.load, which takes a text file for a pickle and PK… for an archive
+        with file.open("rb") as opened:  # numpy.load would read other files as pickles or zip archives
             array = np.lib.format.read_array(opened, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise UserError(f"{file}: not a .npy array ({error}); write it with numpy.save") from error
@@ -112,7 +114,7 @@ def read(file: Path, mel: MelContract) -> np.ndarray:
 
 
 def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], output: Path) -> Iterator[Path]:
-    """Writes each result as it comes, the shorter ones first."""
+    """Samples in order of length, shortest first, and yields the path of each file once it is written."""
     keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
     order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
     results = vocoder.synthesise(
@@ -146,32 +148,32 @@ def main(args: list[str]) -> None:
         if (output / f"{file.stem}.wav").resolve() == file.resolve():
             raise UserError(f"--output={output}: {file} would be overwritten by its own copy; give another folder")
     if CKPT.value is None and not VOICE.is_dir():
-        raise UserError(f"{VOICE}: the voice that comes with fwn is not there; give --ckpt=DIR")
+        raise UserError(f"{VOICE}: the voice that comes with fwn is missing; give --ckpt=DIR")
     ckpt = CKPT.value or str(VOICE)
     vocoder = load(ckpt, STEP.value, LOW_TEMPERATURE.value)
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(
-            f"--mel_contract={CONVENTION.value} is {stated.title}, but {ckpt} was trained on mels by "
-            f"{vocoder.mel.title}: make them so\n{difference(vocoder.mel, stated)}"
+            f"--mel_contract={CONVENTION.value} is {stated.title}, but {ckpt} was trained on mels of "
+            f"{vocoder.mel.title}; compute the mels by that\n{difference(vocoder.mel, stated)}"
         )
     start = time.perf_counter()
-    mels = [read(file, vocoder.mel) for file in named]  # all of them, before anything is written
+    mels = [read(file, vocoder.mel) for file in named]  # all before the first write, so that a bad file stops early
     output.mkdir(parents=True, exist_ok=True)
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
     )
-    around = sum(vocoder.system.receptive_field)
-    if CHUNK.value and around > CHUNK.value:
+    context = sum(vocoder.system.receptive_field)
+    if CHUNK.value and context > CHUNK.value:
         cli.say(
-            f"--chunk={CHUNK.value}: each is computed with {around} frames around it, "
-            f"{(around + CHUNK.value) / CHUNK.value:.1f} times the work of longer chunks"
+            f"--chunk={CHUNK.value}: each chunk is computed with {context} frames of context, which takes "
+            f"{(context + CHUNK.value) / CHUNK.value:.1f} times the work of one long chunk"
         )
     written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(named)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(
         f"{len(written)} file(s), {duration:.2f} s of audio: {duration / vocoder.run_seconds:.2f} × real time; "
-        f"{duration / seconds:.2f} × with {vocoder.compile_seconds:.1f} s of compilation, reading and writing"
+        f"{duration / seconds:.2f} × including {vocoder.compile_seconds:.1f} s of compilation, and reading and writing"
     )
     for path in written:
         cli.say(f"  {path}")

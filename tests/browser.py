@@ -1,4 +1,4 @@
-"""A headless Chromium on a pipe: the few words of the Chrome DevTools Protocol that the page tests need."""
+"""A headless Chromium controlled by a pipe, with the parts of the Chrome DevTools Protocol that the tests need."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-PATIENCE = 60  # seconds until a page that does not answer fails the test
+PATIENCE = 60  # seconds to wait for a page before the test fails
 KEYS = {"Enter": ("\r", 13), " ": (" ", 32), "Tab": ("\t", 9)}
 
 
 def find() -> str:
-    """The path of a Chromium; skips where there is none."""
+    """The path of a Chromium; skips the test if there is none."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH (Debian: apt-get install chromium)")
@@ -24,7 +24,7 @@ def find() -> str:
 
 
 class Browser:
-    """One page; `with Browser(folder) as page`. Profile, and so localStorage, and downloads live in `folder`."""
+    """One page: `with Browser(folder) as page`. The profile, with localStorage, and downloads are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.downloads = folder / "downloads"
@@ -36,7 +36,7 @@ class Browser:
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
         flags += ["--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", "--disable-dev-shm-usage"]
         command = [find(), *flags, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-        # Chromium reads from descriptor 3 and writes to 4, which only a shell can arrange
+        # Chromium reads from descriptor 3 and writes to 4; a shell assigns them
         shell = f'exec "$@" 3<&{to_read} 4>&{to_write}'
         self._process = subprocess.Popen(
             ["bash", "-c", shell, "bash", *command],
@@ -57,13 +57,13 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.send("Browser.close")  # not a signal: it writes localStorage to the disk first
+        self.send("Browser.close")  # writes localStorage to the disk, which a signal would not
         self._process.wait(PATIENCE)
         os.close(self._read)
         os.close(self._write)
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
-        """Calls a method of the protocol and returns its result; events that arrive meanwhile are kept."""
+        """Calls a method of the protocol and returns its result; records events that arrive in between."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": params}
         if self._session and not method.startswith(("Target.", "Browser.")):
@@ -90,13 +90,13 @@ class Browser:
                 self.messages.append(params["exceptionDetails"]["exception"].get("description", "exception"))
             case "Log.entryAdded" if params["entry"]["level"] == "error":
                 self.messages.append(params["entry"]["text"])
-            case "Page.javascriptDialogOpening":  # answered without waiting, as send would wait for this answer
+            case "Page.javascriptDialogOpening":  # not by send(), which would wait for an answer
                 accept = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
                 os.write(self._write, json.dumps(accept | {"sessionId": self._session}).encode() + b"\0")
         return event
 
     def open(self, path: Path) -> None:
-        """From the disk, as a listener does; returns when scripts have run."""
+        """Opens a file from the disk; returns when its scripts have run."""
         self.send("Page.navigate", url=path.resolve().as_uri())
         self.until("document.readyState === 'complete' && location.protocol === 'file:'")
 
@@ -113,14 +113,14 @@ class Browser:
             time.sleep(0.02)
 
     def press(self, key: str) -> None:
-        """A key of the keyboard, to whatever has the focus."""
+        """Presses a key; it goes to the element that has the focus."""
         text, code = KEYS[key] if key in KEYS else (key, ord(key.upper()) if key.isalnum() else 0)
         common = {"key": key, "windowsVirtualKeyCode": code}
         self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
         self.send("Input.dispatchKeyEvent", type="keyUp", **common)
 
     def click(self, selector: str) -> None:
-        """The mouse, or a finger, on the middle of an element."""
+        """Clicks or taps the middle of an element."""
         where = f"document.querySelector({json.dumps(selector)})"
         x, y = self.js(
             f"(() => {{ const e = {where}; e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
@@ -136,10 +136,10 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=[scheme])
 
     def downloaded(self, name: str) -> Path:
-        """The file of this name, once it is there."""
+        """Waits for the download of this name and returns its path."""
         end = time.monotonic() + PATIENCE
         while not (self.downloads / name).is_file():
             assert time.monotonic() < end, f"{name} was not downloaded: {list(self.downloads.iterdir())}"
-            self.js("0")  # takes in events
+            self.js("0")  # processes pending events
             time.sleep(0.02)
         return self.downloads / name

@@ -1,6 +1,6 @@
-"""What tests of the listening pages share: folders of clips, an evaluation, and the pages made of them.
+"""Fixtures for tests of the listening pages: folders of clips, an evaluation, the pages built from them.
 
-The fixtures are known to all tests by conftest.py.
+conftest.py makes them available to all tests.
 """
 
 import json
@@ -24,7 +24,7 @@ def degraded(clip: np.ndarray, noise: float, gain: float = 1.0) -> np.ndarray:
 
 @pytest.fixture
 def folders(tmp_path):
-    """{"reference", "Alpha", "Beta flow": folder}: u00.wav … by each, Beta at a sixth of the level."""
+    """{"reference", "Alpha", "Beta flow": folder} of u00.wav, …; Beta flow has 0.16 of the level."""
     found = {"reference": small.record(tmp_path / "reference", LENGTHS)}
     for name, noise, gain in (("Alpha", 0.003, 1.0), ("Beta flow", 0.02, 0.16)):
         found[name] = tmp_path / name
@@ -34,15 +34,18 @@ def folders(tmp_path):
     return found
 
 
-MEASURED = {  # temperature -> metrics, of either utterance alike; published: 0.338 1.148 3.41 0.973 2.45 -0.83
+MEASURED = {  # temperature -> metrics, equal for both utterances; published: 0.338 1.148 3.41 0.973 2.45 -0.83
     1.0: {"log_mel_l1": 0.5, "stoi": 0.974, "line_noise": 2.5, "level_ratio_db": 0.84},
     0.6: {"log_mel_l1": 0.3, "stoi": 0.9731, "line_noise": 0.4, "level_ratio_db": 0.5},
 }
 
 
+SENTENCE = 'Is <i>Fust & Schoeffer</i> "printed" matter?'  # characters that HTML must escape
+
+
 @pytest.fixture
 def evaluated(tmp_path):
-    """An output of fwn.evaluate with two temperatures, of two clips of LJSpeech in a folder."""
+    """An output of fwn.evaluate: two temperatures, two clips of LJSpeech in a folder, a transcript of the first."""
     folder = tmp_path / "evaluated"
     (folder / "book").mkdir(parents=True)
     names = [f"book/LJ001-000{i}" for i in (1, 2)]
@@ -63,6 +66,7 @@ def evaluated(tmp_path):
             "trained_on": "data/lj",
             "training": {"steps": 1500, "seconds": 75.0, "steps_per_second": 20.0},
             "parts": {"train": {"utterances": 11, "seconds": 60.0}, "test": {"utterances": 2, "seconds": 0.8}},
+            "transcripts": {names[0]: SENTENCE},
             "chapters": {name: {"name": "LJ001", "train": n} for name, n in zip(names, (7, 1), strict=True)},
             "machine": {"fwn": "0.1.0", "commit": "0123456789abcdef", "jax": "0.10.2", "device": "cpu"},
         },
@@ -85,7 +89,7 @@ def build(folders, output, *flags):
 
 @pytest.fixture
 def demo(evaluated, folders, tmp_path):
-    """The demo page of an evaluated system beside one that is not, and the text of its index.html."""
+    """Text of the demo page of two systems: one from fwn.evaluate, one from a folder of clips."""
     pytest.importorskip("matplotlib")
     shutil.copytree(folders["Alpha"], tmp_path / "plain" / "book")
     for i in (1, 2):

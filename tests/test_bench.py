@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, and the program as a user runs it."""
+"""fwn.bench: counts of floating-point operations, and the program as a user runs it."""
 
 import importlib
 import json
@@ -39,11 +39,11 @@ def of(experiment):
     ],
 )
 def test_operations_counted_from_weights(monkeypatch, experiment, mega):
-    """The paper's model takes 16.8 million a sample; XLA, which counts elementwise work too, finds up to 3% more.
+    """The paper's model takes 16.8 million per sample. XLA counts elementwise operations too and finds up to 3% more.
 
-    That is of plain convolutions, without the trick that halves a CPU's multiplications (fwn/xla/winograd.py).
-
-    Of a loop XLA counts one turn: an autoregressive model has its parallel pass compared, a block's flows are listed.
+    Convolutions are direct ones here, not Winograd's with half the multiplications (fwn/xla/winograd.py).
+    XLA counts one iteration of a loop. So for autoregressive models the parallel pass is compared, and the flows of a
+    block are unstacked.
     """
     monkeypatch.setattr(convolution, "MIN_CHANNELS", sys.maxsize)
     config, system, batch, shapes = of(experiment)
@@ -61,22 +61,22 @@ def test_operations_counted_from_weights(monkeypatch, experiment, mega):
 
 
 def test_lite_is_small():
-    """What it was made for: at most 10 million parameters and 2.5 MFLOP a sample."""
+    """At most 10 million parameters and 2.5 MFLOP per sample."""
     config, _, _, shapes = of("lite")
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 9_449_970 <= 10e6
     assert flops.per_sample(shapes, config.model) == pytest.approx(1.3260e6, rel=1e-4)
 
 
 def test_products_with_frames_are_counted_at_their_rate():
-    """By hand: two blocks of one flow, with a prior between them, of 10 mel bands with a hop of 8."""
+    """Counted by hand: two blocks of one flow each, a prior between them, 10 mel bands, hop 8."""
     sizes = {"channels": (5, 7), "prior_channels": 3, "n_layer": 1, "prior_layer": 1, "block_per_split": 1}
     model = FloWaveNet(2, 1, **sizes, conditioner="frames", conditioner_channels=4, upsample_strides=(2, 4))
     x, mel = np.zeros((1, 32, 1), "float32"), np.zeros((1, 4, 10), "float32")
     shapes = jax.eval_shape(partial(model.init, method="forward"), jax.random.key(0), x, mel)["params"]
 
-    def net(width, heard, made):
-        """Products at a position: front, filter and gate, skip, final, out."""
-        return 3 * heard * width + 3 * width * 2 * width + width * width + width * width + width * made
+    def net(width, inputs, outputs):
+        """Products per position: front, filter and gate, skip, final, out."""
+        return 3 * inputs * width + 3 * width * 2 * width + width * width + width * width + width * outputs
 
     by_position = net(5, 1, 2) / 2 + net(3, 1, 2) / 2 + net(7, 1, 2) / 4
     by_frame = 3 * 10 * 4 + 3 * 4 * 4 + 4 * 2 * 5 + 4 * 2 * 3 + 4 * 2 * 7
@@ -84,7 +84,7 @@ def test_products_with_frames_are_counted_at_their_rate():
 
 
 def test_autoregression_is_counted_at_the_rate_of_its_blocks():
-    """By hand: one layer, 2 of 4 coefficients, of 10 mel bands with a hop of 8."""
+    """Counted by hand: one layer, 2 of 4 coefficients, 10 mel bands, hop 8."""
     sizes = {"coefficients": 2, "block": 4, "channels": 5, "n_layer": 1, "taps": 3}
     model = Blockwise(8, **sizes)
     e, mel = np.zeros((1, 32, 1), "float32"), np.zeros((1, 4, 10), "float32")
@@ -96,7 +96,7 @@ def test_autoregression_is_counted_at_the_rate_of_its_blocks():
 
 
 def test_program(corpus, tmp_path):
-    """Every part; each record's figures hang together."""
+    """All parts; the figures of a record are consistent."""
     output = tmp_path / "bench.json"
     settings = [flag for flag in small.config_flags(corpus) if "batch_size" not in flag]
     only = [f"--only={part}" for part in ("sampling", "training", "data")]

@@ -1,4 +1,4 @@
-"""fwn.compare: every figure is measured as it says, the paper's are marked, studies are found by the configs."""
+"""fwn.compare: figures are correct, the paper's are marked, studies are found from the configs."""
 
 import json
 import shutil
@@ -11,7 +11,8 @@ import small
 import fwn
 from experiments import tiny, tiny_wavenet
 from fwn.data.corpus import Corpus
-from fwn.evaluation import ablations, measure, report
+from fwn.evaluation import ablations, measure, report, report_plots
+from fwn.evaluation.metrics import METRICS
 from fwn.evaluation.published import MEASURED, PAPER
 from fwn.flows.densities import LSB
 from fwn.mel import PRESETS
@@ -23,7 +24,7 @@ WAVENET = {"n_stack": 1, "n_layer": 2, "channels": 4, "gate_channels": 4, "skip_
 
 @pytest.fixture(scope="module")
 def wavenet(corpus, tmp_path_factory):
-    """A workdir as fwn.convert writes it, of a minuscule autoregressive WaveNet: it was not trained here."""
+    """A workdir as written by fwn.convert: a minuscule autoregressive WaveNet without a training journal."""
     workdir, config, mel = tmp_path_factory.mktemp("wavenet") / "slow", tiny_wavenet.get_config(), PRESETS["flowavenet"]
     config.model.update(WAVENET)
     batch = {"audio": np.zeros((1, small.HOP), np.float32), "mel": np.zeros((1, 1, mel.n_mels), np.float32)}
@@ -34,7 +35,7 @@ def wavenet(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(run, wavenet, corpus, tmp_path_factory):
-    """(output folder, what was said, comparison.json) of the two."""
+    """(output folder, stdout, comparison.json) of the two models."""
     output = tmp_path_factory.mktemp("compared") / "results"
     flags = [f"--ckpts={run},{wavenet}", f"--data={corpus}", f"--output={output}", "--speed_seconds=0.5"]
     untrained = output.parent / "small.py"
@@ -49,16 +50,16 @@ def compared(run, wavenet, corpus, tmp_path_factory):
     return output, result.out, json.loads((output / "comparison.json").read_text())
 
 
-def test_the_files_hold_what_is_said(compared):
-    output, said, _ = compared
+def test_the_files_hold_the_printed_tables(compared):
+    output, printed, _ = compared
     pictures = {"speed.png", "temperature.png"}
     assert {p.name for p in output.iterdir()} == {"comparison.txt", "comparison.md", "comparison.json"} | pictures
-    assert (output / "comparison.txt").read_text() in said
+    assert (output / "comparison.txt").read_text() in printed
     assert all(f"({picture})" in (output / "comparison.md").read_text() for picture in pictures)
 
 
 def test_figures_are_the_vocoders(compared, run, wavenet, corpus):
-    """Likelihood is over the same noisy recordings for both, at any batch size and padding."""
+    """Likelihood is of the same noisy recordings for both, at any batch size and padding."""
     _, _, found = compared
     prepared, rng = Corpus(corpus), np.random.default_rng(0)
     spoken = [(prepared.audio(i), prepared.mel(i)) for i in prepared.split("test")]
@@ -81,27 +82,27 @@ def test_figures_are_the_vocoders(compared, run, wavenet, corpus):
     assert small_one["training"] is small_one["nats_per_sample"] is None
 
 
-def test_the_papers_figures_stand_there_marked(compared):
-    _, said, _ = compared
-    for line in said.splitlines():
+def test_the_papers_figures_are_marked(compared):
+    _, printed, _ = compared
+    for line in printed.splitlines():
         if any(line.endswith(f" {p.mos:.2f}") for p in PAPER if p.mos) or "4.5457" in line or "420,000" in line:
             assert line.startswith("paper: ")
         assert " 3.40  0.967" not in line or line.startswith("authors' samples: Gaussian WaveNet")
-    assert said.count("paper: FloWaveNet (T = 0.8)") == 3  # likelihood, and speeds of trained and untrained models
+    assert printed.count("paper: FloWaveNet (T = 0.8)") == 3  # likelihood, and speeds of trained and untrained models
     assert all(len(p.samples) in (0, len(MEASURED)) for p in PAPER)
 
 
-def test_what_cannot_be_shown_is_said(compared):
-    said = " ".join(compared[1].split())
+def test_studies_that_are_left_out_are_reported(compared):
+    printed = " ".join(compared[1].split())
     for words in ("Causality: left out", "Multi-scale split: left out", "Distillation losses: left out"):
-        assert words in said
-    for words in ("2 held-out utterances", "same uniform dequantisation noise", "of which the median: ", "95%"):
-        assert words in said
+        assert words in printed
+    for words in ("2 held-out utterances", "same uniform dequantisation noise", "the median of ", "95%"):
+        assert words in printed
 
 
 @pytest.fixture(scope="module")
 def models(compared):
-    """Configs by name, of which each study's members are some."""
+    """Configs by name, which together make up every study."""
     base, causal, whole, wider, student = (tiny.get_config() for _ in range(5))
     causal.model.causal = True
     whole.model.block_per_split = 4
@@ -114,7 +115,7 @@ def models(compared):
     }
 
 
-def test_studies_are_of_models_that_differ_in_nothing_else(models):
+def test_the_models_of_a_study_differ_in_nothing_else(models):
     found, left_out = ablations.studies(models)
     assert left_out == []
     assert [s.rows for s in found] == [
@@ -127,11 +128,11 @@ def test_studies_are_of_models_that_differ_in_nothing_else(models):
     assert len(left_out) == 3
 
 
-def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
+def test_speeds_are_relative_to_the_fastest_wavenet(models, tmp_path):
     def figures(name, one, batch):
         speeds = [measure.Speed(s, s / 22050, b, 1.0, 5) if s else None for s, b in ((one, 1), (batch, 8))]
         estimate = measure.estimate([1.0, 2.0], name)
-        copies = {t: dict.fromkeys(report.metrics.METRICS, estimate) for t in (0.8, 1.0)}
+        copies = {t: dict.fromkeys(METRICS, estimate) for t in (0.8, 1.0)}
         return measure.Figures(models[name], 10, 5, None, estimate, *speeds, copies)
 
     systems = {n: figures(n, s, b) for n, s, b in [("base", 2000, 8000), ("causal", 100, None), ("slow", 10, 40)]}
@@ -139,11 +140,11 @@ def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
     lines = {line[0]: line for line in report.speeds("", systems, 8, []).lines}
     assert [lines["base"][4], lines["base"][7], lines["slower"][4]] == ["200", "200", "0.5"]
     assert lines["causal"][5:] == ["-"] * 3
-    assert "No batch was timed of causal" in " ".join(report.speeds("", systems, 8, []).notes)
+    assert "No batch was timed for causal" in " ".join(report.speeds("", systems, 8, []).notes)
     del systems["slow"], systems["slower"]
     assert {line[4] for line in report.speeds("", systems, 8, []).lines[1:]} == {"-"}
     found, _ = ablations.studies({name: f.config for name, f in systems.items()})
-    assert [*report.draw(tmp_path, systems, found, [0.8, 1.0]).values()] == [
+    assert [*report_plots.draw(tmp_path, systems, found, [0.8, 1.0]).values()] == [
         "speed.png",
         "temperature.png",
         "causality.png",
@@ -159,7 +160,7 @@ def test_speeds_are_set_against_the_fastest_wavenet(models, tmp_path):
 
 
 def test_training_time_adds_up_over_starts(run, tmp_path):
-    """Records continue the count; older ones, without it, are summed up by their rates."""
+    """Each record has the seconds so far. For records of older runs, without them, they are computed from the rate."""
     records = [r for r in journal.read(run) if r["what"] == "train"]
     seconds = [r["training_seconds"] for r in records]
     assert seconds == sorted(seconds)
@@ -177,10 +178,10 @@ def test_training_time_adds_up_over_starts(run, tmp_path):
     assert later[7] <= later[8] < later[9]
 
 
-def test_mistakes_are_one_line(run, corpus, tmp_path):
+def test_mistakes_give_one_line(run, corpus, tmp_path):
     for flags, message in [
         ([], "nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…"),
-        ([f"--ckpts={run}"], "--ckpts are measured on held-out recordings; give the data set of --data as well"),
+        ([f"--ckpts={run}"], "--ckpts are measured on held-out recordings; give their data set too: --data=DIR"),
         (
             [f"--ckpts={run},{tmp_path / 'other' / 'run'}", f"--data={corpus}"],
             f"--ckpts: {run} and {tmp_path / 'other' / 'run'} are both called 'run'; rename one of them",

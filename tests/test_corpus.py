@@ -62,6 +62,13 @@ def test_utterances_are_views_of_the_shards(folder):
         corpus.split("valid")
 
 
+def test_transcripts_are_optional(folder):
+    """A set that was prepared before transcripts were stored has none."""
+    assert [utterance.text for utterance in Corpus(folder).utterances] == ["", "", ""]
+    edited(lambda m: m["utterances"][1].update(text="Printing, in the"))(folder)
+    assert [utterance.text for utterance in Corpus(folder).utterances] == ["", "Printing, in the", ""]
+
+
 def test_it_pickles_as_its_path(folder):
     corpus = Corpus(folder)
     stored = pickle.dumps(corpus)
@@ -98,6 +105,7 @@ BROKEN = [
     (lambda folder: (folder / "manifest.json").write_text('{"a": 1}'), "not the manifest of a prepared data set"),
     (edited(lambda m: m.update(format="fwn-corpus-9")), f"format 'fwn-corpus-9', but this version reads '{FORMAT}'"),
     (edited(lambda m: m.pop("utterances")), r"manifest.json: damaged \('utterances'\); prepare the data set again"),
+    (edited(lambda m: m["utterances"][0].update(txt="x")), r"manifest.json: damaged \(.*'txt'"),
     (edited(lambda m: m["mel"].pop("fmin")), "manifest.json: mel: missing fmin"),
     (edited(lambda m: m["mel"].update(fmin=0)), "manifest.json: mel_hash is a13bd5d9b250, but its mel is flowavenet"),
     (lambda folder: (folder / "mel-1.npy").unlink(), "mel-1.npy: listed in the manifest but missing"),

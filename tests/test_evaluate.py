@@ -1,4 +1,4 @@
-"""fwn.evaluate: the table, the files, figures that are the vocoder's own; short and faint recordings do not stop it."""
+"""fwn.evaluate: table, files and figures; short and faint recordings do not stop it."""
 
 import json
 import re
@@ -37,14 +37,14 @@ def evaluated(run, corpus, tmp_path_factory):
     return output, result.out
 
 
-def test_the_files_lie_beside_each_other(evaluated, corpus):
-    output, said = evaluated
+def test_the_output_files(evaluated, corpus):
+    output, printed = evaluated
     names = [Corpus(corpus).utterances[i].name for i in (8, 9)]
     files = {"results.json", "table.txt", "table.md", "loss.png"}
     for name in names:
         files |= {f"{name}.T0.0.wav", f"{name}.T0.8.wav", f"{name}.recording.wav", f"{name}.png"}
     assert {path.name for path in output.iterdir()} == files
-    assert (output / "table.txt").read_text() in said
+    assert (output / "table.txt").read_text() in printed
     for name, i in zip(names, (8, 9), strict=True):
         for kind in ("T0.0", "T0.8", "recording"):
             assert soundfile.info(output / f"{name}.{kind}.wav").frames == len(Corpus(corpus).audio(i))
@@ -62,11 +62,11 @@ def test_likelihoods_are_the_vocoders(evaluated, run, corpus):
 
 
 def test_the_table_says_how_it_was_measured(evaluated):
-    said = evaluated[1]
+    printed = evaluated[1]
     for words in ("2 held-out utterances", "as stored (16 bit)", "with 1-LSB uniform dequantisation", "95% confidence"):
-        assert words in said
-    assert "T = 0.0" in said
-    assert "T = 0.8" in said
+        assert words in printed
+    assert "T = 0.0" in printed
+    assert "T = 0.8" in printed
 
 
 def test_the_card_says_what_was_measured(evaluated, run, corpus):
@@ -76,7 +76,7 @@ def test_the_card_says_what_was_measured(evaluated, run, corpus):
     assert {split: part["utterances"] for split, part in card["parts"].items()} == {"train": 8, "test": 2}
     seconds = sum(len(Corpus(corpus).audio(i)) for i in (8, 9)) / small.RATE
     assert card["parts"]["test"]["seconds"] == pytest.approx(seconds)
-    assert card["chapters"] == {}  # no clips of LJSpeech
+    assert card["chapters"] == card["transcripts"] == {}  # the corpus is not LJSpeech
 
 
 def test_a_page_is_made_of_it(evaluated, tmp_path):
@@ -89,15 +89,21 @@ def test_a_page_is_made_of_it(evaluated, tmp_path):
     assert "flowavenet, " in page
 
 
-def test_chapters_of_ljspeech_are_counted(run, tmp_path):
-    (tmp_path / "in").mkdir()
-    for i, name in enumerate(("LJ001-0001", "LJ001-0002", "LJ002-0001")):
-        audio_file.write(tmp_path / "in" / f"{name}.wav", small.speech(i, 9000), small.RATE)
-    assert prepare("folder", tmp_path / "in", tmp_path / "data", KIND, 0.67, None, 1) == []
+def test_chapters_and_transcripts_of_ljspeech_are_kept(run, tmp_path):
+    (tmp_path / "in" / "wavs").mkdir(parents=True)
+    names = ("LJ001-0001", "LJ001-0002", "LJ002-0001")
+    for i, name in enumerate(names):
+        audio_file.write(tmp_path / "in" / "wavs" / f"{name}.wav", small.speech(i, 9000), small.RATE)
+    (tmp_path / "in" / "metadata.csv").write_text("".join(f"{name}|Of {name}.|\n" for name in names))
+    assert prepare("ljspeech", tmp_path / "in", tmp_path / "data", KIND, 0.67, None, 1) == []
     flags = [f"--ckpt={run}", f"--data={tmp_path / 'data'}", "--utterances=1", f"--output={tmp_path / 'out'}"]
     assert small.program("fwn.evaluate", *flags).code == 0
-    chapters = json.loads((tmp_path / "out" / "results.json").read_text())["card"]["chapters"]
-    assert chapters == {"LJ001-0002": {"name": "LJ001", "train": 1}, "LJ002-0001": {"name": "LJ002", "train": 0}}
+    card = json.loads((tmp_path / "out" / "results.json").read_text())["card"]
+    assert card["transcripts"] == {name: f"Of {name}." for name in names[1:]}
+    assert card["chapters"] == {
+        "LJ001-0002": {"name": "LJ001", "train": 1},
+        "LJ002-0001": {"name": "LJ002", "train": 0},
+    }
 
 
 def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):
@@ -106,7 +112,7 @@ def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):
     audio_file.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
     audio_file.write(folder / "b_short.wav", small.speech(1, 1100), small.RATE)
     faint = np.zeros(8000, np.float32)
-    faint[4000] = 2e-4  # the least that is not refused as silence, in digital silence
+    faint[4000] = 2e-4  # the lowest peak that does not count as silence
     audio_file.write(folder / "c_faint.wav", faint, small.RATE)
     assert prepare("folder", folder, tmp_path / "data", KIND, 0.67, None, 1) == []
     result = small.program("fwn.evaluate", f"--ckpt={run}", f"--data={tmp_path / 'data'}")
@@ -114,7 +120,7 @@ def test_short_and_faint_recordings_do_not_stop_it(run, tmp_path):
     assert "2 held-out utterances" in result.out
 
 
-def test_a_killed_runs_journal_is_drawn_without_its_last_line(run, corpus, tmp_path):
+def test_loss_curve_of_a_journal_with_an_incomplete_last_line(run, corpus, tmp_path):
     import shutil
 
     killed = shutil.copytree(run, tmp_path / "run")
@@ -126,7 +132,7 @@ def test_a_killed_runs_journal_is_drawn_without_its_last_line(run, corpus, tmp_p
     assert (tmp_path / "out" / "loss.png").is_file()
 
 
-def test_mistakes_are_one_line(run, corpus, tmp_path):
+def test_mistakes_give_one_line(run, corpus, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     audio_file.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
@@ -149,9 +155,9 @@ def test_mistakes_are_one_line(run, corpus, tmp_path):
 
 
 def test_a_mixture_of_logistics_is_measured_on_integers(rng):
-    """And any other model on them with noise. Noise is out of the distribution that a mixture is trained on."""
+    """A mixture is trained on integers, so noise would be outside its distribution. All other models get noise."""
     recording = (rng.integers(-2000, 2000, 4000) * LSB).astype(np.float32)
     noisy = measure.dequantised(recording, rng)
-    for name, heard in (("tiny_wavenet_mol", recording), ("tiny_wavenet", noisy), ("tiny", noisy)):
+    for name, expected in (("tiny_wavenet_mol", recording), ("tiny_wavenet", noisy), ("tiny", noisy)):
         vocoder = SimpleNamespace(system=build(experiment(name)))
-        np.testing.assert_array_equal(measure.scored(vocoder, recording, noisy), heard)
+        np.testing.assert_array_equal(measure.likelihood_input(vocoder, recording, noisy), expected)

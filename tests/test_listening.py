@@ -1,4 +1,4 @@
-"""fwn.listening build: the test is blind, level-matched, the same for a seed; what is odd about the input is said."""
+"""fwn.listening build: the test is blind, level-matched and reproducible; odd input is reported."""
 
 import json
 import re
@@ -28,9 +28,9 @@ def test_listeners_cannot_tell_the_systems(folders, tmp_path):
     clips = {name for name in files if name.startswith("clips/")}
     assert clips == {f"clips/{clip}.wav" for clip in key["clips"]}
     assert set(files) - clips == {"index.html", "data.js", "order.js", "test.js", "style.css"}
-    told = " ".join([*files, *(files[name].decode() for name in set(files) - clips)]).lower()
+    text = " ".join([*files, *(files[name].decode() for name in set(files) - clips)]).lower()
     for word in (*NAMES, *(f"u{i:02d}" for i in range(3)), "reference", "anchor", "recording"):
-        assert not re.search(rf"\b{word.lower()}\b", told), word
+        assert not re.search(rf"\b{word.lower()}\b", text), word
     order = [key["clips"][clip]["system"] for clip in sorted(key["clips"])]
     assert order != sorted(order)
     assert order != sorted(order, key=key["systems"].index)
@@ -47,7 +47,7 @@ def test_nothing_is_fetched_from_a_network(folders, tmp_path):
             assert not re.search(rb"""https?:|["'(]//|@import|fetch\(|XMLHttpRequest""", content), name
 
 
-def test_a_seed_is_a_test(folders, tmp_path):
+def test_a_seed_gives_one_test(folders, tmp_path):
     for name, seed in (("one", 3), ("same", 3), ("other", 4)):
         build(folders, tmp_path / name, f"--seed={seed}")
     one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
@@ -98,7 +98,7 @@ def test_an_output_of_evaluate(evaluated, tmp_path):
     key = json.loads((tmp_path / "out" / "key.json").read_text())
     assert {c["utterance"] for c in key["clips"].values()} == {"book/LJ001-0001", "book/LJ001-0002"}
     pairs = [{key["clips"][clip]["system"] for clip in pair} for pair in key["pairs"]]
-    assert pairs == [{"Flow", "reference"}] * 2  # one system has no other to be compared with
+    assert pairs == [{"Flow", "reference"}] * 2  # a single system is compared with the reference
     page = (tmp_path / "out" / "demo" / "index.html").read_text()
     assert re.findall("<figcaption>(.*?)</figcaption>", page) == ["Recording", "Flow, T = 0.6", "Flow, T = 1.0"] * 2
     for name in re.findall(r'src="([^"]+)"', page):
@@ -128,11 +128,11 @@ def beyond(folders: dict[str, Path]) -> None:
     soundfile.write(folders["Alpha"] / "u00.wav", 10 * small.speech(0, SAMPLES), small.RATE, subtype="FLOAT")
 
 
-SAID = {  # what is done to the folders; exit code; what is said
+REPORTED = {  # change of the folders, exit code, message
     "an utterance is missing": (
         lambda f: (f["Alpha"] / "u01.wav").unlink(),
         3,
-        "Alpha: lacks u01: left out of the test for all",
+        "Alpha: lacks u01; left out of the test for all systems",
     ),
     "another rate": (resampled, 0, "Alpha: 1 clip resampled 16000 -> 22050 Hz"),
     "beyond full scale": (beyond, 0, "Alpha: 1 clip at or beyond full scale"),
@@ -141,12 +141,12 @@ SAID = {  # what is done to the folders; exit code; what is said
         0,
         "Alpha: 1 clip more than 0.1 s longer or shorter",
     ),
-    "what the reference lacks": (
+    "missing in the reference": (
         lambda f: (f["reference"] / "u01.wav").unlink(),
         0,
         "Alpha: not in the reference and not used: u01",
     ),
-    "what no system has": (
+    "missing in all systems": (
         lambda f: audio_file.write(f["reference"] / "x.wav", small.speech(0, SAMPLES), small.RATE) and None,
         0,
         "reference: in no system and not used: x",
@@ -154,38 +154,38 @@ SAID = {  # what is done to the folders; exit code; what is said
 }
 
 
-@pytest.mark.parametrize("case", SAID)
-def test_says_what_it_did_to_the_input(case, folders, tmp_path):
-    change, code, message = SAID[case]
+@pytest.mark.parametrize("case", REPORTED)
+def test_reports_odd_input(case, folders, tmp_path):
+    change, code, message = REPORTED[case]
     change(folders)
     result = build(folders, tmp_path / "out")
     assert (result.code, result.err) == (code, "")
     assert message in result.out
 
 
-REFUSED = {  # flags in place of the systems', and the message
+REFUSED = {  # flags instead of --systems, and the message
     "no system": ([], "give --systems=NAME=FOLDER"),
     "no name": (["--systems={Alpha}"], "give a name and a folder"),
-    "no folder": (["--systems=A=nowhere"], "nowhere is not there"),
+    "no folder": (["--systems=A=nowhere"], "nowhere: no such folder"),
     "a hidden name": (["--systems=anchor={Alpha}"], "the name 'anchor' is taken"),
     "a name twice": (["--systems=A={Alpha}", "--systems=A={Beta flow}"], "'A' is given twice"),
     "an empty folder": (["--systems=A={empty}"], "no audio file in"),
     "other utterances": (["--systems=A={other}"], "the reference has 'u00', A 'x00'; did you mean 'x00'?"),
     "a silent clip": (["--systems=A={silent}"], "u00.wav: silent"),
-    "two of one utterance": (["--systems=A={twice}"], "are of one utterance"),
+    "two of one utterance": (["--systems=A={twice}"], "are the same utterance"),
     "no such pair": (["--systems=A={Alpha}", "--pairs=A,Betta"], "no system is named 'Betta'"),
     "a pair of one": (["--systems=A={Alpha}", "--pairs=A,A"], "a pair needs two systems"),
-    "no output of evaluate": (["--systems=A={Alpha}@0.8"], "no output of fwn.evaluate"),
-    "several temperatures": (["--systems=A={evaluated}"], "say which to test: A={evaluated}@0.6, A={evaluated}@1"),
+    "no output of evaluate": (["--systems=A={Alpha}@0.8"], "is not from fwn.evaluate"),
+    "several temperatures": (["--systems=A={evaluated}"], "choose one: A={evaluated}@0.6, A={evaluated}@1"),
     "no such temperature": (["--systems=A={evaluated}@0.7"], "no copies at temperature 0.7"),
-    "no temperature": (["--systems=A={evaluated}@warm"], "'warm' is no temperature"),
-    "no results": (["--systems=A={unfinished}@1"], "results.json: not there, so the evaluation did not finish"),
-    "damaged results": (["--systems=A={damaged}@1"], "results.json: damaged, or of an older version"),
+    "no temperature": (["--systems=A={evaluated}@warm"], "'warm' is not a number"),
+    "no results": (["--systems=A={unfinished}@1"], "results.json: no such file, so the evaluation did not finish"),
+    "damaged results": (["--systems=A={damaged}@1"], "results.json: damaged, or written by an older version"),
     "a clip of another evaluation": (
         ["--systems=A={mixed}@1"],
-        "results.json: has no book/LJ001-0001 at T = 0.9, whose clip is of another evaluation",
+        "results.json: book/LJ001-0001 at T = 0.9 is missing, its clip is from another run",
     ),
-    "a taken folder": (["--systems=A={Alpha}", "--output={Alpha}"], "already there; name a new folder"),
+    "a taken folder": (["--systems=A={Alpha}", "--output={Alpha}"], "exists already; name a new folder"),
 }
 
 
@@ -217,15 +217,15 @@ def test_refuses_in_one_line(case, folders, evaluated, tmp_path):
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [([], "'' is no command"), (["biuld"], "did you mean 'build'?"), (["build", "x"], "unexpected argument 'x'")],
+    [([], "unknown command ''"), (["biuld"], "did you mean 'build'?"), (["build", "x"], "unexpected argument 'x'")],
 )
-def test_refuses_other_words(args, message):
+def test_refuses_unknown_commands(args, message):
     result = small.program("fwn.listening", *args)
     assert result.code == 1
     assert message in result.err
 
 
-def test_low_rates_have_no_anchor(folders):
+def test_low_rates_are_refused(folders):
     soundfile.write(folders["reference"] / "u00.wav", small.speech(0, SAMPLES), 8000)
-    with pytest.raises(UserError, match="8000 Hz is too low for an anchor"):
+    with pytest.raises(UserError, match="8000 Hz is too low: the anchor"):
         stimuli.gather([f"A={folders['Alpha']}"], str(folders["reference"]), 0)

@@ -1,4 +1,4 @@
-"""The listening test as a listener meets it: a real Chromium, opened from the disk, by keyboard and by finger."""
+"""The listening test in a real Chromium, opened from the disk, operated by keyboard and by touch."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def start(page, root, name="Ana, B."):
 
 
 def answer(page, key):
-    """Plays what is to be heard, to its end, then answers and goes on, all by keyboard."""
+    """Plays all clips of the trial to the end, answers and goes to the next trial, by keyboard."""
     number = page.js("state.answers.length")
     for _ in range(page.js("current.players.length")):
         unheard = page.js("current.players.filter((p) => !p.heard).length")
@@ -52,7 +52,7 @@ def answer(page, key):
 
 
 def rate_by_system(page, key, scores):
-    """Answers all clips, as somebody would who knows the key."""
+    """Rates each clip with the score of its system."""
     while page.js("state.answers.length < TEST.mos.length"):
         clip = page.js("trials[state.answers.length].clips[0]")
         answer(page, scores[key["clips"][clip]["system"]])
@@ -129,8 +129,8 @@ def test_no_answer_before_the_clip_was_heard(page, root):
     assert not page.js("document.querySelector('#unkept').hidden")
 
 
-def test_by_finger_on_a_phone(page, root):
-    """Nothing is wider than the screen, targets are large, and touching is enough."""
+def test_by_touch_on_a_phone(page, root):
+    """Nothing is wider than the screen, targets are large, and no keyboard is needed."""
     page.size(360, 640)
     small_targets = (
         "[...document.querySelectorAll('button, label, input[type=text]')].map((e) => [e, e.getBoundingClientRect()])"
@@ -154,7 +154,7 @@ def test_by_finger_on_a_phone(page, root):
 
 
 def test_with_a_screen_reader(page, root):
-    """All that can be operated has a name, the question has the focus, the scale is a named group."""
+    """All controls have a name, the question has the focus, the scale is a named group."""
     page.send("Accessibility.enable")
 
     def nodes():
@@ -166,18 +166,18 @@ def test_with_a_screen_reader(page, root):
     assert ("textbox", "Your name, or the code that you were given") in nodes()
     start(page, root)
     assert page.js("document.activeElement.id") == "question"
-    told = nodes()
-    assert all(name for role, name in told if role in operable)
-    assert ("group", "Quality of the speech") in told
-    assert [name for role, name in told if role == "radio"] == ["1 Bad", "2 Poor", "3 Fair", "4 Good", "5 Excellent"]
-    assert [name.strip() for role, name in told if role == "button"] == ["Play not yet heard", "Next"]
+    tree = nodes()
+    assert all(name for role, name in tree if role in operable)
+    assert ("group", "Quality of the speech") in tree
+    assert [name for role, name in tree if role == "radio"] == ["1 Bad", "2 Poor", "3 Fair", "4 Good", "5 Excellent"]
+    assert [name.strip() for role, name in tree if role == "button"] == ["Play not yet heard", "Next"]
     assert page.js("document.querySelector('#position').getAttribute('aria-live')") == "polite"
     answer(page, "3")
     assert page.js("document.activeElement.id") == "question"
     page.open(root / "demo" / "index.html")
-    told = nodes()
-    assert all(name for role, name in told if role in operable)
-    assert ("image", "Spectrogram: u00, Alpha") in told
+    tree = nodes()
+    assert all(name for role, name in tree if role in operable)
+    assert ("image", "Spectrogram: u00, Alpha") in tree
 
 
 ROLES = ("columnheader", "rowheader", "region", "Audio", "image", "link")
@@ -186,7 +186,7 @@ SCROLL = "document.querySelector('.scroll')"
 
 
 def test_the_demo_page_with_figures(page, demo, tmp_path):
-    """At any width; by keyboard; told by a screen reader; one clip at a time."""
+    """At several widths, by keyboard and with a screen reader; one clip plays at a time."""
     file = tmp_path / "out" / "demo" / "index.html"
     for width, rows in ((1280, 1), (420, 4), (360, 4)):
         page.size(width, 740)
@@ -196,7 +196,7 @@ def test_the_demo_page_with_figures(page, demo, tmp_path):
         assert page.js(
             "Math.min(...players.map((p) => p.clientWidth)) >= Math.min(250, 0.8 * innerWidth)"
         )  # seek bar, volume
-    page.js(f"{SCROLL}.focus()")  # of a phone's width: by the keyboard all of it is seen
+    page.js(f"{SCROLL}.focus()")  # on a phone the table scrolls, also by keyboard
     assert page.js(f"{SCROLL}.scrollWidth > {SCROLL}.clientWidth && document.activeElement === {SCROLL}")
     assert page.js("document.querySelector('tbody th').getBoundingClientRect().right < innerWidth / 2")
     page.send("Accessibility.enable")
@@ -240,7 +240,7 @@ def test_another_listener_and_half_steps(page, folders, tmp_path):
         page.press(key)
     page.press("Enter")
     assert page.js("state.answers[0][6]") == "4.5"
-    page.js("document.querySelector('#again').click()")  # a dialog asks, which the test's browser confirms
+    page.js("document.querySelector('#again').click()")  # opens a dialog, which the browser of the test confirms
     page.until(f"{SHOWN} === 'start'")
     start(page, tmp_path / "mos", "two")
     assert page.js("[state.listener, state.answers.length]") == ["two", 0]

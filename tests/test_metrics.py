@@ -1,4 +1,4 @@
-"""Metrics: what equal signals, noise, tones, silence and clipping must measure; the published samples' table."""
+"""Metrics of equal signals, noise, tones, silence and clipping; metrics of the published samples."""
 
 import importlib.util
 import math
@@ -13,7 +13,7 @@ import pytest
 
 from fwn.audio import spectral
 from fwn.errors import UserError
-from fwn.evaluation import metrics
+from fwn.evaluation import estimates, metrics
 from fwn.mel.filterbank import checked_filterbank, hz_to_mel, mel_to_hz
 
 RATE = 22050
@@ -33,7 +33,7 @@ def speechlike(seconds: float = 1.5, seed: int = 0) -> np.ndarray:
 REF = speechlike()
 NOISE = np.random.default_rng(1).normal(size=REF.size).astype(np.float32)
 
-# each takes (ref, est)
+# each function takes (ref, est)
 DISTANCES = {
     "log_mel_l1": lambda r, e: metrics.log_mel_l1(r, e, RATE),
     "multi_resolution_stft": metrics.multi_resolution_stft,
@@ -48,7 +48,7 @@ BEST = {"pesq_wb": 4.644, "stoi": 1.0}
 
 
 @pytest.fixture(autouse=True)
-def _each_test_may_say_it_again():
+def _forget_messages():
     metrics._say_once.cache_clear()
 
 
@@ -69,7 +69,7 @@ def test_spectra_and_mel_bands_equal_librosas():
         np.testing.assert_allclose(checked_filterbank(rate, n_fft, bands, low, high).T, theirs, atol=1e-12)
 
 
-def test_mel_scale_inverts_itself():
+def test_mel_scale_has_its_inverse():
     hz = np.linspace(0, 11025, 500)
     np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz, atol=1e-9)
     assert hz_to_mel(1000) == pytest.approx(15)
@@ -78,7 +78,7 @@ def test_mel_scale_inverts_itself():
 @pytest.mark.parametrize(
     ("args", "message"), [((8000, 1024, 80, 0, 8000), "16000 Hz, got 8000"), ((96000, 1024, 80, 0, 8000), "n_fft")]
 )
-def test_mel_bands_that_cannot_be_are_refused(args, message):
+def test_impossible_mel_bands_are_refused(args, message):
     with pytest.raises(UserError, match=message):
         checked_filterbank(*args)
 
@@ -101,7 +101,7 @@ def test_quality_is_best_at_equality_and_falls_with_noise(name):
     assert all(a > 1.01 * b for a, b in pairwise(qualities))
 
 
-def test_gain_is_measured_where_it_should_be_and_nowhere_else():
+def test_effect_of_gain_on_each_metric():
     loud = 2 * REF
     assert metrics.level_ratio_db(REF, loud) == pytest.approx(20 * math.log10(2), abs=1e-5)
     assert metrics.level_ratio_db(loud, REF) == pytest.approx(-20 * math.log10(2), abs=1e-5)
@@ -113,7 +113,7 @@ def test_gain_is_measured_where_it_should_be_and_nowhere_else():
 
 
 def test_mcd_is_the_rms_difference_in_db_of_one_cepstral_ripple():
-    """A ripple of a nepers, a cos(π 3 (k + 1/2) / 80), over the bands is 20 / ln 10 · a / √2 dB RMS."""
+    """A ripple a cos(π 3 (k + 1/2) / 80) nepers over the bands has an RMS of 20 / ln 10 · a / √2 dB."""
     ripple = 0.4 * np.cos(np.pi * 3 * (np.arange(80) + 0.5) / 80)
     mels = iter([np.zeros((7, 80)), np.tile(ripple, (7, 1))])
     with pytest.MonkeyPatch.context() as patch:
@@ -128,7 +128,7 @@ def test_line_noise_finds_a_tone_on_the_grid(sixteenths):
     powers = [metrics.line_noise(0.01 * NOISE + a * tone, RATE) for a in (0, 0.001, 0.01)]
     assert powers[0] < 1
     assert powers[0] + 0.3 < powers[1] < powers[2] - 1
-    # a line of amplitude a over white noise of variance v stands a² n_fft / (6 v) high, in one of seven places
+    # a line of amplitude a rises a² n_fft / (6 v) above white noise of variance v, at one of seven frequencies
     expected = 10 * math.log10(0.01**2 / 4 * 2048**2 / (0.01**2 * 1536)) / 7
     assert powers[2] - powers[0] == pytest.approx(expected, abs=0.5)
 
@@ -160,17 +160,17 @@ def test_f0_of_a_transposed_voice(blocked, monkeypatch):
     t = np.arange(ref.size)
     faster = np.interp(t * 1.02 % ref.size, t, ref).astype(np.float32)[: ref.size - 500]
     shifted = metrics.f0_metrics(ref[: ref.size - 500], faster, RATE)
-    assert 10 < shifted.rmse_cents < 100  # 34 cents up, plus the glide out of step
+    assert 10 < shifted.rmse_cents < 100  # 34 cents up, plus the shifted glide
     assert 1 < shifted.rmse_hz < 10
     unvoiced = metrics.f0_metrics(ref, 0.05 * NOISE[: ref.size], RATE)
     assert unvoiced.vuv_error > 0.5
 
 
-# -- what cannot be measured is said
+# -- metrics that cannot be measured
 
 
 @pytest.mark.parametrize(
-    ("blocked", "metric", "said"),
+    ("blocked", "metric", "message"),
     [
         (["pesq"], "pesq_wb", "pesq is not installed"),
         (["soxr"], "pesq_wb", "soxr is not installed"),
@@ -178,7 +178,7 @@ def test_f0_of_a_transposed_voice(blocked, monkeypatch):
         (["pyworld", "librosa"], "f0_metrics", "neither pyworld nor librosa"),
     ],
 )
-def test_missing_package_gives_none_and_says_so_once(blocked, metric, said, monkeypatch, capsys):
+def test_missing_package_gives_none_and_one_message(blocked, metric, message, monkeypatch, capsys):
     if "pesq" not in blocked and metric == "pesq_wb":
         pytest.importorskip("pesq")
     for module in blocked:
@@ -186,13 +186,13 @@ def test_missing_package_gives_none_and_says_so_once(blocked, metric, said, monk
     values = [getattr(metrics, metric)(REF, REF, RATE) for _ in range(2)]
     assert values == [None, None] if metric != "f0_metrics" else [(None, None, None)] * 2
     lines = capsys.readouterr().out.splitlines()
-    assert [said in line for line in lines] == [True]
+    assert [message in line for line in lines] == [True]
     assert "pip install fwn[eval]" in lines[0]
 
 
 def test_importing_the_metrics_imports_no_optional_package():
     optional = {"librosa", "pyworld", "pesq", "pystoi", "soxr", "matplotlib"}
-    code = f"import sys, fwn.evaluation.metrics, fwn.evaluation.plots; print(*{optional} & set(sys.modules))"
+    code = f"import sys, fwn.evaluation.estimates, fwn.evaluation.plots; print(*{optional} & set(sys.modules))"
     root = Path(__file__).resolve().parents[1]
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
@@ -210,14 +210,14 @@ HARD_ESTIMATES = {
 
 
 @pytest.mark.parametrize("name", HARD_ESTIMATES)
-def test_hard_estimates_measure_finite_or_none_with_a_reason(name, capsys):
+def test_hard_estimates_give_finite_values_or_none_with_a_message(name, capsys):
     values = metrics.copy_synthesis_metrics(REF, HARD_ESTIMATES[name], RATE)
-    told = capsys.readouterr().out
+    messages = capsys.readouterr().out
     assert list(values) == list(metrics.METRICS)
     assert all(v is None or math.isfinite(v) for v in values.values())
     assert all(values[m] is not None for m in [*DISTANCES, "level_ratio_db", "line_noise", "peak"])
     for metric, word in {"pesq_wb": "PESQ-WB", "stoi": "STOI", "f0_rmse_hz": "F0"}.items():
-        assert values[metric] is not None or word in told
+        assert values[metric] is not None or word in messages
 
 
 def test_digital_silence_has_no_lines_and_a_floored_level():
@@ -226,7 +226,7 @@ def test_digital_silence_has_no_lines_and_a_floored_level():
 
 
 @pytest.mark.parametrize("length", [1, 100, 3000])
-def test_short_audio_measures(length):
+def test_short_audio_can_be_measured(length):
     values = metrics.copy_synthesis_metrics(REF[3000 : 3000 + length], REF[3001 : 3001 + length], RATE)
     assert all(v is None or math.isfinite(v) for v in values.values())
 
@@ -252,42 +252,42 @@ def test_refuses(name):
 # -- summaries
 
 
-def test_summary_covers_the_mean_as_often_as_it_says():
+def test_intervals_cover_the_mean_in_95_percent_of_cases():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(2000):
-        estimate = metrics.summary([{"mcd": x} for x in rng.normal(3, 1, size=5)])["mcd"]
+        estimate = estimates.summary([{"mcd": x} for x in rng.normal(3, 1, size=5)])["mcd"]
         hits += abs(estimate.mean - 3) < estimate.ci95
     assert 0.93 < hits / 2000 < 0.97
 
 
-def test_summary_counts_the_missing_and_the_table_shows_them():
+def test_missing_values_are_counted_and_shown():
     rows = [{"mcd": 2.0, "pesq_wb": None, "stoi": 0.9}, {"mcd": 4.0, "pesq_wb": None, "stoi": None}]
-    s = metrics.summary(rows)
+    s = estimates.summary(rows)
     assert s["mcd"] == (3.0, pytest.approx(12.7062, abs=1e-4), 2, 2)
     assert s["pesq_wb"] == (None, None, 0, 2)
     assert s["stoi"] == (0.9, None, 1, 2)
-    text = metrics.table({"T = 0.8": s, "other": {"mcd": metrics.Estimate(1.0, 0.5, 9, 9)}})
+    text = estimates.table({"T = 0.8": s, "other": {"mcd": estimates.Estimate(1.0, 0.5, 9, 9)}})
     assert text.splitlines() == [
         "metric             better         T = 0.8        other",
         "MCD (dB)           lower     3.00 ± 12.71  1.00 ± 0.50",
         "PESQ-WB (MOS-LQO)  higher               -            -",
         "STOI               higher  0.900 (1 of 2)            -",
     ]
-    lines = metrics.table({"a": s}, markdown=True).splitlines()
+    lines = estimates.table({"a": s}, markdown=True).splitlines()
     assert lines[0].startswith("| metric")
     assert set(lines[1]) <= set("|-: ")
     assert len({line.count("|") for line in lines}) == len({len(line) for line in lines}) == 1
 
 
-def test_summary_of_nothing_is_refused():
+def test_summary_without_utterances_is_refused():
     with pytest.raises(UserError, match="no utterances"):
-        metrics.summary([])
+        estimates.summary([])
 
 
 # -- the published samples
 
-SAMPLES = os.environ.get("FWN_DEMO_SAMPLES")  # the folder samples/ of github.com/ksw0306/flowavenet-demo
+SAMPLES = os.environ.get("FWN_DEMO_SAMPLES")  # folder samples/ of github.com/ksw0306/flowavenet-demo
 PUBLISHED = {  # five utterances each: log-mel L1, M-STFT, PESQ-WB, STOI, line noise dB, level dB
     "Gaussian/{}.wav": (0.332, 1.188, 3.40, 0.967, 0.27, -0.64),
     "MoL/{}.wav": (0.343, 1.217, 3.12, 0.956, 0.74, -0.81),
@@ -299,7 +299,7 @@ PUBLISHED = {  # five utterances each: log-mel L1, M-STFT, PESQ-WB, STOI, line n
 
 @pytest.mark.skipif(SAMPLES is None, reason="FWN_DEMO_SAMPLES does not name flowavenet-demo's samples/")
 @pytest.mark.parametrize("system", PUBLISHED)
-def test_published_samples_measure_as_published(system):
+def test_metrics_of_the_published_samples(system):
     soundfile = pytest.importorskip("soundfile")
     for module in EXTRAS.values():
         pytest.importorskip(module)
@@ -318,5 +318,5 @@ def test_published_samples_measure_as_published(system):
                 "level_ratio_db": metrics.level_ratio_db(ref, est),
             }
         )
-    measured = {name: round(e.mean, metrics.METRICS[name].digits) for name, e in metrics.summary(rows).items()}
+    measured = {name: round(e.mean, metrics.METRICS[name].digits) for name, e in estimates.summary(rows).items()}
     assert measured == dict(zip(rows[0], PUBLISHED[system], strict=True))

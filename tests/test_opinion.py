@@ -1,4 +1,4 @@
-"""fwn.listening analyse: exact tests against enumeration, scores against their definitions; odd files are refused."""
+"""fwn.listening analyse: exact tests against enumeration, scores against their definitions, refused files."""
 
 import csv
 import itertools
@@ -10,7 +10,7 @@ import small
 from scipy.stats import binomtest
 
 from fwn.errors import UserError
-from fwn.evaluation import metrics
+from fwn.evaluation import estimates
 from fwn.listening import answers, opinion
 from fwn.listening.answers import COLUMNS, Preference, Rating
 
@@ -78,12 +78,12 @@ def test_scores_are_means_with_students_interval(rng):
     found = opinion.analyse(SYSTEMS, rated, [], {})
     for s in SYSTEMS:
         scores = np.array([[r.score for r in rated if r[:2] == (f"l{n}", s)] for n in range(5)])
-        assert found.scores[s].mos == metrics.estimate(scores.ravel())
-        assert found.scores[s].over_listeners == metrics.estimate(scores.mean(axis=1))
+        assert found.scores[s].mos == estimates.estimate(scores.ravel())
+        assert found.scores[s].over_listeners == estimates.estimate(scores.mean(axis=1))
         assert found.scores[s].mos.mean == pytest.approx(found.scores[s].over_listeners.mean)
 
 
-def test_z_scores_forgive_how_a_listener_uses_the_scale(rng):
+def test_z_scores_do_not_depend_on_a_listeners_use_of_the_scale(rng):
     rated = ratings(rng)
     other = [r._replace(score=2 + r.score / 2) if r.listener == "l1" else r for r in rated]
     one, two = (opinion.analyse(SYSTEMS, x, [], {}).scores for x in (rated, other))
@@ -96,12 +96,12 @@ def test_z_scores_forgive_how_a_listener_uses_the_scale(rng):
 def test_only_ratings_of_both_systems_are_paired(rng):
     rated = [r for r in ratings(rng) if r[:3] != ("l0", "A", "u0")]
     found = {(c.a, c.b): c for c in opinion.analyse(SYSTEMS, rated, [], {}).comparisons}
-    assert set(found) == {("reference", "A"), ("reference", "B"), ("A", "B")}  # the anchor is no system
+    assert set(found) == {("reference", "A"), ("reference", "B"), ("A", "B")}  # not the anchor
     sums = {n: [r.score for r in rated if r[:2] == (n, "A")] for n in ("l0", "l1")}
     assert [len(s) for s in sums.values()] == [2, 3]
     own = {(r.listener, r.utterance): r.score for r in rated if r.system == "B"}
     expected = [np.mean([r.score - own[r[0], r[2]] for r in rated if r[:2] == (f"l{n}", "A")]) for n in range(5)]
-    assert found["A", "B"].difference == metrics.estimate(expected)
+    assert found["A", "B"].difference == estimates.estimate(expected)
     assert all(c.p_holm >= c.p for c in found.values())
 
 
@@ -114,7 +114,7 @@ def test_preferences_count_for_the_system_not_the_side():
 
 
 def test_answers_of_one_listener_are_not_independent():
-    """Of n listeners who all prefer A, however often they are asked, p is that of n coins."""
+    """If n listeners all prefer A, p is that of n coin tosses, however many questions each one answers."""
     for times in (1, 7):
         votes = [Preference(f"l{n}", "A", "B", f"u{i}", "A") for n in range(5) for i in range(times)]
         rated = [Rating(f"l{n}", s, f"u{i}", 4.0 + (s == "A")) for n in range(5) for i in range(times) for s in "AB"]
@@ -130,7 +130,7 @@ def test_answers_of_one_listener_are_not_independent():
         (dict.fromkeys(SYSTEMS, "3"), "rates the hidden anchor (3.00) level with the hidden reference (3.00)"),
     ],
 )
-def test_who_does_not_listen_is_left_out_by_name(scores, why, tmp_path):
+def test_inattentive_listeners_are_left_out_by_name(scores, why, tmp_path):
     (tmp_path / "key.json").write_text(json.dumps(KEY))
     files = [write(tmp_path / "a.csv", rows("anna")), write(tmp_path / "b.csv", rows("bob", scores))]
     result = small.program("fwn.listening", "analyse", *files)  # finds the key beside them
@@ -162,13 +162,13 @@ def test_a_file_downloaded_twice_counts_once(tmp_path):
         found = answers.read(order, KEY)
         assert len(found.ratings) == 12
         assert len(found.notes) == 1
-        assert f"{files[1]} is counted" in found.notes[0]
+        assert f"only {files[1]} is used" in found.notes[0]
 
 
-def test_a_half_finished_file_counts_and_is_said(tmp_path):
+def test_an_unfinished_file_is_used_and_reported(tmp_path):
     found = answers.read([write(tmp_path / "half.csv", rows()[:5])], KEY)
     assert len(found.ratings) == 5
-    assert "anna: half-finished, 5 of 15 answers" in found.notes[0]
+    assert "anna: unfinished, 5 of 15 answers" in found.notes[0]
     left_out, unknown = opinion.inattentive(found.ratings)
     assert not left_out
     assert "anna: attention cannot be checked" in unknown[0]
@@ -182,23 +182,23 @@ def edited(line: int, **fields: str):
 
 
 REFUSED = {
-    "another test": ([rows(test="t2")], "of another test (t2; the key is of t1)"),
-    "two people of one name": ([rows(), rows(preferred="b")], "both of the listener 'anna'"),
+    "another test": ([rows(test="t2")], "belongs to test t2, but the key to t1"),
+    "two people of one name": ([rows(), rows(preferred="b")], "different answers of the same listener 'anna'"),
     "two listeners": ([rows() + rows("bob")], "line 17: a second listener 'bob'"),
-    "no answer": ([[]], "holds no answer"),
+    "no answer": ([[]], "holds no answers"),
     "an unknown clip": ([edited(0, clip_a="x")], "line 2: the key has no clip x"),
     "an unknown pair": ([edited(-1, clip_b="Au0")], "line 16: the key has no pair Au2, Au0"),
-    "a score off the scale": ([edited(3, answer="6")], "line 5: the answer '6' is none of 1, 2, 3, 4, 5"),
-    "a half step": ([edited(3, answer="4.5")], "the answer '4.5' is none of"),
-    "another preference": ([edited(-1, answer="1")], "the answer '1' is none of a, same, b"),
+    "a score off the scale": ([edited(3, answer="6")], "line 5: the answer '6' is not one of 1, 2, 3, 4, 5"),
+    "a half step": ([edited(3, answer="4.5")], "the answer '4.5' is not one of"),
+    "another preference": ([edited(-1, answer="1")], "the answer '1' is not one of a, same, b"),
     "another kind": ([edited(0, kind="cmos")], "the kind 'cmos' is neither"),
     "answered twice": ([[*rows(), rows()[0]]], "line 17: answered a second time"),
-    "a line cut short": ([[*rows()[:-1], rows()[-1][:4]]], "line 16: 4 fields in place of 10"),
+    "a line cut short": ([[*rows()[:-1], rows()[-1][:4]]], "line 16: 4 fields instead of 10"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refuses_what_is_no_answer_to_this_test(case, tmp_path):
+def test_refuses_wrong_answers(case, tmp_path):
     files, message = REFUSED[case]
     with pytest.raises(UserError) as error:
         answers.read([write(tmp_path / f"{n}.csv", lines) for n, lines in enumerate(files)], KEY)
@@ -224,16 +224,16 @@ def test_refuses_other_files(content, message, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such file"), ("[]", "no 'test'"), ("{", "not a key"), ('{"test": 3}', "no 'test'")],
+    [(None, "no such file"), ("[]", "'test' is missing"), ("{", "not a key"), ('{"test": 3}', "'test' is missing")],
 )
-def test_refuses_what_is_no_key(content, message, tmp_path):
+def test_refuses_a_wrong_key(content, message, tmp_path):
     if content is not None:
         (tmp_path / "key.json").write_text(content)
     with pytest.raises(UserError, match=message):
         answers.read_key(tmp_path / "key.json")
 
 
-def test_says_where_it_looked_for_the_key(tmp_path):
+def test_reports_where_it_looked_for_the_key(tmp_path):
     result = small.program("fwn.listening", "analyse", write(tmp_path / "a.csv", rows()))
     assert result.code == 1
     assert f"no key.json in {tmp_path}" in result.err

@@ -1,4 +1,4 @@
-"""benchmarks/peer.py, as far as it goes without PyTorch and a peer's checkout: every mistake is one line."""
+"""benchmarks/peer.py without PyTorch and without checkouts: every mistake is reported in one line."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ CLONE = "; git clone https://github.com"
 
 
 def peer(*args: str, cwd: Path = small.ROOT) -> small.Result:
-    """The program as a process of its own: its name is a file, and beside it are the files of its sides."""
+    """Runs the program in a new process, as a file: it imports the modules beside it."""
     command = [sys.executable, str(small.ROOT / "benchmarks/peer.py"), *args]
     environment = os.environ | {"PYTHONPATH": str(small.ROOT)}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
@@ -21,7 +21,7 @@ def peer(*args: str, cwd: Path = small.ROOT) -> small.Result:
 
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory):
-    """Folders that have the files which are asked for, all empty."""
+    """Folders with some of the files that the program checks for, all empty."""
     folder = tmp_path_factory.mktemp("checkouts")
     files = {"empty": [], "clarinet": ["wavenet.py", "wavenet_iaf.py"], "waveglow": ["glow.py"]}
     for name, there in files.items():
@@ -34,25 +34,25 @@ def checkouts(tmp_path_factory):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ([], 1, "nothing to compare with; name a checkout: --flowavenet=DIR, --waveglow=DIR or --clarinet=DIR"),
+        ([], 1, "nothing to compare with; give a checkout: --flowavenet=DIR, --waveglow=DIR or --clarinet=DIR"),
         (
             ["--flowavenet=empty"],
             1,
-            f"--flowavenet=empty: no checkout of ksw0306/FloWaveNet (it has no model.py){CLONE}/ksw0306/FloWaveNet",
+            f"--flowavenet=empty: not a checkout of ksw0306/FloWaveNet (model.py is missing){CLONE}/ksw0306/FloWaveNet",
         ),
         (["--flowavenet=nowhere"], 1, f"--flowavenet=nowhere: no such folder{CLONE}/ksw0306/FloWaveNet"),
         (
             ["--waveglow=waveglow"],
             1,
-            f"--waveglow=waveglow: no checkout of NVIDIA/waveglow (it has no config.json){CLONE}/NVIDIA/waveglow",
+            f"--waveglow=waveglow: not a checkout of NVIDIA/waveglow (config.json is missing){CLONE}/NVIDIA/waveglow",
         ),
         (
             ["--clarinet=clarinet", "--only=training"],
             1,
-            "of ClariNet only the sampling is compared; leave out --only=training",
+            "only sampling is compared with ClariNet; leave out --only=training",
         ),
         (["stray"], 1, "unexpected argument 'stray': all settings are flags (--help lists them)"),
-        (["--ours=none.py"], 1, "--ours=none.py: no such file; give an experiment, as experiments/base.py"),
+        (["--ours=none.py"], 1, "--ours=none.py: no such file; give an experiment, such as experiments/base.py"),
         (
             ["--dtype=half"],
             2,

@@ -1,4 +1,4 @@
-"""Pictures are written, readable and of the right scale; what cannot be drawn is said in one line."""
+"""Plots are readable PNGs of the right scale; bad input gives a one-line error."""
 
 import sys
 
@@ -20,12 +20,14 @@ DRAWINGS = {
     "a constant mel": lambda path: plots.mel_pair(path, {"silence": np.zeros((50, 80))}, 22050, 256),
     "waveform and mel": lambda path: plots.waveform_and_mel(path, AUDIO, MEL, 22050, 256),
     "silent waveform": lambda path: plots.waveform_and_mel(path, 0 * AUDIO, 0 * MEL, 22050, 256),
-    "one curve": lambda path: plots.curve(path, range(100), {"loss": RNG.normal(size=100)}, "step", "nats/sample"),
-    "a point and a gap": lambda path: plots.curve(path, [1, 2, 3], {"a": [1, np.nan, 2], "b": [3, 2, 1]}, "step", "y"),
+    "one curve": lambda path: plots.curve(path, {"loss": (range(100), RNG.normal(size=100))}, "step", "nats/sample"),
+    "a point and a gap": lambda path: plots.curve(
+        path, {"a": ([1, 2, 3], [1, np.nan, 2]), "b": ([1, 2, 3], [3, 2, 1])}, "step", "y"
+    ),
     "intervals": lambda path: plots.intervals(path, {"a": (4.1, 0.2), "b": (2.0, 0.0)}, "score", (1, 5)),
     "shares": lambda path: plots.shares(path, {("a", "b"): (3, 1, 6), ("a", "c"): (0, 0, 5)}),
-    "curves of own steps": lambda path: plots.curve(
-        path, {"train": [1, 2, 3], "held out": [2]}, {"train": [1, 2, 3], "held out": [2]}, "step", "y"
+    "curves with separate steps": lambda path: plots.curve(
+        path, {"train": ([1, 2, 3], [1, 2, 3]), "held out": ([2], [2])}, "step", "y"
     ),
     "panels": lambda path: plots.panels(
         path, {"L1": {"a": ([1e2], [3.0]), "b": ([1e5], [None])}, "nats": {"b": ([1e5], [2.0])}}, "samples/s", True
@@ -41,7 +43,7 @@ def test_draws_a_png(name, tmp_path):
     DRAWINGS[name](path)
     pixels = image.imread(path)[..., :3]
     assert pixels.shape[1] == plots.WIDTH * plots.DPI
-    assert 0.02 < (pixels < 0.99).any(axis=-1).mean() < 0.98  # neither empty nor without margins
+    assert 0.02 < (pixels < 0.99).any(axis=-1).mean() < 0.98  # neither empty nor filled to the edges
 
 
 def test_mels_share_one_colour_scale_and_time_axis(monkeypatch, tmp_path):
@@ -62,7 +64,10 @@ REFUSED = {
     "a mel with a batch axis": (lambda path: plots.mel_pair(path, {"x": MEL[None]}, 22050, 256), r"\(1, 50, 80\)"),
     "an empty mel": (lambda path: plots.waveform_and_mel(path, AUDIO, MEL[:0], 22050, 256), r"\(0, 80\)"),
     "a mel with NaN": (lambda path: plots.mel_pair(path, {"x": MEL * np.nan}, 22050, 256), "'x' has 4000 values"),
-    "steps that do not match": (lambda path: plots.curve(path, [1, 2], {"loss": [1]}, "", ""), "1 values for 2 steps"),
+    "unequal lengths": (
+        lambda path: plots.curve(path, {"loss": ([1, 2], [1])}, "", ""),
+        "1 values for 2 steps",
+    ),
 }
 
 
@@ -78,4 +83,4 @@ def test_without_matplotlib_it_names_the_extra(monkeypatch, tmp_path):
     for module in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=r"pip install fwn\[demo\]"):
-        plots.curve(tmp_path / "picture.png", [1], {"loss": [1.0]}, "step", "loss")
+        plots.curve(tmp_path / "picture.png", {"loss": ([1], [1.0])}, "step", "loss")

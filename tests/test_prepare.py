@@ -181,6 +181,21 @@ def test_a_second_run_converts_only_what_changed(ljspeech, tmp_path, capsys):
     assert [u.name for u in Corpus(output).utterances][::11] == ["LJ001", "LJ013"]
 
 
+def test_transcripts_are_stored_and_brought_up_to_date(ljspeech, tmp_path):
+    """The second column of metadata.csv. A set without them gets them without converting a recording again."""
+    output, metadata = tmp_path / "out", ljspeech / "metadata.csv"
+    names = [line.split("|")[0] for line in metadata.read_text().splitlines()]
+    metadata.write_text("".join(f"{name}\n" for name in names))
+    run(ljspeech, output)
+    assert {utterance.text for utterance in Corpus(output).utterances} == {""}
+    assert "text" not in json.loads((output / "manifest.json").read_text())["utterances"][0]
+    arrays = {file: file.stat().st_mtime_ns for file in output.glob("*.npy")}
+    metadata.write_text("".join(f"{name}| Dr. {name} said: “Öl”. |Doctor {name}\n" for name in names), "utf-8")
+    run(ljspeech, output)
+    assert [utterance.text for utterance in Corpus(output).utterances] == [f"Dr. {name} said: “Öl”." for name in names]
+    assert {file: file.stat().st_mtime_ns for file in output.glob("*.npy")} == arrays
+
+
 def test_damaged_shards_are_made_again(ljspeech, tmp_path):
     output = tmp_path / "out"
     run(ljspeech, output)

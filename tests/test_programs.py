@@ -217,7 +217,9 @@ def test_sampling_from_mels_writes_whole_frames(run, mels, corpus, tmp_path):
     for i, name in ((8, "a"), (9, "b")):
         info = soundfile.info(output / f"{name}.wav")
         assert (info.frames, info.samplerate, info.subtype) == (prepared.utterances[i].frames * 256, 22050, "PCM_16")
-    assert re.search(r"2 file\(s\), 0\.8\d s of audio: [\d.]+ × real time; [\d.]+ × with [\d.]+ s of comp", result.out)
+    assert re.search(
+        r"2 file\(s\), 0\.8\d s of audio: [\d.]+ × real time; [\d.]+ × including [\d.]+ s of comp", result.out
+    )
 
 
 def test_sampling_does_not_depend_on_batches_and_says_what_saturated(run, mels, tmp_path):
@@ -235,7 +237,9 @@ def test_sampling_does_not_depend_on_chunks(run, mels, tmp_path):
     for name, chunk in (("whole", 0), ("chunks", 1)):
         result = sample(run, f"--mel={mels}/a.npy", f"--output={tmp_path / name}", f"--chunk={chunk}")
         assert result.code == 0, result
-        assert ("--chunk=1: each is computed with 8 frames around it, 9.0 times the work" in result.out) == chunk
+        assert (
+            "--chunk=1: each chunk is computed with 8 frames of context, which takes 9.0 times" in result.out
+        ) == chunk
     whole, chunks = (soundfile.read(tmp_path / n / "a.wav", dtype="int16")[0].astype(int) for n in ("whole", "chunks"))
     assert abs(whole - chunks).max() <= 1
 
@@ -257,7 +261,7 @@ NAN = np.where(np.arange(2400).reshape(30, 80) == 0, np.nan, np.float32(0.5)).as
 SAMPLE = [
     ("mel", "x.npy", lambda path: None, "{path}: no such file"),
     ("wav", "x.wav", lambda path: None, "{path}: no such file"),
-    ("mel", "none*.npy", lambda path: None, "--mel={path}: no file is called so"),
+    ("mel", "none*.npy", lambda path: None, "--mel={path}: no such file"),
     (
         "wav",
         "x.wav",

@@ -1,4 +1,4 @@
-"""benchmarks/training_compute.py: likelihood at equal steps and at equal arithmetic, of runs trained alike."""
+"""benchmarks/training_compute.py: likelihood at equal steps and at equal compute, of runs with equal settings."""
 
 import json
 
@@ -13,7 +13,7 @@ HELD_OUT = {"wide": {2: 2.0, 4: 2.25}, "narrow": {step: 1 + step / 8 for step in
 
 @pytest.fixture
 def runs(tmp_path):
-    """{name: --runs}: two runs of which the second's steps take less, and one with other crops."""
+    """{name: --runs}: a wide run, a narrow one with cheaper steps, and one with other crops."""
     for name, held_out in HELD_OUT.items():
         config = small.config(tmp_path / "data", frames=2 if name == "other" else 4)
         config.model.channels = 128 if name == "wide" else 64
@@ -23,14 +23,14 @@ def runs(tmp_path):
     return {name: f"--runs={name}={tmp_path / name}" for name in HELD_OUT}
 
 
-def test_a_run_of_less_arithmetic_has_more_steps_at_the_same(runs, tmp_path):
+def test_a_cheaper_model_makes_more_steps_at_equal_compute(runs, tmp_path):
     pytest.importorskip("matplotlib")
     result = small.program(PROGRAM, runs["wide"], runs["narrow"], f"--output={tmp_path / 'out'}")
     assert (result.code, result.err) == (0, "")
     head, _, wide, narrow = ([cell.strip() for cell in line.split("|")] for line in result.out.splitlines())
     assert "at step 4" in head[4]
     assert (wide[4], narrow[4]) == ("2.250", "1.500")
-    of_wide, of_narrow, half = float(wide[3]), float(narrow[3]), 0.005  # of the last digit that is written
+    of_wide, of_narrow, half = float(wide[3]), float(narrow[3]), 0.005  # half a unit of the last printed digit
     last = int(narrow[5].partition("(step ")[2].rstrip(")"))
     assert int(4 * (of_wide - half) / (of_narrow + half)) <= last <= int(4 * (of_wide + half) / (of_narrow - half))
     assert 4 < last < 40
@@ -42,9 +42,9 @@ def test_a_run_of_less_arithmetic_has_more_steps_at_the_same(runs, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "no runs: name some with --runs=NAME=WORKDIR"),
-        (["narrow", "narrow"], "it is NAME=WORKDIR, each name once"),
-        (["narrow", "other"], "config.frames is 2, but 4 in the first run; runs that are compared are trained alike"),
+        ([], "no runs; give --runs=NAME=WORKDIR"),
+        (["narrow", "narrow"], "give NAME=WORKDIR, each name once"),
+        (["narrow", "other"], "config.frames is 2, but 4 in the first run; runs must have the same settings"),
     ],
 )
 def test_mistakes_are_one_line(names, message, runs):

@@ -35,6 +35,7 @@ class Utterance:
     start: int  # first frame within the shard
     source: str  # path relative to the folder it was prepared from
     sha256: str  # of the source file
+    text: str = ""  # transcript; empty if the corpus has none
 
 
 class Corpus:

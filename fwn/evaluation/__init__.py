@@ -1,1 +1,1 @@
-"""What is measured of a model, in metrics, tables and plots."""
+"""Measurements of a model: metrics, tables and plots."""

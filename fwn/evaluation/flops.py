@@ -1,7 +1,7 @@
-"""How much arithmetic a sample of audio takes: multiplications and additions of the products, counted from the weights.
+"""Floating-point operations per audio sample: multiplications and additions of matrix products, counted from weights.
 
-A kernel [K, C_in, C_out] is applied once at every position of its level: 2 K C_in C_out operations there. Elementwise
-work is not counted.
+A kernel [K, C_in, C_out] takes 2 K C_in C_out operations at each position of its level. Elementwise operations are not
+counted.
 """
 
 import math
@@ -12,31 +12,34 @@ import jax
 
 
 def per_sample(params: Any, model: Any) -> float:
-    """Operations per audio sample of one pass of any model here, from its parameters (arrays or their shapes).
+    """Operations per audio sample of one pass of a model.
 
-    model: its config.model, of which upsample_strides, prediction and autoregression are read.
+    params: arrays or their shapes. model: config.model; upsample_strides, prediction and autoregression are read.
 
-    A FloWaveNet's block_i works at 2^-(i + 1) of the audio rate; stage_i of an upsampling at the rate it makes, with
-    three of its taps in time and three in mel for each of the mel bands; all else at the audio rate. Where there is an
-    encoder, it and the products with what it makes (condition_n) are at the rate of frames, as is the network of linear
-    prediction, whose filters are counted by `filters`. The network of autoregression is at the rate of its blocks, as
-    are its products with the matrices that are made of the mel. The last residual product of a WaveNet is not computed,
-    as nothing uses it.
+    Each kernel is counted at the rate at which it runs:
+    - block_i of a FloWaveNet: 2^-(i + 1) of the audio rate.
+    - stage_i of an upsampling: its output rate, with 3 × 3 taps in time and mel for each mel band.
+    - the encoder and condition_n behind it, and the network of linear prediction: the frame rate. The filters of linear
+      prediction are counted by `filters`.
+    - the network of autoregression, and its products with matrices made from the mel: the rate of its blocks.
+    - all others: the audio rate.
+    The last residual product of a WaveNet is not counted: nothing uses its result, so it is not computed.
     """
     strides = tuple(model["upsample_strides"])
     total = filters(model.get("prediction") or {"order": 0})
-    low = {"coefficients": 0, "taps": 0, "block": 1} | dict(model.get("autoregression") or {})
-    total += 2 * low["taps"] * low["coefficients"] ** 2 / low["block"]
+    autoregression = {"coefficients": 0, "taps": 0, "block": 1} | dict(model.get("autoregression") or {})
+    total += 2 * autoregression["taps"] * autoregression["coefficients"] ** 2 / autoregression["block"]
     leaves = jax.tree_util.tree_leaves_with_path(params)
     names = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    bands, by_frame = _bands(names), r"encoder/|/condition_\d+$" if "encoder/first/kernel" in names else r"(?!)"
+    bands = _bands(names)
+    frame_rate = r"encoder/|/condition_\d+$" if "encoder/first/kernel" in names else r"(?!)"  # (?!) matches nothing
     for name, leaf in names.items():
         parent, _, kind = name.rpartition("/")
         if kind != "kernel" or _is_last_residual(parent, names):
             continue
         if parent.startswith("autoregression/net/") and "/condition_" not in parent:
-            total += 2 * leaf.size / low["block"]
-        elif re.search(by_frame, parent) or parent.startswith(("prediction/", "autoregression/")):
+            total += 2 * leaf.size / autoregression["block"]
+        elif re.search(frame_rate, parent) or parent.startswith(("prediction/", "autoregression/")):
             total += 2 * leaf.size / math.prod(strides)
         elif match := re.search(r"upsample/stage_(\d+)$", parent):
             total += 2 * 9 * bands / math.prod(strides[int(match[1]) + 1 :])
@@ -47,9 +50,9 @@ def per_sample(params: Any, model: Any) -> float:
 
 
 def filters(prediction: Any) -> float:
-    """Operations per audio sample of linear prediction: the filter, and Levinson-Durbin's two stages per subframe.
+    """Operations per audio sample of linear prediction: the filter, and two stages of Levinson-Durbin per subframe.
 
-    A step of Levinson-Durbin is three products of all coefficients: fwn.flows.prediction computes zeros too.
+    Each Levinson-Durbin step takes three products over all coefficients: fwn.flows.prediction computes the zeros too.
     """
     order = prediction["order"]
     if not order:
@@ -64,6 +67,9 @@ def _is_last_residual(parent: str, names: Any) -> bool:
 
 
 def _bands(names: Any) -> int:
-    """Mel bands: the inputs of the first conditioning (in the first block, half of twice them); 0 without any."""
-    of = r"^(?!autoregression).*condition_0/kernel$"
-    return min((leaf.shape[-2] for name, leaf in names.items() if re.search(of, name)), default=0)
+    """Number of mel bands: the smallest input width of a condition_0; 0 if there is none.
+
+    In the first block of a FloWaveNet, c is squeezed to 2 × bands and each coupling gets half of it.
+    """
+    first = r"^(?!autoregression).*condition_0/kernel$"
+    return min((leaf.shape[-2] for name, leaf in names.items() if re.search(first, name)), default=0)

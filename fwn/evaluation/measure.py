@@ -1,4 +1,4 @@
-"""What can be measured of a vocoder: likelihood, copies, speeds of sampling and training, and on what machine."""
+"""Measurements of a vocoder: likelihood, copy synthesis, sampling and training speed, and a record of the machine."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from fwn import config as configs
 from fwn.data import loader
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.evaluation import metrics
+from fwn.evaluation import estimates, metrics
 from fwn.flows.densities import LSB
 from fwn.mel import MelContract
 from fwn.nn.conv import draw
@@ -28,17 +28,23 @@ from fwn.terminal import say
 from fwn.training import journal
 from fwn.training.checkpoints import Run
 
-REPETITIONS = 5  # timed runs of a sampling speed, after one that is not counted
-PATIENCE = 20.0  # seconds: no more runs are begun after these
+T = TypeVar("T")
+REPETITIONS = 5  # timed sampling runs, after one warm-up run
+PATIENCE = 20.0  # seconds after which no further run is started
 
 
 def chosen(corpus: Corpus, utterances: int) -> list[int]:
-    """Indices of so many held-out utterances, evenly chosen; 0: of all."""
+    """Indices of held-out utterances: `utterances` of them, evenly spaced, or all if it is 0."""
     indices = corpus.split("test")
     if not indices:
         raise UserError(f"{corpus.path}: no utterance is held out (its test split is empty); prepare it with one")
-    n = min(utterances or len(indices), len(indices))
-    return [indices[i] for i in np.linspace(0, len(indices) - 1, n).round().astype(int)]
+    return evenly_spaced(indices, utterances)
+
+
+def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
+    """n of the items, evenly spaced; all of them if n is 0 or more than there are."""
+    n = min(n or len(items), len(items))
+    return [items[i] for i in np.linspace(0, len(items) - 1, n).round().astype(int)]
 
 
 def dequantised(recording: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -46,17 +52,17 @@ def dequantised(recording: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return recording + LSB * rng.uniform(-0.5, 0.5, recording.shape).astype(recording.dtype)
 
 
-def scored(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.ndarray:
-    """Audio that the dequantised likelihood is measured on: `noisy`, or 16-bit integers for models of those.
+def likelihood_input(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """Audio for the dequantised likelihood: `noisy`, or 16-bit steps without noise for models of integers.
 
-    log P(integer) - log LSB compares with the density of audio plus uniform noise (flows.densities).
+    For those, log P(integer) - log LSB is comparable with the density of audio plus uniform noise (flows.densities).
     """
     return (np.round(recording / LSB) * LSB).astype(recording.dtype) if vocoder.system.integers else noisy
 
 
 def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Nats per sample of one utterance, as stored and with uniform noise of one 16-bit step; a flow's inverse error."""
-    noisy = scored(vocoder, recording, dequantised(recording, rng))
+    """Nats per sample of one utterance, without and with dequantisation noise; for a flow also its inverse error."""
+    noisy = likelihood_input(vocoder, recording, dequantised(recording, rng))
     figures = {
         "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
         "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
@@ -67,7 +73,7 @@ def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: n
 
 
 def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) -> dict[str, float | None]:
-    """All metrics of one copy; None for each, with the reason said, where it cannot be measured."""
+    """All metrics of one copy; if it cannot be measured, prints the reason and returns None for each."""
     try:
         return metrics.copy_synthesis_metrics(recording, copy, rate)
     except UserError as error:
@@ -76,7 +82,7 @@ def copy_metrics(name: str, recording: np.ndarray, copy: np.ndarray, rate: int) 
 
 
 def machine() -> dict[str, Any]:
-    """What figures are measured on, and by what command."""
+    """The machine, the versions, the commit and the command, to be stored with figures."""
     commit = ""
     if shutil.which("git"):
         git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
@@ -96,7 +102,10 @@ def machine() -> dict[str, Any]:
 
 
 class Speed(NamedTuple):
-    """The median of `runs`: samples of audio a second of wall time, all `batch` utterances of `seconds` together."""
+    """Sampling speed: the median of `runs` timed runs of `batch` utterances of `seconds` each.
+
+    samples_per_second: audio samples of the whole batch per second of wall time; real_time: over the sample rate.
+    """
 
     samples_per_second: float
     real_time: float
@@ -106,22 +115,25 @@ class Speed(NamedTuple):
 
 
 def speed(vocoder: Vocoder, mel: np.ndarray, batch: int, temperature: float) -> Speed:
-    """Of sampling from `batch` times this mel [F, M], F a padded length; from mels to audio in memory, compiled."""
-    keys, begun = list(jax.random.split(jax.random.key(0), batch)), time.monotonic()
+    """Speed of sampling a batch of copies of mel [F, M], mels to audio in memory, without compilation.
+
+    F must be a padded length (synthesis.chunked.bucket).
+    """
+    keys, start = list(jax.random.split(jax.random.key(0), batch)), time.monotonic()
     took: list[float] = []
-    while len(took) <= REPETITIONS and (not took or time.monotonic() - begun < PATIENCE):
+    while len(took) <= REPETITIONS and (not took or time.monotonic() - start < PATIENCE):
         before = vocoder.run_seconds
         for _ in vocoder.synthesise([mel] * batch, keys, temperature, batch):
             pass
         took.append(vocoder.run_seconds - before)
-    timed = took[1:] or took  # a first run that took all the patience is the only one
+    timed = took[1:] or took  # the warm-up run counts if it alone took longer than PATIENCE
     rate, samples = vocoder.mel.sample_rate, len(mel) * vocoder.mel.hop_length
     per_second = batch * samples / float(np.median(timed))
     return Speed(per_second, per_second / rate, batch, samples / rate, len(timed))
 
 
 class Training(NamedTuple):
-    """steps: the run's last; seconds: of wall time in them, all starts of the run together."""
+    """steps: the last step of the run. seconds: wall time of training steps, summed over all starts of the run."""
 
     steps: int
     seconds: float
@@ -129,7 +141,7 @@ class Training(NamedTuple):
 
 
 def training(workdir: Path, config: Any, mel: MelContract) -> Training | None:
-    """From the journal of a run; None where there is none, as of a converted model."""
+    """Read from the journal of a run; None without a journal, as for a converted model."""
     records = journal.read(workdir)
     steps = max((r["step"] for r in records if r["what"] == "train"), default=0)
     seconds = journal.training_seconds(records, config.batch_size * config.frames * mel.hop_length / mel.sample_rate)
@@ -137,7 +149,7 @@ def training(workdir: Path, config: Any, mel: MelContract) -> Training | None:
 
 
 def reading(corpus: Corpus, config: Any, threads: int = 2) -> float:
-    """Seconds that a batch of the config takes to be read as a training run reads it: the mean of 200, after 20."""
+    """Seconds to read one batch the way a training run does: the mean of 200 batches, after 20 warm-up batches."""
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
     batches = loader.iterate(loader.batches(corpus, "train", **shape), 0, threads)
     for _ in range(20):
@@ -149,10 +161,10 @@ def reading(corpus: Corpus, config: Any, threads: int = 2) -> float:
 
 
 def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int, past: int = 0) -> dict[str, np.ndarray]:
-    """A batch of noise, as systems.base has batches: it takes no less time than a real one. past: System.past."""
+    """A batch of noise in the layout of systems.base. It takes as long to process as real audio. past: System.past."""
     rng = np.random.default_rng(seed)
-    before = {"past": rng.normal(0, 0.1, (batch_size, past)).astype(np.float32)} if past else {}
-    return before | {
+    prefix = {"past": rng.normal(0, 0.1, (batch_size, past)).astype(np.float32)} if past else {}
+    return prefix | {
         "audio": rng.normal(0, 0.1, (batch_size, frames * mel.hop_length)).astype(np.float32),
         "mel": rng.uniform(0, 1, (batch_size, frames, mel.n_mels)).astype(np.float32),
         "index": np.arange(batch_size, dtype=np.int32),
@@ -160,32 +172,32 @@ def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int, past: i
 
 
 def untrained(config: Any, batch: dict[str, np.ndarray], seed: int) -> Vocoder:
-    """The model of a config before its first training step, ActNorm of `batch` (systems.base). For sizes and speeds."""
+    """The model of a config before training, with ActNorm initialised from `batch`. For sizes and speeds."""
     system, key = build(config), jax.random.key(seed)
     drawn = draw(jax.eval_shape(system.init, key, batch, {}), np.random.default_rng(seed))
     params = jax.jit(lambda drawn, batch: system.init(key, batch, drawn))(drawn, batch)
     return Vocoder(Run(config, configs.mel_of(config), params, 0))
 
 
-def estimate(values: Sequence[float | None], what: str) -> metrics.Estimate:
-    """metrics.estimate over the finite ones; the others are said and counted as missing."""
+def estimate(values: Sequence[float | None], what: str) -> estimates.Estimate:
+    """estimates.estimate over the finite values; prints how many are not finite."""
     finite = [v if v is not None and np.isfinite(v) else None for v in values]
     if missing := finite.count(None):
         say(f"{what}: not finite for {missing} of {len(values)} utterances; the mean is over the others")
-    return metrics.estimate(finite)
+    return estimates.estimate(finite)
 
 
 class Figures(NamedTuple):
-    """All that is measured of one system. copies: summaries of their metrics by temperature.
+    """All measurements of one system. copies: summaries of the copy-synthesis metrics by temperature.
 
-    None: of training, where there is no journal; of batch, where it would have taken too long; of nats, untrained.
+    training is None without a journal, batch if it would take too long, nats for an untrained model.
     """
 
     config: Any
     parameters: int
     step: int
     training: Training | None
-    nats: metrics.Estimate | None
+    nats: estimates.Estimate | None
     one: Speed
     batch: Speed | None
-    copies: dict[float, dict[str, metrics.Estimate]]
+    copies: dict[float, dict[str, estimates.Estimate]]

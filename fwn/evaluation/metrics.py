@@ -1,34 +1,32 @@
 """Objective metrics of synthesised speech `est` against its recording `ref`.
 
-Both are mono float arrays [T] of equal length, full scale 1, compared frame by frame (copy-synthesis is aligned by its
-mel). Windows are in samples, chosen for 22,050 Hz. Bad input raises fwn.errors.UserError. tests/test_metrics.py holds
-what the authors' published samples (github.com/ksw0306/flowavenet-demo) measure with these definitions.
+Both are mono float arrays [T] of equal length, full scale 1. They are compared frame by frame: copy synthesis is
+aligned with the recording by its mel. Windows are in samples, chosen for 22,050 Hz. Bad input raises UserError.
+tests/test_metrics.py lists what the authors' samples (github.com/ksw0306/flowavenet-demo) measure by these definitions.
 """
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import dct
-from scipy.special import stdtrit
 
 from fwn.audio.spectral import Array, line_excess, stft_magnitude
 from fwn.errors import UserError
 from fwn.mel.filterbank import checked_filterbank
-from fwn.terminal import aligned, say
+from fwn.terminal import say
 
 Audio = npt.NDArray[np.floating]
 
 RESOLUTIONS = ((512, 50), (1024, 120), (2048, 240))  # (n_fft, hop) of the multi-resolution STFT distance
-SILENCE = 1e-5  # RMS, -100 dB of full scale: a third of the smallest step of 16 bits
+SILENCE = 1e-5  # RMS, -100 dB of full scale: a third of one 16-bit step
 
 
 class Metric(NamedTuple):
-    """How a metric is written: label, unit ("" for a plain number), what is better, digits after the point."""
+    """How a metric is printed: label, unit ("" if none), which values are better, decimals."""
 
     label: str
     unit: str
@@ -52,13 +50,16 @@ METRICS = {
 
 
 def log_mel_l1(ref: Audio, est: Audio, sample_rate: int) -> float:
-    """Mean |difference| of the natural log of the mel magnitudes, in nepers: see log_mel."""
+    """Mean |log_mel(ref) - log_mel(est)|, in nepers."""
     _check(ref, est)
     return float(np.abs(log_mel(ref, sample_rate) - log_mel(est, sample_rate)).mean())
 
 
 def log_mel(audio: Audio, sample_rate: int) -> Array:
-    """ln max(1e-5, mel of |STFT|) -> [frames, 80]: n_fft 1024, hop 256, Slaney bands 0-8000 Hz. No model's contract."""
+    """ln max(1e-5, mel of |STFT|) -> [frames, 80]: n_fft 1024, hop 256, Slaney bands 0-8000 Hz.
+
+    It is the same for all models, whatever their mel contract.
+    """
     mel = stft_magnitude(audio, 1024, 256) @ checked_filterbank(sample_rate, 1024, 80, 0, 8000).T
     return np.log(np.maximum(mel, 1e-5))
 
@@ -66,11 +67,11 @@ def log_mel(audio: Audio, sample_rate: int) -> Array:
 def multi_resolution_stft(ref: Audio, est: Audio) -> float:
     """Mean over RESOLUTIONS of the spectral convergence ‖|R| - |E|‖ / ‖|R|‖ plus the mean |ln|R| - ln|E||.
 
-    Yamamoto et al. 2020 (Parallel WaveGAN), eq. 3-6, with Hann windows of the whole n_fft, magnitudes floored at 1e-7.
+    Yamamoto et al. 2020 (Parallel WaveGAN), eq. 3-6. Hann windows are n_fft long; magnitudes are floored at 1e-7.
     """
     _check(ref, est)
-    if _rms(ref) < SILENCE:
-        raise UserError(f"the reference is silent (RMS {_rms(ref):.1e}); leave this utterance out")
+    if rms(ref) < SILENCE:
+        raise UserError(f"the reference is silent (RMS {rms(ref):.1e}); leave this utterance out")
     distances = []
     for n_fft, hop in RESOLUTIONS:
         r, e = (stft_magnitude(audio, n_fft, hop) for audio in (ref, est))
@@ -83,8 +84,8 @@ def multi_resolution_stft(ref: Audio, est: Audio) -> float:
 def mcd(ref: Audio, est: Audio, sample_rate: int) -> float:
     """Mel-cepstral distortion in dB, without warping: 10 / ln 10 · mean over frames of sqrt(2 Σ_{m=1…24} Δc_m²).
 
-    c_m = 2/80 Σ_k L_k cos(π m (k + 1/2) / 80) of L = log_mel(audio), so that L_k = c_0 / 2 + Σ_m c_m cos(…) as in
-    Kubichek 1993: the RMS over the bands of the smoothed spectra's difference in dB, level left out.
+    c_m = 2/80 Σ_k L_k cos(π m (k + 1/2) / 80) with L = log_mel(audio), so that L_k = c_0 / 2 + Σ_m c_m cos(…) as in
+    Kubichek 1993. It is the RMS over bands of the difference of the smoothed spectra in dB, without their level c_0.
     """
     _check(ref, est)
     difference = log_mel(ref, sample_rate) - log_mel(est, sample_rate)
@@ -93,7 +94,7 @@ def mcd(ref: Audio, est: Audio, sample_rate: int) -> float:
 
 
 class F0Error(NamedTuple):
-    """RMSE over the frames voiced in both (None without any), and the share of frames voiced in one only."""
+    """RMSE over frames voiced in both (None if there are none); vuv_error: share of frames voiced in only one."""
 
     rmse_hz: float | None
     rmse_cents: float | None
@@ -101,10 +102,10 @@ class F0Error(NamedTuple):
 
 
 def f0_metrics(ref: Audio, est: Audio, sample_rate: int) -> F0Error:
-    """Errors of the fundamental frequency, 60-600 Hz, every 5 ms by pyworld's DIO and StoneMask.
+    """Errors of the fundamental frequency, 60-600 Hz, every 5 ms, by pyworld's DIO and StoneMask.
 
-    (On the published samples Harvest takes 17 times as long, and its RMSE in Hz is three to five times as large.)
-    Without pyworld by librosa's pYIN, every 256 samples: figures of the two do not compare.
+    On the published samples Harvest takes 17 times as long, and its RMSE in Hz is three to five times as large.
+    Without pyworld it is librosa's pYIN, every 256 samples. Figures of the two trackers are not comparable.
     """
     _check(ref, est)
     r, e = (_f0(audio.astype(np.float64), sample_rate) for audio in (ref, est))
@@ -113,17 +114,17 @@ def f0_metrics(ref: Audio, est: Audio, sample_rate: int) -> F0Error:
     both = (r > 0) & (e > 0)
     vuv_error = float(((r > 0) != (e > 0)).mean())
     if not both.any():
-        _say_once("F0 RMSE: not measured where no frame is voiced in both recording and synthesis")
+        _say_once("F0 RMSE: not measured for audio without a frame that is voiced in both recording and synthesis")
         return F0Error(None, None, vuv_error)
     hz, cents = r[both] - e[both], 1200 * np.log2(r[both] / e[both])
     return F0Error(float(np.sqrt((hz**2).mean())), float(np.sqrt((cents**2).mean())), vuv_error)
 
 
 def _f0(audio: Array, sample_rate: int) -> Array | None:
-    """F0 in Hz per frame, 0 where unvoiced; None where nothing is installed to find it with."""
+    """F0 in Hz per frame, 0 where unvoiced; None if neither tracker is installed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own pkg_resources
+            warnings.simplefilter("ignore")  # pyworld imports the deprecated pkg_resources
             import pyworld
     except ImportError:
         pass
@@ -141,65 +142,65 @@ def _f0(audio: Array, sample_rate: int) -> Array | None:
 
 
 def pesq_wb(ref: Audio, est: Audio, sample_rate: int) -> float | None:
-    """PESQ wide band (ITU-T P.862.2), MOS-LQO up to 4.64, at 16 kHz (soxr HQ). None where impossible, and says why."""
+    """Wide-band PESQ (ITU-T P.862.2), MOS-LQO up to 4.64, at 16 kHz (soxr HQ). None if not measurable, with a note."""
     _check(ref, est)
     try:
         import pesq
         import soxr
     except ImportError as error:
         return _say_once(f"PESQ-WB: not measured, {error.name} is not installed (pip install fwn[eval])")
-    if _rms(est) < SILENCE:
-        return _say_once("PESQ-WB: not measured where the estimate is silent")
+    if rms(est) < SILENCE:
+        return _say_once("PESQ-WB: not measured for a silent estimate")
     r, e = (soxr.resample(audio.astype(np.float32), sample_rate, 16000, "HQ") for audio in (ref, est))
     try:
         return float(pesq.pesq(16000, r, e, "wb"))
-    except pesq.PesqError as error:  # nothing like speech in it, or shorter than a quarter of a second
+    except pesq.PesqError as error:  # no speech found, or shorter than a quarter of a second
         said = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        return _say_once(f"PESQ-WB: not measured where pesq says: {said}")
+        return _say_once(f"PESQ-WB: not measured, pesq reports: {said}")
 
 
 def stoi(ref: Audio, est: Audio, sample_rate: int) -> float | None:
-    """Short-time objective intelligibility (Taal et al. 2011), at most 1. None where impossible, and says why."""
+    """Short-time objective intelligibility (Taal et al. 2011), at most 1. None if not measurable, with a note."""
     _check(ref, est)
     try:
         import pystoi
     except ImportError:
         return _say_once("STOI: not measured, pystoi is not installed (pip install fwn[eval])")
     if len(ref) < 0.4 * sample_rate:
-        return _say_once("STOI: not measured where the audio is shorter than its 0.4 s window")
+        return _say_once("STOI: not measured for audio shorter than its 0.4 s window")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         value = float(pystoi.stoi(ref, est, sample_rate))
-    if said:  # it warns, and returns 1e-5, where the reference has less than 0.4 s of speech
-        return _say_once(f"STOI: not measured where pystoi says: {said[0].message}")
+    if said:  # pystoi warns and returns 1e-5 if the reference has less than 0.4 s of speech
+        return _say_once(f"STOI: not measured, pystoi reports: {said[0].message}")
     return value
 
 
 def level_ratio_db(ref: Audio, est: Audio) -> float:
-    """RMS of est over RMS of ref in dB, both taken as no less than SILENCE."""
+    """RMS of est over RMS of ref in dB, both floored at SILENCE."""
     _check(ref, est)
-    r, e = (max(_rms(audio), SILENCE) for audio in (ref, est))
+    r, e = (max(rms(audio), SILENCE) for audio in (ref, est))
     return 20 * math.log10(e / r)
 
 
 def line_noise(audio: Audio, sample_rate: int) -> float:
-    """FloWaveNet's tones: how far the long-term spectrum stands out at j · sample_rate / 16, mean over j = 1…7, in dB.
+    """FloWaveNet's tones: how far the long-term spectrum rises at j · sample_rate / 16, mean over j = 1…7, in dB.
 
-    spectral.line_excess, whose maximum over three bins puts recordings a little above 0. The lines lie at fixed
-    fractions of the sample rate, so its value does not enter.
+    spectral.line_excess takes a maximum over three bins, so recordings measure a little above 0. The lines lie at fixed
+    fractions of the sample rate, so the result does not depend on sample_rate.
     """
     _check(audio, audio)
     return float(line_excess(audio.astype(np.float64)).mean())
 
 
 def peak(audio: Audio) -> float:
-    """Largest |sample|; above 1 a 16-bit file saturates."""
+    """Largest |sample|; a 16-bit file saturates above 1."""
     _check(audio, audio)
     return float(np.abs(audio).max())
 
 
 def copy_synthesis_metrics(ref: Audio, est: Audio, sample_rate: int) -> dict[str, float | None]:
-    """Every metric of METRICS, for one utterance. line_noise and peak are est's. UserError for a silent ref."""
+    """All METRICS of one utterance. line_noise and peak depend on est only. Raises UserError if ref is silent."""
     f0 = f0_metrics(ref, est, sample_rate)
     return {
         "log_mel_l1": log_mel_l1(ref, est, sample_rate),
@@ -216,63 +217,11 @@ def copy_synthesis_metrics(ref: Audio, est: Audio, sample_rate: int) -> dict[str
     }
 
 
-class Estimate(NamedTuple):
-    """Mean over the `n` utterances (of `total`) that have a value, and half the width of its 95% confidence interval.
-
-    mean is None without a value; ci95 without two.
-    """
-
-    mean: float | None
-    ci95: float | None
-    n: int
-    total: int
-
-
-def summary(utterances: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:
-    """Metrics per utterance -> their means with Student's t intervals, t_{0.975, n-1} · s / √n."""
-    if not utterances:
-        raise UserError("no utterances to average metrics over; give at least one")
-    return {name: estimate([u[name] for u in utterances]) for name in utterances[0]}
-
-
-def estimate(values: Sequence[float | None]) -> Estimate:
-    known = [v for v in values if v is not None]
-    n = len(known)
-    mean = float(np.mean(known)) if n else None
-    ci95 = float(stdtrit(n - 1, 0.975) * np.std(known, ddof=1) / math.sqrt(n)) if n > 1 else None
-    return Estimate(mean, ci95, n, len(values))
-
-
-def table(systems: Mapping[str, Mapping[str, Estimate]], markdown: bool = False) -> str:
-    """Summaries by title (a system, a temperature …) -> a line per metric, a column per title, as text or Markdown."""
-    return aligned(lines(systems), "<<" + ">" * len(systems), markdown)
-
-
-def lines(systems: Mapping[str, Mapping[str, Estimate]]) -> list[list[str]]:
-    """The cells of `table`, its head first."""
-    cells = [["metric", "better", *systems]]
-    for name, metric in METRICS.items():
-        if any(name in s for s in systems.values()):
-            label = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
-            cells.append([label, metric.better, *(cell(s.get(name), metric.digits) for s in systems.values())])
-    return cells
-
-
-def cell(estimate: Estimate | None, digits: int) -> str:
-    """mean ± interval, with how many utterances had a value where some had none; "-" without any."""
-    if estimate is None or estimate.mean is None:
-        return "-"
-    form = f".{digits}f" if abs(estimate.mean) < 1e5 else ".3g"
-    interval = "" if estimate.ci95 is None else f" ± {estimate.ci95:{form}}"
-    some = "" if estimate.n == estimate.total else f" ({estimate.n} of {estimate.total})"
-    return f"{estimate.mean:{form}}{interval}{some}"
-
-
 def _check(ref: Audio, est: Audio) -> None:
     for audio, what in ((ref, "the reference"), (est, "the estimate")):
         if audio.ndim != 1 or not np.issubdtype(audio.dtype, np.floating):
             raise UserError(
-                f"{what} is {audio.dtype} of shape {audio.shape}; metrics want mono floats of shape (samples,)"
+                f"{what} is {audio.dtype} of shape {audio.shape}; metrics need mono floats of shape (samples,)"
             )
         if not audio.size:
             raise UserError(f"{what} has no samples")
@@ -280,11 +229,12 @@ def _check(ref: Audio, est: Audio) -> None:
             raise UserError(f"{what} has {np.count_nonzero(~np.isfinite(audio))} samples that are not finite")
     if len(ref) != len(est):
         raise UserError(
-            f"the reference has {len(ref)} samples and the estimate {len(est)}; cut both to the same span first"
+            f"the reference has {len(ref)} samples and the estimate {len(est)}; cut both to equal length first"
         )
 
 
-def _rms(audio: Audio) -> float:
+def rms(audio: Audio) -> float:
+    """Root mean square, in float64."""
     return math.sqrt(np.square(audio, dtype=np.float64).mean())
 
 

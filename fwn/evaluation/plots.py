@@ -1,4 +1,4 @@
-"""Pictures for people: mels side by side, a waveform over its mel, training curves. PNGs, drawn without a display."""
+"""Plots as PNG files, drawn without a display: mels, waveforms, curves, intervals, shares of votes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 from fwn.errors import UserError
 
-WIDTH = 10.0  # inches, at 120 dots per inch
+WIDTH = 10.0  # inches
 DPI = 120
 MARKERS = "os^vDP*Xhp<>"
-FAR = 10.0
+LINEAR = 10.0  # values below -LINEAR make an axis symmetric-logarithmic
 
 
 def mel_pair(
     path: str | Path, mels: Mapping[str, npt.NDArray[Any]], sample_rate: int, hop: int, unit: str = "log magnitude"
 ) -> None:
-    """Mels [frames, bands] by title, one above the other, on one time axis and one colour scale, labelled `unit`."""
+    """Mels [frames, bands] by title, stacked, with a common time axis and a common colour scale labelled `unit`."""
     if not mels:
         raise UserError(f"{path}: no mels to draw; give at least one")
     for title, mel in mels.items():
@@ -35,56 +35,46 @@ def mel_pair(
 
 
 def waveform_and_mel(
-    path: str | Path,
-    audio: npt.NDArray[Any],
-    mel: npt.NDArray[Any],
-    sample_rate: int,
-    hop: int,
-    unit: str = "log magnitude",
+    path: str | Path, audio: npt.NDArray[Any], mel: npt.NDArray[Any], sample_rate: int, hop: int
 ) -> None:
-    """The waveform [T], full scale 1, above its mel [frames, bands]."""
+    """A waveform [T], full scale 1, above its mel [frames, bands]."""
     _check_mel(mel, f"{path}: the mel")
     figure, (top, bottom) = _figure(2, height=4.6)
     top.plot(np.arange(len(audio)) / sample_rate, audio, linewidth=0.4, color="#1f4e79")
     limit = max(1.0, float(np.abs(audio).max())) * 1.05
     top.set_ylim(-limit, limit)
     top.set_ylabel("amplitude")
-    if limit > 1.05:  # say where a file would saturate
+    if limit > 1.05:  # mark the level above which a file saturates
         for full_scale in (-1, 1):
             top.axhline(full_scale, color="#c0392b", linewidth=0.8, linestyle="--")
     image = _draw_mel(bottom, mel, sample_rate, hop, float(mel.min()), float(mel.max()))
     bottom.set_xlim(0, max(len(audio), len(mel) * hop) / sample_rate)
     bottom.set_xlabel("time (s)")
-    scale = bottom.inset_axes((1.01, 0, 0.012, 1))  # beside the mel only, and yet both share the time axis
-    figure.colorbar(image, cax=scale, label=unit)
+    scale = bottom.inset_axes((1.01, 0, 0.012, 1))  # an inset, so that both plots keep the same width and time axis
+    figure.colorbar(image, cax=scale, label="log magnitude")
     figure.savefig(path)
 
 
 def curve(
     path: str | Path,
-    steps: Sequence[float] | Mapping[str, Sequence[float]],
-    values: Mapping[str, Sequence[float]],
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     xlabel: str,
     ylabel: str,
     logarithmic: bool = False,
 ) -> None:
-    """Series by label over steps: the same for all, or one sequence per label. Non-finite values leave gaps.
-
-    logarithmic: the steps.
-    """
+    """Series (x, y) by label; values that are not finite leave gaps. logarithmic: for the x axis."""
     figure, (axis,) = _figure(1, height=4.2)
-    for label, series in values.items():
-        x = steps[label] if isinstance(steps, Mapping) else steps
-        if len(x) != len(series):
-            raise UserError(f"{path}: the series {label!r} has {len(series)} values for {len(x)} steps")
-        few = len(series) <= 50
-        axis.plot(x, series, label=label, linewidth=1.5, marker="o" if few else None, markersize=3.5)
+    for label, (x, y) in series.items():
+        if len(x) != len(y):
+            raise UserError(f"{path}: the series {label!r} has {len(y)} values for {len(x)} steps")
+        few = len(y) <= 50
+        axis.plot(x, y, label=label, linewidth=1.5, marker="o" if few else None, markersize=3.5)
     axis.set_xscale("log" if logarithmic else "linear")
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    if len(values) > 1:
+    if len(series) > 1:
         axis.legend(frameon=False)
     figure.savefig(path)
 
@@ -95,9 +85,10 @@ def panels(
     xlabel: str,
     logarithmic: bool = False,
 ) -> None:
-    """By ylabel, one above the other, series (x, y) by label: a colour and a marker each, the same in every panel.
+    """One panel per ylabel, stacked, with series (x, y) by label. A label has one colour and marker in all panels.
 
-    None leaves a gap. Values far below zero, as a collapsed student's likelihood, are drawn by their magnitudes.
+    None leaves a gap. A panel with values below -LINEAR, such as a collapsed student's likelihood, gets a
+    symmetric-logarithmic y axis.
     """
     figure, axes = _figure(len(values), height=0.8 + 2.6 * len(values))
     labels = list(dict.fromkeys(label for series in values.values() for label in series))
@@ -110,8 +101,8 @@ def panels(
         axis.spines[["top", "right"]].set_visible(False)
         if logarithmic:
             axis.set_xscale("log")
-        if any(value is not None and value < -FAR for _, y in series.values() for value in y):
-            axis.set_yscale("symlog", linthresh=FAR)
+        if any(value is not None and value < -LINEAR for _, y in series.values() for value in y):
+            axis.set_yscale("symlog", linthresh=LINEAR)
     axes[-1].set_xlabel(xlabel)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
@@ -121,7 +112,7 @@ def panels(
 def dots(
     path: str | Path, names: Sequence[str], columns: Mapping[str, Sequence[tuple[float | None, float | None]]]
 ) -> None:
-    """A line for each name, side by side a panel for each column: (mean, half its interval) for each name, or None."""
+    """One row per name, one panel per column side by side; values are (mean, half the interval), None if missing."""
     figure, axes = _figure(1, height=0.9 + 0.35 * len(names), columns=len(columns))
     for axis, (title, values) in zip(axes, columns.items(), strict=True):
         for y, (mean, half) in enumerate(values):
@@ -136,9 +127,9 @@ def dots(
 
 
 def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float) -> None:
-    """[frames, bins] in dB as a bare picture of as many dots, time to the right, from dark (low) to bright (high)."""
+    """db [frames, bins] as an image of that many pixels without axes, from `low` (dark) to `high` (bright), in dB."""
     _check_mel(db, f"{path}: the spectrogram")
-    _figure(1, height=1)  # says it where matplotlib is missing
+    _figure(1, height=1)  # raises UserError if matplotlib is missing
     from matplotlib.image import imsave
 
     imsave(path, db.T, origin="lower", cmap="magma", vmin=low, vmax=high)
@@ -147,7 +138,7 @@ def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float)
 def intervals(
     path: str | Path, values: Mapping[str, tuple[float, float]], xlabel: str, limits: tuple[float, float]
 ) -> None:
-    """A line for each label: a value, and half its interval to both sides."""
+    """One row per label: (value, half its interval)."""
     figure, (axis,) = _figure(1, height=1.2 + 0.45 * len(values))
     for y, (mean, half) in enumerate(values.values()):
         axis.errorbar(mean, y, xerr=half, fmt="o", color="#1f4e79", markersize=7, capsize=4, linewidth=1.8)
@@ -162,7 +153,7 @@ def intervals(
 
 
 def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, int]]) -> None:
-    """Votes of A/B tests: a bar for each pair (left, right), divided into (for the left, for none, for the right)."""
+    """Votes of A/B tests: one bar per pair (left, right), divided into votes for (left, neither, right)."""
     figure, (axis,) = _figure(1, height=1.2 + 0.45 * len(counts))
     for y, votes in enumerate(counts.values()):
         start = 0.0
@@ -185,14 +176,15 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
 
 
 def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure of its own (no pyplot: no global state, no display), its axes a column sharing x or a row sharing y."""
+    """A figure and its axes: one column with a common x axis, or one row with a common y axis.
+
+    Made without pyplot, which keeps global state and may need a display.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError(
-            f"drawing pictures needs {error.name}, which is not installed: pip install fwn[demo]"
-        ) from error
+        raise UserError(f"plots need {error.name}, which is not installed: pip install fwn[demo]") from error
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=columns == 1, sharey=columns > 1, squeeze=False)

@@ -1,8 +1,8 @@
-"""What is published of the systems compared: the paper's own figures, and measurements on its authors' samples.
+"""Published figures of the compared systems, and metrics of the samples that the paper's authors published.
 
-Kim et al. 2019, arXiv:1811.02155: mean opinion scores, conditional log-likelihood, sampling speed on one GPU. The
-objective metrics are no figures of the paper: they are fwn.evaluation.metrics' of the samples its authors published
-(github.com/ksw0306/flowavenet-demo, five LJSpeech utterances a system), as tests/test_metrics.py checks.
+From Kim et al. 2019, arXiv:1811.02155: mean opinion scores, conditional log-likelihood, sampling speed on one GPU.
+The objective metrics are not in the paper. We measured them by fwn.evaluation.metrics on the authors' samples
+(github.com/ksw0306/flowavenet-demo, five LJSpeech utterances per system); tests/test_metrics.py checks them.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,9 @@ UTTERANCES = 5
 
 
 class Published(NamedTuple):
-    """mos, nats_per_sample (the paper's CLL), samples_per_second: the paper's; None where it gives none.
+    """mos, nats_per_sample (the paper's CLL) and samples_per_second are the paper's; None if it gives none.
 
-    samples: of MEASURED in its order, on the authors' samples; () where they published none.
+    samples: the metrics MEASURED, in that order, of the authors' samples; () if they published none.
     """
 
     title: str

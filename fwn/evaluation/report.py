@@ -1,29 +1,28 @@
-"""A comparison of systems as tables: ours first, then what is published, always marked as such."""
+"""The tables of a comparison of systems: our figures first, then published ones, which are always marked."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from fwn.evaluation import metrics, plots
+from fwn.evaluation import estimates, metrics
 from fwn.evaluation.ablations import Study
 from fwn.evaluation.measure import Figures, Speed
 from fwn.evaluation.published import MEASURED, PAPER, UTTERANCES, Published
 from fwn.terminal import aligned
 
-AUTOREGRESSIVE = "wavenet"  # the system that speeds are compared with
+AUTOREGRESSIVE = "wavenet"  # the baseline of sampling speeds
 STUDIED = ("log_mel_l1", "multi_resolution_stft", "pesq_wb", "stoi", "level_ratio_db", "line_noise")
 NONE = "-"
-UNCOMPARABLE = "* The paper's, without dequantisation noise: it does not compare with the other figures of its column."
-# A likelihood below it has diverged, and would stretch an axis: uniform noise of full scale has -0.69.
-DIVERGED = -10.0
-WIDTH = 120  # of notes in text
+NOT_COMPARABLE = "* The paper's, without dequantisation noise: not comparable with the other figures in this column."
+INTERVALS = "95% intervals"
+SPEED, TEMPERATURE = "Sampling speed", "Temperature"
+WIDTH = 120  # characters per line of the notes in text output
 _ALL = [m.label for m in metrics.METRICS.values()]
 LABELS = {n: f"{m.label}, {m.unit}" if _ALL.count(m.label) > 1 else m.label for n, m in metrics.METRICS.items()}
 
 
 class Section(NamedTuple):
-    """One table: lines of cells, the head first, `left` columns flushed left; notes below; a picture's file name."""
+    """One table: rows of cells, header first, the first `left` columns left-aligned; notes; a plot's file name."""
 
     title: str
     lines: list[list[str]]
@@ -33,7 +32,7 @@ class Section(NamedTuple):
 
 
 def render(sections: Iterable[Section], markdown: bool = False) -> str:
-    """All of it as text or Markdown, pictures in Markdown only."""
+    """All sections as text, or as Markdown with plots."""
     parts = []
     for title, lines, left, notes, picture in sections:
         parts.append(f"## {title}" if markdown else f"{title}\n{'-' * len(title)}")
@@ -46,16 +45,16 @@ def render(sections: Iterable[Section], markdown: bool = False) -> str:
 
 
 def kind(config: Any) -> str:
-    """What a system is: its name, and the distribution of a sample where it has a choice of them."""
+    """The system's name, and its output distribution if the config chooses one."""
     model = config["model"]
     return f"{config['system']} ({model['distribution']})" if "distribution" in model else config["system"]
 
 
 def likelihoods(systems: Mapping[str, Figures], notes: Sequence[str]) -> Section:
-    """Size, training, likelihood; the paper's opinion scores."""
+    """Size, training and likelihood, with the paper's likelihood and MOS."""
     head = ["", "system", "parameters", "step", "steps/s", "training", "nats/sample", "MOS"]
     lines = [
-        [name, kind(f.config), f"{f.parameters:,}", str(f.step), *_training(f), metrics.cell(f.nats, 4), NONE]
+        [name, kind(f.config), f"{f.parameters:,}", str(f.step), *_training(f), estimates.cell(f.nats, 4), NONE]
         for name, f in systems.items()
     ]
     lines += [[f"paper: {p.title}", *[NONE] * 5, _cll(p), _number(p.mos, 2)] for p in PAPER if p.mos]
@@ -85,9 +84,9 @@ def _cll(p: Published) -> str:
 
 
 def baseline(systems: Mapping[str, Figures]) -> Figures | None:
-    """The autoregressive system that samples one utterance fastest."""
-    among = [f for f in systems.values() if f.config["system"] == AUTOREGRESSIVE]
-    return max(among, key=lambda f: f.one.samples_per_second, default=None)
+    """The autoregressive system that samples one utterance fastest; None if there is no autoregressive system."""
+    autoregressive = [f for f in systems.values() if f.config["system"] == AUTOREGRESSIVE]
+    return max(autoregressive, key=lambda f: f.one.samples_per_second, default=None)
 
 
 def speeds(title: str, systems: Mapping[str, Figures], batch_size: int, notes: Sequence[str]) -> Section:
@@ -103,15 +102,15 @@ def speeds(title: str, systems: Mapping[str, Figures], batch_size: int, notes: S
             lines.append([f"paper: {p.title}", NONE, f"≈ {p.samples_per_second:,.0f}", *[NONE] * 5])
     runs = sorted({s.runs for f in systems.values() for s in (f.one, f.batch) if s})
     said = [
-        f"One utterance, or a batch of {batch_size}, of {next(iter(systems.values())).one.seconds:.2f} s each, from "
-        f"mels to audio in memory, compiled before; timed runs, of which the median: {' or '.join(map(str, runs))}.",
-        "× WaveNet: against the fastest autoregressive WaveNet of this table, at the same batch size."
+        f"Speed: one utterance, or a batch of {batch_size}, of {next(iter(systems.values())).one.seconds:.2f} s each, "
+        f"from mels to audio in memory, without compilation; the median of {' or '.join(map(str, runs))} timed runs.",
+        "× WaveNet: relative to the fastest autoregressive WaveNet of this table, at the same batch size."
         if slow
-        else "× WaveNet: no autoregressive WaveNet is among these.",
-        "The paper's speeds are of its own implementation on one GPU.",
+        else "× WaveNet: this table has no autoregressive WaveNet.",
+        "paper: measured by the authors with their implementation on one GPU.",
     ]
     if alone := [name for name, f in systems.items() if f.batch is None]:
-        said.append(f"No batch was timed of {', '.join(alone)}: one utterance alone takes too long.")
+        said.append(f"No batch was timed for {', '.join(alone)}: one utterance takes too long.")
     return Section(title, lines, 1, [*said, *notes])
 
 
@@ -122,59 +121,56 @@ def _speed(speed: Speed | None, slow: Speed | None) -> list[str]:
     return [f"{speed.samples_per_second:,.0f}", f"{speed.real_time:.3g}", f"{ratio:,.3g}" if ratio else NONE]
 
 
-def copies(systems: Mapping[str, Figures], temperature: float, notes: Sequence[str]) -> Section:
-    """Every metric of copies at one temperature, means over utterances."""
+def copies(systems: Mapping[str, Figures], temperature: float) -> Section:
+    """All copy-synthesis metrics at one temperature, means over utterances."""
     head = ["", *(LABELS[name] for name in metrics.METRICS)]
     lines = [[name, *_means(f.copies[temperature], metrics.METRICS)] for name, f in systems.items()]
     lines += [[f"authors' samples: {p.title}", *_sampled(p, metrics.METRICS)] for p in PAPER if p.samples]
     better = [f"{m.label} ({m.better})" for m in metrics.METRICS.values() if m.better != "lower"]
     units = [f"{m.label} in {m.unit}" for m in metrics.METRICS.values() if m.unit]
     said = [
-        f"Better is lower, but for: {', '.join(better)}. Units: {', '.join(units)}.",
-        f"Means over utterances; {INTERVALS.lower()} below. authors' samples: measured by the same definitions on "
-        f"{UTTERANCES} utterances that the paper's authors published, of models trained for much longer.",
+        f"Lower is better, except for: {', '.join(better)}. Units: {', '.join(units)}.",
+        f"Means over utterances; {INTERVALS} below. authors' samples: the same metrics of {UTTERANCES} utterances that "
+        "the paper's authors published, from models trained for much longer.",
     ]
-    return Section(f"Copies of held-out recordings at T = {temperature}", [head, *lines], 1, [*said, *notes])
-
-
-INTERVALS = "95% intervals"
+    return Section(f"Copy synthesis of held-out recordings at T = {temperature}", [head, *lines], 1, said)
 
 
 def intervals(systems: Mapping[str, Figures], temperature: float) -> Section:
-    """The same as `copies` with intervals, ours only, a line for each metric as fwn.evaluate has it."""
-    title = f"Copies at T = {temperature} with {INTERVALS}"
+    """The metrics of `copies` with intervals, our systems only, one row per metric as in fwn.evaluate."""
+    title = f"Copy synthesis at T = {temperature} with {INTERVALS}"
     notes = ["Mean ± 95% confidence interval (Student's t over utterances)."]
-    return Section(title, metrics.lines({name: f.copies[temperature] for name, f in systems.items()}), 2, notes)
+    return Section(title, estimates.lines({name: f.copies[temperature] for name, f in systems.items()}), 2, notes)
 
 
 def temperatures(systems: Mapping[str, Figures], picture: str | None) -> Section:
-    """Metrics against temperature, for each system."""
+    """Copy-synthesis metrics of each system at each temperature."""
     head = ["", "T", *(LABELS[name] for name in STUDIED)]
     lines = [[name, str(t), *_means(f.copies[t], STUDIED)] for name, f in systems.items() for t in sorted(f.copies)]
-    return Section("Temperature", [head, *lines], 1, ["The paper samples FloWaveNet at T = 0.8."], picture)
+    return Section(TEMPERATURE, [head, *lines], 1, ["The paper samples FloWaveNet at T = 0.8."], picture)
 
 
 def study(found: Study, systems: Mapping[str, Figures], temperature: float, picture: str | None) -> Section:
-    """A study's members: what distinguishes them, likelihood, metrics at one temperature; what is published of it."""
+    """One study: what its models differ in, their likelihood and metrics at one temperature, and published figures."""
     head = ["", *found.columns, "step", "nats/sample", *(LABELS[name] for name in STUDIED), "MOS"]
     lines = [head]
     for name, values in found.rows.items():
         f = systems[name]
         means = _means(f.copies[temperature], STUDIED)
-        lines.append([name, *values, str(f.step), metrics.cell(f.nats, 4), *means, NONE])
+        lines.append([name, *values, str(f.step), estimates.cell(f.nats, 4), *means, NONE])
     for p in PAPER:
         if p.title in found.published:
             blank = [NONE] * (len(found.columns) + 1)
             lines.append([f"paper: {p.title}", *blank, _cll(p), *_sampled(p, STUDIED), _number(p.mos, 2)])
-    notes = [f"Copies at T = {temperature}."]
+    notes = [f"Copy synthesis at T = {temperature}."]
     if found.published:
-        notes[0] += " paper: nats/sample and MOS are the paper's, metrics are of its authors' published samples."
+        notes[0] += " paper: nats/sample and MOS are the paper's; metrics are of its authors' published samples."
     if any(p.nats_per_sample for p in PAPER if p.title in found.published):
-        notes.append(UNCOMPARABLE)
+        notes.append(NOT_COMPARABLE)
     return Section(found.title, lines, 1 + len(found.columns), notes, picture)
 
 
-def _means(summary: Mapping[str, metrics.Estimate], names: Iterable[str]) -> list[str]:
+def _means(summary: Mapping[str, estimates.Estimate], names: Iterable[str]) -> list[str]:
     return [_number(summary[name].mean, metrics.METRICS[name].digits) for name in names]
 
 
@@ -191,71 +187,34 @@ def sections(
     how: Mapping[str, Any],
     pictures: Mapping[str, str],
 ) -> list[Section]:
-    """The whole report: trained `systems`, their studies, untrained `models`. pictures: file names by title."""
+    """The whole report: trained `systems`, their studies, untrained `models`. pictures: file names by section title."""
     device = f"Measured on {how['device']}."
     parts = []
     if systems:
         first = how["temperatures"][0]
         n = len(how["utterances"])
         said = [
-            f"nats/sample: log-likelihood given the mel, over {n} held-out utterances of {how['data']}, the same for "
-            "all, with the same uniform dequantisation noise of one 16-bit step. Mixtures of logistics model "
-            "16-bit integers and are measured on those, without noise. Mean ± 95% interval over utterances.",
-            UNCOMPARABLE,
-            "step: of the checkpoint. steps/s and training: of the whole run, without compiling and evaluating.",
-            "paper: on LJSpeech, MOS by listeners.",
+            f"nats/sample: log-likelihood given the mel, mean ± 95% interval over {n} held-out utterances of "
+            f"{how['data']}. All systems get the same utterances with the same uniform dequantisation noise of one "
+            "16-bit step, except mixtures of logistics: they model 16-bit integers and get no noise.",
+            NOT_COMPARABLE,
+            "step: of the checkpoint. steps/s and training: of the whole run, without compilation and evaluation.",
+            "paper: on LJSpeech; MOS by listeners.",
         ]
         parts = [
             likelihoods(systems, said),
-            speeds("Sampling speed", systems, how["batch_size"], [device])._replace(picture=pictures.get(SPEED)),
-            copies(systems, first, []),
+            speeds(SPEED, systems, how["batch_size"], [device])._replace(picture=pictures.get(SPEED)),
+            copies(systems, first),
         ]
         if len(how["temperatures"]) > 1:
             parts.append(temperatures(systems, pictures.get(TEMPERATURE)))
         else:
-            left_out = ["Temperature: left out, --temperature was given once", *left_out]
+            left_out = ["Temperature: left out, only one --temperature was given", *left_out]
         parts += [study(s, systems, first, pictures.get(s.title)) for s in found]
         parts.append(intervals(systems, first))
         if left_out:
             parts.append(Section("Studies left out", [], notes=left_out))
     if models:
-        notes = [device, "Sizes of the experiment files; speed does not depend on training."]
-        parts.append(speeds("Speed at these sizes, untrained", models, how["batch_size"], notes))
+        notes = [device, "Untrained models of the experiment files; speed does not depend on training."]
+        parts.append(speeds("Sampling speed of untrained models", models, how["batch_size"], notes))
     return parts
-
-
-SPEED, TEMPERATURE = "Sampling speed", "Temperature"
-
-
-def _drawn(figures: Figures) -> float | None:
-    """The likelihood as pictures have it: none of a model that diverged."""
-    mean = figures.nats.mean if figures.nats else None
-    return None if mean is None or mean < DIVERGED else mean
-
-
-def draw(output: Path, systems: Mapping[str, Figures], found: Sequence[Study], at: Sequence[float]) -> dict[str, str]:
-    """Draws the pictures into the folder `output`; their file names by title of their section."""
-    first = at[0]
-    fast = {name: [f.one.samples_per_second] for name, f in systems.items()}
-    speed = {
-        f"log-mel L1 at T = {first}": {n: (fast[n], [f.copies[first]["log_mel_l1"].mean]) for n, f in systems.items()},
-        "nats/sample": {n: (fast[n], [_drawn(f)]) for n, f in systems.items()},
-    }
-    plots.panels(output / "speed.png", speed, "samples/s, one utterance", logarithmic=True)
-    files = {SPEED: "speed.png"}
-    if len(at) > 1:
-        panels = {
-            LABELS[m]: {n: (sorted(at), [f.copies[t][m].mean for t in sorted(at)]) for n, f in systems.items()}
-            for m in ("log_mel_l1", "level_ratio_db", "line_noise")
-        }
-        plots.panels(output / "temperature.png", panels, "temperature")
-        files[TEMPERATURE] = "temperature.png"
-    for part in found:
-        members = [systems[name] for name in part.rows]
-        columns: dict[str, Any] = {"nats/sample": [f.nats for f in members]}
-        for m in ("log_mel_l1", "multi_resolution_stft", "stoi"):
-            columns[LABELS[m]] = [f.copies[first][m] for f in members]
-        files[part.title] = f"{part.title.lower().replace(' ', '_')}.png"
-        points = {title: [(e.mean, e.ci95) for e in column] for title, column in columns.items()}
-        plots.dots(output / files[part.title], list(part.rows), points)
-    return files

@@ -1,1 +1,1 @@
-"""The listening test: stimuli, pages, answers and their statistics. The program is python -m fwn.listening."""
+"""Listening tests: stimuli, pages, answers, statistics. Program: python -m fwn.listening."""

@@ -1,18 +1,21 @@
-"""Listening tests: builds one as a folder of static pages, and analyses what the listeners hand in.
+"""Builds a listening test as a folder of static pages, and analyses the answers of the listeners.
 
     python -m fwn.listening build --reference=recordings --systems=WaveNet=out/wavenet --systems=FloWaveNet=out/flow \\
         --output=mos
     python -m fwn.listening build --systems=FloWaveNet=results/flow@0.8 --systems=ClariNet=results/clarinet --output=mos
     python -m fwn.listening analyse answers/*.csv --key=mos/key.json --output=mos/analysis
 
-build writes test/ (blind: rating from 1 to 5, with hidden reference and hidden anchor, then A/B), demo/ (every
-utterance by every system, with spectrograms; where they are fwn.evaluate's, all temperatures, and its figures beside
-the published ones) and key.json. Give test/ to listeners: its index.html works from a disk or from any web space,
-without a network; each listener downloads a CSV file and hands it in. Keep key.json.
-
-analyse takes those files and prints mean opinion scores with intervals, significance and preferences. Listeners who
-rate the anchor not below the reference are left out by name; the exit code is then 3, as where build leaves utterances
+build writes three things:
+  test/     the blind test: ratings from 1 to 5 with a hidden reference and a hidden anchor, then A/B comparisons
+  demo/     a page with every utterance by every system, and spectrograms; for the output of fwn.evaluate also
+            transcripts, all temperatures, and its figures beside the published ones
+  key.json  which clip is which system
+Give test/ to listeners and keep key.json. test/index.html works from a disk or from any web server and needs no
+network. Each listener downloads a CSV file of answers and sends it to you. The exit code is 3 if utterances were left
 out.
+
+analyse reads those files and prints mean opinion scores with intervals, significance and preferences. It leaves out
+listeners who do not rate the anchor below the reference, names them, and then exits with 3.
 """
 
 import json
@@ -29,40 +32,42 @@ from fwn.listening import answers, blind_test, demo_page, opinion, stimuli
 SYSTEMS = flags.DEFINE_multi_string(
     "systems",
     [],
-    "build: NAME=FOLDER, repeated; the folder holds one audio file per utterance, named as in --reference, or is the "
-    "output of fwn.evaluate, where NAME=FOLDER@0.8 says which temperature is tested (the demo page shows all). The "
-    "name appears on the demo page only.",
+    "build: NAME=FOLDER, once per system. The folder holds one audio file per utterance, named as in --reference, or "
+    "is the output of fwn.evaluate: then NAME=FOLDER@0.8 names the temperature to test, and the demo page shows all. "
+    "Listeners of the test do not see NAME; the demo page shows it.",
 )
 REFERENCE = flags.DEFINE_string(
-    "reference", None, "build: folder of recordings. By default those in the first output of fwn.evaluate are taken."
+    "reference", None, "build: folder of recordings. By default those in the first output of fwn.evaluate."
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "build: new folder for the test. analyse: folder for JSON, tables and plots; by default none."
+    "output", None, "build: new folder for the test. analyse: folder for JSON, tables and plots; by default no files."
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "build: of the names of clips and of the order. Listeners get orders of their own.", 0
+    "seed", 0, "build: seed of the clips' names and of their order in the files. Each listener gets another order.", 0
 )
-UTTERANCES = flags.DEFINE_integer("utterances", 0, "build: only so many utterances, evenly chosen; 0: all.", 0)
+UTTERANCES = flags.DEFINE_integer("utterances", 0, "build: number of utterances, evenly spaced; 0: all.", 0)
 TITLE = flags.DEFINE_string("title", "Listening test", "build: heading of the pages; listeners see it.")
-HALF_STEPS = flags.DEFINE_bool("half_steps", False, "build: ratings 1, 1.5, 2 … 5 in place of 1, 2 … 5.")
+HALF_STEPS = flags.DEFINE_bool("half_steps", False, "build: ratings 1, 1.5, 2 … 5 instead of 1, 2 … 5.")
 PAIRS = flags.DEFINE_multi_string(
     "pairs",
     [],
-    "build: NAME,NAME to be compared in A/B, may be repeated; by default all pairs of systems, or a single system and "
-    f"the {stimuli.REFERENCE!r}, which may be named too.",
+    "build: NAME,NAME to compare in A/B; may be repeated. By default all pairs of systems; a single system is compared "
+    f"with the reference. {stimuli.REFERENCE!r} may be one of the names.",
 )
 KEY = flags.DEFINE_string(
-    "key", None, "analyse: key.json of the test. By default looked for beside the results and above."
+    "key", None, "analyse: key.json of the test. By default the one beside the answers or in one of two folders above."
 )
 
 
 def build() -> int:
-    """Writes the test; 3 where an utterance that some systems have was left out."""
+    """Writes the test. Returns the exit code: 3 if utterances were left out that some system has."""
     if not OUTPUT.value:
         raise UserError("build: name a new folder for the test: --output=FOLDER")
     output = Path(OUTPUT.value)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"--output={output}: already there; name a new folder (the key of an old test is not replaced)")
+        raise UserError(
+            f"--output={output}: exists already; name a new folder (the key of a test is never overwritten)"
+        )
     found, level = stimuli.match_levels(stimuli.gather(SYSTEMS.value, REFERENCE.value, UTTERANCES.value))
     pairs = blind_test.pairs_of(found, PAIRS.value)
     evaluations = demo_page.evaluations(found)
@@ -73,7 +78,7 @@ def build() -> int:
     (output / "key.json").write_text(json.dumps(key | {"level_db": level}, indent=1) + "\n", encoding="utf-8")
     cli.say(
         f"test {key['test']}: {len(key['clips'])} clips and {len(key['pairs'])} pairs, about {key['minutes']} min "
-        f"per listener; all at {level:.1f} dB RMS\n"
+        f"per listener; all clips at {level:.1f} dB RMS\n"
         f"  for listeners:  {output / 'test' / 'index.html'} (with its folder)\n"
         f"  demo page:      {output / 'demo' / 'index.html'}\n"
         f"  keep:           {output / 'key.json'}"
@@ -82,7 +87,7 @@ def build() -> int:
 
 
 def analyse(paths: list[str]) -> int:
-    """Prints and keeps the figures; 3 where a listener was left out."""
+    """Prints and writes the statistics. Returns the exit code: 3 if a listener was left out."""
     if not paths:
         raise UserError("analyse: name the CSV files that listeners downloaded: analyse results/*.csv")
     key = answers.read_key(KEY.value or answers.find_key(paths))
@@ -93,13 +98,13 @@ def analyse(paths: list[str]) -> int:
     analysis = opinion.analyse(key["systems"], found.ratings, found.preferences, left_out)
     text = opinion.report(key["title"], analysis)
     if OUTPUT.value:
-        keep(Path(OUTPUT.value), key, analysis, found.notes + unknown)
+        write(Path(OUTPUT.value), key, analysis, found.notes + unknown)
     cli.say(text)
     return 3 if left_out else 0
 
 
-def keep(output: Path, key: dict[str, Any], analysis: opinion.Analysis, notes: list[str]) -> None:
-    """results.json, table.txt, table.md, mos.png, preferences.png."""
+def write(output: Path, key: dict[str, Any], analysis: opinion.Analysis, notes: list[str]) -> None:
+    """Writes results.json, table.txt, table.md, mos.png and preferences.png."""
     output.mkdir(parents=True, exist_ok=True)
     (output / "table.txt").write_text(opinion.report(key["title"], analysis), encoding="utf-8")
     (output / "table.md").write_text(opinion.report(key["title"], analysis, markdown=True), encoding="utf-8")
@@ -122,7 +127,7 @@ def main(args: list[str]) -> int:
     if command == "analyse":
         return analyse(args[1:])
     if command != "build":
-        raise UserError(f"{command!r} is no command{nearest(command, ('build', 'analyse'))}; give build or analyse")
+        raise UserError(f"unknown command {command!r}{nearest(command, ('build', 'analyse'))}; give build or analyse")
     if args[1:]:
         raise UserError(f"build: unexpected argument {args[1]!r}: all settings are flags (--help lists them)")
     return build()

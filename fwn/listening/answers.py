@@ -1,4 +1,4 @@
-"""What listeners answered: the CSV files that the pages of a listening test download, checked against its key."""
+"""Reads the CSV files that listeners downloaded from the test page, and checks them against the test's key."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fwn.errors import UserError
 
-# of fwn/listening/pages/test.js
+# The same as in fwn/listening/pages/test.js
 COLUMNS = ("test", "listener", "trial", "kind", "clip_a", "clip_b", "answer", "plays", "seconds", "time")
 CHOICES = ("a", "same", "b")
 KEY = {"test": str, "title": str, "half_steps": bool, "systems": list, "clips": dict, "pairs": list}
@@ -24,7 +24,7 @@ class Rating(NamedTuple):
 
 
 class Preference(NamedTuple):
-    """Of two systems, as the listener heard them; `preferred` is None for no difference."""
+    """An A/B answer. a, b: the systems behind A and B on the page. preferred: one of them; None for no difference."""
 
     listener: str
     a: str
@@ -33,8 +33,8 @@ class Preference(NamedTuple):
     preferred: str | None
 
 
-class Ballots(NamedTuple):
-    """All answers; `notes`: what is odd about them."""
+class Answers(NamedTuple):
+    """All answers. notes: messages about duplicate and unfinished files."""
 
     ratings: list[Rating]
     preferences: list[Preference]
@@ -42,7 +42,7 @@ class Ballots(NamedTuple):
 
 
 def read_key(path: str | Path) -> dict[str, Any]:
-    """key.json of fwn.listening build."""
+    """Reads and checks a key.json of fwn.listening build."""
     path = Path(path)
     if not path.is_file():
         raise UserError(
@@ -54,12 +54,12 @@ def read_key(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a key of fwn.listening build ({error})") from error
     wrong = [name for name, kind in KEY.items() if not isinstance(key, dict) or not isinstance(key.get(name), kind)]
     if wrong:
-        raise UserError(f"{path}: not a key of fwn.listening build (no {wrong[0]!r})")
+        raise UserError(f"{path}: not a key of fwn.listening build ({wrong[0]!r} is missing or of another type)")
     return key
 
 
 def find_key(results: Sequence[str]) -> Path:
-    """The key.json in the folder of the first file of results, or in one of the two folders above."""
+    """The key.json in the folder of the first file, or in one of the two folders above it."""
     folder = Path(results[0]).resolve().parent
     for place in (folder, *folder.parents[:2]):
         if (place / "key.json").is_file():
@@ -67,8 +67,8 @@ def find_key(results: Sequence[str]) -> Path:
     raise UserError(f"no key.json in {folder} or above; name the one that fwn.listening build wrote: --key=key.json")
 
 
-def read(paths: Sequence[str], key: dict[str, Any]) -> Ballots:
-    """Reads each listener's file; of one listener's several files, where one continues the other, the fuller counts."""
+def read(paths: Sequence[str], key: dict[str, Any]) -> Answers:
+    """Reads all files. If one listener handed in two, and one continues the other, the longer one is used."""
     notes: list[str] = []
     by_listener: dict[str, tuple[str, list[dict[str, str]]]] = {}
     for path in paths:
@@ -81,18 +81,18 @@ def read(paths: Sequence[str], key: dict[str, Any]) -> Ballots:
         less, more = sorted((rows, others), key=len)
         if more[: len(less)] != less:
             raise UserError(
-                f"{other} and {path}: different answers, both of the listener {listener!r}; if these are two people, "
-                "rename one in the file, else leave one file out"
+                f"{other} and {path}: different answers of the same listener {listener!r}; if these are two people, "
+                "rename one in the file, otherwise leave one file out"
             )
         used = path if len(rows) > len(others) else other
-        notes.append(f"{listener}: {other} and {path} hold the same answers; {used} is counted, the other is not")
+        notes.append(f"{listener}: {other} and {path} hold the same answers; only {used} is used")
         by_listener[listener] = used, more
     total = len(key["clips"]) + len(key["pairs"])
     ratings: list[Rating] = []
     preferences: list[Preference] = []
     for listener, (path, rows) in by_listener.items():
         if len(rows) < total:
-            notes.append(f"{listener}: half-finished, {len(rows)} of {total} answers, which are counted ({path})")
+            notes.append(f"{listener}: unfinished, {len(rows)} of {total} answers, which are used ({path})")
         for row in rows:
             a = key["clips"][row["clip_a"]]
             if row["kind"] == "mos":
@@ -101,11 +101,11 @@ def read(paths: Sequence[str], key: dict[str, Any]) -> Ballots:
             b = key["clips"][row["clip_b"]]
             preferred = {"a": a["system"], "b": b["system"], "same": None}[row["answer"]]
             preferences.append(Preference(listener, a["system"], b["system"], a["utterance"], preferred))
-    return Ballots(ratings, preferences, notes)
+    return Answers(ratings, preferences, notes)
 
 
 def _rows(path: str, key: dict[str, Any]) -> list[dict[str, str]]:
-    """The rows of one listener's file, each checked."""
+    """The checked rows of one listener's file."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; name the CSV files that listeners downloaded")
     try:
@@ -118,28 +118,29 @@ def _rows(path: str, key: dict[str, Any]) -> list[dict[str, str]]:
     rows = []
     for n, line in enumerate((line for line in lines if line), 2):
         if len(line) != len(COLUMNS):
-            raise UserError(f"{path}, line {n}: {len(line)} fields in place of {len(COLUMNS)}")
+            raise UserError(f"{path}, line {n}: {len(line)} fields instead of {len(COLUMNS)}")
         rows.append(dict(zip(COLUMNS, line, strict=True)))
     if not rows:
-        raise UserError(f"{path}: holds no answer; leave this file out")
-    heard = set()
+        raise UserError(f"{path}: holds no answers; leave this file out")
+    answered = set()
     pairs = {frozenset(pair) for pair in key["pairs"]}
     for n, row in enumerate(rows, 2):
         if row["test"] != key["test"]:
             raise UserError(
-                f"{path}: of another test ({row['test']}; the key is of {key['test']}); analyse each with its own key"
+                f"{path}: belongs to test {row['test']}, but the key to {key['test']}; analyse each test with its key"
             )
         if row["listener"] != rows[0]["listener"]:
-            raise UserError(f"{path}, line {n}: a second listener {row['listener']!r}; one file holds one listener")
+            raise UserError(f"{path}, line {n}: a second listener {row['listener']!r}; give one file per listener")
         problem = _problem(row, key, pairs)
         trial = (row["kind"], frozenset((row["clip_a"], row["clip_b"])))
-        if problem or trial in heard:
+        if problem or trial in answered:
             raise UserError(f"{path}, line {n}: {problem or 'answered a second time'}; was the file edited?")
-        heard.add(trial)
+        answered.add(trial)
     return rows
 
 
 def _problem(row: dict[str, str], key: dict[str, Any], pairs: set[frozenset[str]]) -> str | None:
+    """What is wrong with a row, or None."""
     kind, answer = row["kind"], row["answer"]
     if kind not in ("mos", "ab"):
         return f"the kind {kind!r} is neither mos nor ab"
@@ -149,4 +150,4 @@ def _problem(row: dict[str, str], key: dict[str, Any], pairs: set[frozenset[str]
         return f"the key has no clip {row['clip_a']}{row['clip_b']}"
     scores = [f"{steps / 2:g}" for steps in range(2, 11, 1 if key["half_steps"] else 2)]
     allowed = scores if kind == "mos" else CHOICES
-    return None if answer in allowed else f"the answer {answer!r} is none of {', '.join(allowed)}"
+    return None if answer in allowed else f"the answer {answer!r} is not one of {', '.join(allowed)}"

@@ -1,7 +1,7 @@
-"""Writes a listening test as a static folder for listeners, and the key that tells who is who.
+"""Writes a blind listening test as a static folder, and its key.
 
-OUTPUT/test/index.html   blind: MOS and A/B; names of clips, order of files and page say nothing of the systems
-OUTPUT/key.json          clip -> system and utterance: for fwn.listening analyse, not for listeners
+OUTPUT/test/index.html   MOS and A/B. Clip names, file order and the page do not reveal the system of a clip.
+OUTPUT/key.json          clip -> system and utterance, for fwn.listening analyse. Not for listeners.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from fwn.audio import audio_file
 from fwn.errors import UserError, nearest
 from fwn.listening.stimuli import ANCHOR, REFERENCE, Audio, Stimuli
 
-MOS_PAUSE, AB_PAUSE = 4.0, 6.0  # seconds to answer, for the estimate of how long a listener needs
+MOS_PAUSE, AB_PAUSE = 4.0, 6.0  # seconds to answer, for the estimated duration of the test
 
 
 def pairs_of(stimuli: Stimuli, wanted: Sequence[str]) -> list[tuple[str, str]]:
-    """What A/B compares: NAME,NAME of --pairs, or all pairs of systems; a single system against the reference."""
+    """The pairs of A/B: NAME,NAME of --pairs, or else all pairs of systems, or a single system and the reference."""
     names = [*stimuli.systems, REFERENCE]
     if not wanted:
         systems = stimuli.systems if len(stimuli.systems) > 1 else names
@@ -42,7 +42,7 @@ def pairs_of(stimuli: Stimuli, wanted: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def clip_id(seed: int, system: str, utterance: str) -> str:
-    """A clip's name in test/: a hash, so that neither it nor the order of the names tells the system."""
+    """A clip's file name in test/: a hash, so that neither the name nor the sorted order reveals the system."""
     return hashlib.sha256(f"{seed}/{system}/{utterance}".encode()).hexdigest()[:10]
 
 
@@ -53,7 +53,7 @@ def write_test(
     rng = np.random.default_rng(seed)
     ids = {(s, u): clip_id(seed, s, u) for s, u in stimuli.clips}
     if len(set(ids.values())) < len(ids):
-        raise UserError(f"--seed={seed}: two clips got one name; use another seed")
+        raise UserError(f"--seed={seed}: two clips have the same hash; use another seed")
     ordered = sorted(ids, key=lambda key: ids[key])
     sentence = dict(zip(stimuli.utterances, rng.permutation(len(stimuli.utterances)).tolist(), strict=True))
     mos = [[ids[key], sentence[key[1]]] for key in ordered]
@@ -84,7 +84,7 @@ def write_test(
 
 
 def write_page(folder: Path, name: str, assets: Iterable[str], sections: str = "", **words: str) -> None:
-    """index.html from the page NAME.html, beside its scripts and style."""
+    """Writes index.html from pages/NAME.html, and copies `assets` (scripts, style). words are escaped, sections not."""
     pages = resources.files("fwn.listening") / "pages"
     escaped = {field: html.escape(text) for field, text in words.items()}
     page = Template((pages / f"{name}.html").read_text(encoding="utf-8")).substitute(escaped, sections=sections)
@@ -95,4 +95,4 @@ def write_page(folder: Path, name: str, assets: Iterable[str], sections: str = "
 
 def write_clip(path: Path, clip: Audio, sample_rate: int) -> None:
     saturated = audio_file.write(path, clip, sample_rate)
-    assert saturated == 0, f"{path}: levels were not matched"  # match_levels leaves a decibel
+    assert saturated == 0, f"{path}: levels were not matched"  # match_levels leaves 1 dB of headroom

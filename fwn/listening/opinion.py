@@ -1,6 +1,6 @@
-"""Statistics of a listening test: mean opinion scores, significance, preferences; as data, as text.
+"""Statistics of a listening test: mean opinion scores, significance and preferences, as data and as text.
 
-Intervals are Student's t at 95% (fwn.evaluation.metrics.estimate). Tests are exact: see sign_flip.
+Intervals are Student's t at 95% (fwn.evaluation.estimates.estimate). Tests are exact sign-flip tests: see sign_flip.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fwn.errors import UserError
-from fwn.evaluation.metrics import Estimate, estimate
+from fwn.evaluation.estimates import Estimate, cell, estimate
 from fwn.listening.answers import Preference, Rating
 from fwn.listening.stimuli import ANCHOR, REFERENCE
 from fwn.terminal import aligned
@@ -19,7 +19,7 @@ ALPHA = 0.05
 
 
 class Score(NamedTuple):
-    """Of one system: over all ratings (as papers give it), over listeners' means, and of listeners' z-scores."""
+    """One system's mean over all ratings (as papers report it), over listeners' means, and of z-scores."""
 
     mos: Estimate
     over_listeners: Estimate
@@ -27,7 +27,10 @@ class Score(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """a's score minus b's, of utterances rated in both: over listeners' means; p by sign flips, and after Holm."""
+    """Score of a minus score of b on utterances that a listener rated for both.
+
+    difference: over listeners' means. p: by sign_flip. p_holm: corrected by Holm.
+    """
 
     a: str
     b: str
@@ -37,7 +40,7 @@ class Comparison(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """How often a, none and b was preferred; p by sign flips of listeners' votes, and after Holm."""
+    """How often a, neither (same) and b was preferred. p: by sign_flip over listeners. p_holm: corrected by Holm."""
 
     a: str
     b: str
@@ -49,7 +52,7 @@ class Shares(NamedTuple):
 
 
 class Analysis(NamedTuple):
-    """`left_out`: listeners and why. `first`: how often A, the clip heard first, was preferred, of `decided`."""
+    """left_out: reason by listener. first: number of choices for clip A of the page, out of `decided` choices."""
 
     listeners: list[str]
     left_out: dict[str, str]
@@ -61,14 +64,15 @@ class Analysis(NamedTuple):
 
 
 def sign_flip(differences: Iterable[float]) -> float:
-    """Two-sided p that the sum of these values is as far from 0 under random signs; for ±1 the binomial test.
+    """Two-sided p-value: the probability that under random signs |sum| is at least that of the given values.
 
-    Fisher's randomisation test, exact by convolution, as sums of scores are multiples of 1/2. One value for each
-    listener: the sum of the differences or votes that they gave. Answers of one listener are not independent, so their
-    signs flip together. The null is that no listener hears a difference.
+    Fisher's randomisation test; for values ±1 it is the binomial test. It is exact: values are multiples of 1/2, so the
+    distribution of their sum is a convolution. Give one value per listener, the sum of that listener's differences or
+    votes: answers of one listener are not independent, so their signs flip together. The null hypothesis is that no
+    listener hears a difference.
     """
     steps = np.rint(2 * np.fromiter(differences, float)).astype(int)
-    chances = np.ones(1)  # of each sum of |steps| that got a plus
+    chances = np.ones(1)  # chances[i]: probability that the steps with a positive sign sum to i
     for step in np.abs(steps[steps != 0]):
         both = np.zeros(len(chances) + step)
         both[: len(chances)] += chances / 2
@@ -79,7 +83,7 @@ def sign_flip(differences: Iterable[float]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm 1979: p-values that hold for the whole family."""
+    """p-values corrected for multiple comparisons by Holm 1979, in the order given."""
     order = np.argsort(p, kind="stable")
     scaled = np.asarray(p, float)[order] * (len(p) - np.arange(len(p)))
     adjusted = np.empty(len(p))
@@ -88,7 +92,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def inattentive(ratings: Sequence[Rating]) -> tuple[dict[str, str], list[str]]:
-    """Listeners who put the hidden anchor not below the hidden reference, and why; and whom that cannot be asked of."""
+    """Finds listeners who do not rate the hidden anchor below the hidden reference.
+
+    Returns ({listener: reason}, messages about listeners who cannot be checked yet).
+    """
     wrong, unknown = {}, []
     for listener in dict.fromkeys(r.listener for r in ratings):
         own = {s: [r.score for r in ratings if r[:2] == (listener, s)] for s in (REFERENCE, ANCHOR)}
@@ -105,13 +112,13 @@ def inattentive(ratings: Sequence[Rating]) -> tuple[dict[str, str], list[str]]:
 def analyse(
     systems: Sequence[str], ratings: Sequence[Rating], preferences: Sequence[Preference], left_out: dict[str, str]
 ) -> Analysis:
-    """All figures of the listeners that are not left out; `systems` in the order of the tables."""
+    """All statistics, without the listeners left out. systems: in the order of the tables."""
     ratings = [r for r in ratings if r.listener not in left_out]
     preferences = [p for p in preferences if p.listener not in left_out]
     listeners = list(dict.fromkeys([r.listener for r in ratings] + [x.listener for x in preferences]))
     if not listeners:
         raise UserError("no listener is left: " + "; ".join(f"{name} {why}" for name, why in left_out.items()))
-    by_pair = {(r.listener, r.utterance, r.system): r.score for r in ratings}
+    score_of = {(r.listener, r.utterance, r.system): r.score for r in ratings}
     z = _z(ratings)
     scores = {}
     for system in systems:
@@ -122,11 +129,12 @@ def analyse(
         scores[system] = Score(estimate([r.score for r in own]), estimate(means), estimate(z_own))
     compared = []
     for a, b in combinations([s for s in systems if s != ANCHOR], 2):
-        of: dict[str, list[float]] = {}
-        for n, u, s in by_pair:
-            if s == a and (n, u, b) in by_pair:
-                of.setdefault(n, []).append(by_pair[n, u, a] - by_pair[n, u, b])
-        compared.append((a, b, estimate([float(np.mean(d)) for d in of.values()]), sign_flip(map(sum, of.values()))))
+        by_listener: dict[str, list[float]] = {}
+        for n, u, s in score_of:
+            if s == a and (n, u, b) in score_of:
+                by_listener.setdefault(n, []).append(score_of[n, u, a] - score_of[n, u, b])
+        differences = by_listener.values()
+        compared.append((a, b, estimate([float(np.mean(d)) for d in differences]), sign_flip(map(sum, differences))))
     adjusted = holm([p for *_, p in compared])
     comparisons = [Comparison(*row, p_holm) for row, p_holm in zip(compared, adjusted, strict=True)]
     decided = [x for x in preferences if x.preferred is not None]
@@ -142,7 +150,7 @@ def analyse(
 
 
 def _z(ratings: Sequence[Rating]) -> dict[int, float]:
-    """Score minus its listener's mean, over its listener's standard deviation, by index; none for a constant one."""
+    """z-scores by index of the rating: (score - mean) / std of the same listener; none if std is 0."""
     z: dict[int, float] = {}
     for listener in {r.listener for r in ratings}:
         own = {i: r.score for i, r in enumerate(ratings) if r.listener == listener}
@@ -166,7 +174,7 @@ def _shares(systems: Sequence[str], preferences: Sequence[Preference]) -> list[S
 
 
 def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
-    """The tables as text or Markdown."""
+    """The tables, as text or Markdown."""
     n = sum(score.mos.n for score in analysis.scores.values())
     votes = sum(x.prefer_a + x.same + x.prefer_b for x in analysis.preferences)
     people = len(analysis.listeners)
@@ -174,7 +182,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
     if n:
         lines = [["system", "MOS, over ratings", "MOS, over listeners", "z-score", "ratings"]]
         for system, score in sorted(analysis.scores.items(), key=lambda item: -(item[1].over_listeners.mean or 0)):
-            lines.append([system, *map(_interval, score), str(score.mos.n)])
+            lines.append([system, *(cell(e, 2) for e in score), str(score.mos.n)])
         parts += [
             "Mean opinion score (1 bad to 5 excellent) ± 95% confidence interval",
             aligned(lines, "<>>>>", markdown),
@@ -183,9 +191,9 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
         for x in analysis.comparisons:
             better = x.a if (x.difference.mean or 0) > 0 else x.b
             verdict = f"{better} is better" if x.p_holm < ALPHA else "not significant"
-            lines.append([x.a, x.b, _interval(x.difference), _p(x.p), _p(x.p_holm), verdict])
+            lines.append([x.a, x.b, cell(x.difference, 2), _p(x.p), _p(x.p_holm), verdict])
         parts += [
-            "Listeners' mean differences over utterances that they rated in both (exact sign-flip test by listener)",
+            "Differences, means over listeners, of utterances rated in both (exact sign-flip test over listeners)",
             aligned(lines, "<<>>><", markdown),
         ]
     if votes:
@@ -194,16 +202,10 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
             total = y.prefer_a + y.same + y.prefer_b
             shares = [f"{k / total:.0%} ({k})" for k in (y.prefer_a, y.same, y.prefer_b)]
             lines.append([y.a, y.b, *shares, _p(y.p), _p(y.p_holm)])
-        words = "Preferences (exact sign-flip test of each listener's votes together)"
+        words = "Preferences (exact sign-flip test over listeners)"
         parts += [words, aligned(lines, "<<>>>>>", markdown)]
-        parts.append(f"The clip named A on the page was preferred in {analysis.first} of {analysis.decided} choices.")
+        parts.append(f"Clip A of the page was preferred in {analysis.first} of {analysis.decided} choices.")
     return "\n\n".join(parts) + "\n"
-
-
-def _interval(value: Estimate) -> str:
-    if value.mean is None:
-        return "-"
-    return f"{value.mean:.2f}" + ("" if value.ci95 is None else f" ± {value.ci95:.2f}")
 
 
 def _p(p: float) -> str:

@@ -1,4 +1,4 @@
-"""What a listening test plays: recordings and copies of the same utterances, found in folders, matched in level."""
+"""The clips of a listening test: finds recordings and copies in folders, reads them and matches their levels."""
 
 import math
 import re
@@ -13,19 +13,21 @@ import soundfile
 
 from fwn.audio import audio_file
 from fwn.errors import UserError, nearest
+from fwn.evaluation.measure import evenly_spaced
+from fwn.evaluation.metrics import rms
 from fwn.terminal import progress
 
 Audio = npt.NDArray[np.float32]
 
-REFERENCE, ANCHOR = "reference", "anchor"  # the hidden ones, beside the systems
-LEVEL = -26.0  # dB of full scale, RMS: the customary speech level of ITU-T P.800 tests
-CEILING = -1.0  # dB of full scale: no sample of any clip lies above
+REFERENCE, ANCHOR = "reference", "anchor"  # hidden systems that every test has
+LEVEL = -26.0  # dB of full scale, RMS: the usual speech level in ITU-T P.800 tests
+CEILING = -1.0  # dB of full scale: highest peak of any clip
 ANCHOR_HZ = 3500  # pass band of the low anchor of ITU-R BS.1534 (MUSHRA)
-SAME_LENGTH = 0.1  # seconds; a copy may be shorter than its recording by a hop
+SAME_LENGTH = 0.1  # seconds of tolerance; a copy may be one hop shorter than its recording
 
 
 class System(NamedTuple):
-    """Files of one system by utterance; where they are fwn.evaluate's, all by temperature too, and its folder."""
+    """One system's files by utterance. From fwn.evaluate: also all files by temperature, and the folder `evaluated`."""
 
     name: str
     files: dict[str, Path]
@@ -34,11 +36,13 @@ class System(NamedTuple):
 
 
 class Stimuli(NamedTuple):
-    """Clips [T] of one rate by (system, utterance), the reference and the anchor among the systems.
+    """All clips [T] at one sample rate.
 
-    `temperatures`: clips for the demo page by (system, temperature, utterance). `evaluated`: the folder of each system
-    whose files are fwn.evaluate's. `notes`: what was done to the clips and what was left out. `complete`: whether every
-    utterance that some system has is there.
+    clips: by (system, utterance), including the reference and the anchor.
+    temperatures: for the demo page, by (system, temperature, utterance).
+    evaluated: output folder of fwn.evaluate by system.
+    notes: messages on changed clips and left-out utterances.
+    complete: False if an utterance of some system was left out.
     """
 
     sample_rate: int
@@ -52,7 +56,7 @@ class Stimuli(NamedTuple):
 
 
 def parse(spec: str) -> System:
-    """NAME=FOLDER, or NAME=FOLDER@TEMPERATURE where the folder is the output of fwn.evaluate, to the files in it."""
+    """Reads NAME=FOLDER, or NAME=FOLDER@TEMPERATURE for an output of fwn.evaluate, and lists the files."""
     name, _, where = (part.strip() for part in spec.partition("="))
     if not name or not where:
         raise UserError(f"--systems={spec}: give a name and a folder: --systems=NAME=FOLDER")
@@ -65,7 +69,7 @@ def parse(spec: str) -> System:
     files = _audio_files(folder, f"--systems={spec}")
     if not any(stem.endswith(".recording") for stem in files):
         if temperature:
-            raise UserError(f"--systems={spec}: {folder} is no output of fwn.evaluate (*.recording.wav): leave out @")
+            raise UserError(f"--systems={spec}: {folder} is not from fwn.evaluate (no *.recording.wav); leave out @")
         return System(name, files, {}, None)
     for stem, path in files.items():
         if match := re.fullmatch(r"(.+)\.T([\d.]+(?:e[-+]?\d+)?)", stem):
@@ -74,34 +78,34 @@ def parse(spec: str) -> System:
     if not copies:
         raise UserError(f"--systems={spec}: {folder} holds recordings but no copies (UTTERANCE.T0.8.wav)")
     if not temperature and len(copies) > 1:
-        raise UserError(f"--systems={spec}: copies at several temperatures; say which to test: {choices}")
+        raise UserError(f"--systems={spec}: copies at several temperatures; choose one: {choices}")
     try:
         chosen = float(temperature or next(iter(copies)))
     except ValueError as error:
-        raise UserError(f"--systems={spec}: {temperature!r} is no temperature; there is {choices}") from error
+        raise UserError(f"--systems={spec}: {temperature!r} is not a number; choose one: {choices}") from error
     if chosen not in copies:
-        raise UserError(f"--systems={spec}: no copies at temperature {chosen:g}; there is {choices}")
+        raise UserError(f"--systems={spec}: no copies at temperature {chosen:g}; choose one: {choices}")
     return System(name, copies[chosen], copies, Path(folder))
 
 
 def recordings(folder: str, what: str) -> dict[str, Path]:
-    """The reference by utterance: the *.recording.wav of an output of fwn.evaluate, or every recording."""
+    """The reference files by utterance: *.recording.wav in an output of fwn.evaluate, otherwise all audio files."""
     files = _audio_files(folder, what)
     own = {stem.removesuffix(".recording"): path for stem, path in files.items() if stem.endswith(".recording")}
     return own or files
 
 
 def _audio_files(folder: str, what: str) -> dict[str, Path]:
-    """Audio files in a folder and below by path without extension."""
+    """Audio files in a folder and its subfolders, by path without extension."""
     if not Path(folder).is_dir():
-        raise UserError(f"{what}: {folder} is {'no folder' if Path(folder).exists() else 'not there'}")
+        raise UserError(f"{what}: {folder}: {'not a' if Path(folder).exists() else 'no such'} folder")
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("[!.]*")):
         if path.suffix.lower() not in audio_file.EXTENSIONS or not path.is_file():
             continue
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
-            raise UserError(f"{what}: {found[stem]} and {path} are of one utterance; remove one")
+            raise UserError(f"{what}: {found[stem]} and {path} are the same utterance; remove one")
         found[stem] = path
     if not found:
         raise UserError(f"{what}: no audio file in {folder}")
@@ -109,13 +113,13 @@ def _audio_files(folder: str, what: str) -> dict[str, Path]:
 
 
 def gather(specs: Sequence[str], reference: str | None, limit: int) -> Stimuli:
-    """Reads everything that --systems, --reference and --utterances ask for, at the rate of the first recording."""
+    """Reads all clips, resampled to the rate of the first recording. specs: --systems; limit: --utterances."""
     if not specs:
-        raise UserError("no system to listen to; give --systems=NAME=FOLDER, once for each")
+        raise UserError("no system; give --systems=NAME=FOLDER, once for each system")
     systems = [parse(spec) for spec in specs]
     names = [system.name for system in systems]
     if again := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"--systems: the name {again[0]!r} is given twice; each system needs its own")
+        raise UserError(f"--systems: the name {again[0]!r} is given twice; each system needs its own name")
     notes: list[str] = []
     if reference is None:
         reference = next((str(system.evaluated) for system in systems if system.evaluated), None)
@@ -127,57 +131,56 @@ def gather(specs: Sequence[str], reference: str | None, limit: int) -> Stimuli:
     rate = _rate(truth[chosen[0]])
     todo = [((REFERENCE, u), truth[u]) for u in chosen]
     todo += [((system.name, u), system.files[u]) for system in systems for u in chosen]
-    done: Counter[tuple[str, str]] = Counter()
+    changed: Counter[tuple[str, str]] = Counter()
     clips: dict[tuple[str, str], Audio] = {}
-    warm: dict[tuple[str, float, str], Audio] = {}
+    by_temperature: dict[tuple[str, float, str], Audio] = {}
 
     def read(path: Path, name: str) -> Audio:
         clip, changes = audio_file.read(path, rate)
-        done.update((name, change) for change in changes)
+        changed.update((name, change) for change in changes)
         if np.abs(clip).max() >= 32767 / 32768:
-            done[name, "at or beyond full scale in their files, where a 16-bit file is clipped"] += 1
+            changed[name, "at or beyond full scale in the file (a 16-bit file is then clipped)"] += 1
         return clip
 
     for key, path in progress(todo, "reading"):
         clips[key] = read(path, key[0])
         if abs(len(clips[key]) - len(clips[REFERENCE, key[1]])) > SAME_LENGTH * rate:
-            done[key[0], f"more than {SAME_LENGTH} s longer or shorter than their recordings"] += 1
+            changed[key[0], f"more than {SAME_LENGTH} s longer or shorter than the recording"] += 1
     for system in systems:
         for t, files in sorted(system.temperatures.items()):
             for u in (u for u in chosen if u in files):
                 same = files[u] == system.files[u]
-                warm[system.name, t, u] = (
+                by_temperature[system.name, t, u] = (
                     clips[system.name, u] if same else read(files[u], f"{system.name} at T = {t:g}")
                 )
     clips |= {(ANCHOR, u): anchor(clips[REFERENCE, u], rate) for u in chosen}
-    notes += [f"{name}: {count} clip{'s' * (count > 1)} {change}" for (name, change), count in done.items()]
+    notes += [f"{name}: {count} clip{'s' * (count > 1)} {change}" for (name, change), count in changed.items()]
     evaluated = {system.name: system.evaluated for system in systems if system.evaluated}
-    return Stimuli(rate, names, chosen, clips, warm, evaluated, notes, complete)
+    return Stimuli(rate, names, chosen, clips, by_temperature, evaluated, notes, complete)
 
 
 def _choose(truth: dict[str, Path], systems: Sequence[System], limit: int, notes: list[str]) -> tuple[list[str], bool]:
-    """Utterances that all have, evenly thinned to `limit` (0: all); whether no system lacks one that another has."""
+    """(utterances that all systems have: `limit`, evenly spaced, or all if it is 0; whether none was left out)."""
     everywhere = sorted(u for u in truth if all(u in system.files for system in systems))
     if not everywhere:
         some, other = sorted(truth)[0], sorted(systems[0].files)[0]
         raise UserError(
             f"no utterance is in the reference and in every system: the reference has {some!r}, {systems[0].name} "
-            f"{other!r}{nearest(some, systems[0].files)} (files of one utterance need the same name)"
+            f"{other!r}{nearest(some, systems[0].files)} (the files of an utterance must have the same name)"
         )
     missing = False
     for system in systems:
         others = {u for o in systems for u in o.files if u in truth}
         if lacking := sorted(others - set(system.files)):
             missing = True
-            notes.append(f"{system.name}: lacks {_names(lacking)}: left out of the test for all")
+            notes.append(f"{system.name}: lacks {_names(lacking)}; left out of the test for all systems")
         if extra := sorted(set(system.files) - set(truth)):
             notes.append(f"{system.name}: not in the reference and not used: {_names(extra)}")
     if unheard := sorted(u for u in truth if not any(u in system.files for system in systems)):
         notes.append(f"{REFERENCE}: in no system and not used: {_names(unheard)}")
     if limit > len(everywhere):
-        notes.append(f"--utterances={limit}: only {len(everywhere)} are there")
-    n = min(limit or len(everywhere), len(everywhere))
-    return [everywhere[i] for i in np.linspace(0, len(everywhere) - 1, n).round().astype(int)], not missing
+        notes.append(f"--utterances={limit}: there are only {len(everywhere)}")
+    return evenly_spaced(everywhere, limit), not missing
 
 
 def _names(names: Sequence[str]) -> str:
@@ -190,7 +193,7 @@ def _rate(path: Path) -> int:
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: not an audio file that libsndfile can read") from error
     if rate < 2.5 * ANCHOR_HZ:
-        raise UserError(f"{path}: {rate} Hz is too low for an anchor of {ANCHOR_HZ} Hz to differ from the recording")
+        raise UserError(f"{path}: {rate} Hz is too low: the anchor, low-passed at {ANCHOR_HZ} Hz, would sound the same")
     return rate
 
 
@@ -199,17 +202,17 @@ def anchor(recording: Audio, sample_rate: int) -> Audio:
     from scipy.signal import fftconvolve, firwin, kaiserord
 
     taps, beta = kaiserord(55, 500 / (sample_rate / 2))
-    kernel = firwin(taps | 1, ANCHOR_HZ + 250, window=("kaiser", beta), fs=sample_rate)  # linear phase: nothing moves
+    kernel = firwin(taps | 1, ANCHOR_HZ + 250, window=("kaiser", beta), fs=sample_rate)  # odd: a whole delay
     return fftconvolve(recording, kernel, mode="full")[len(kernel) // 2 :][: len(recording)].astype(np.float32)
 
 
 def match_levels(stimuli: Stimuli) -> tuple[Stimuli, float]:
-    """All clips at one RMS: LEVEL, or as far below as keeps every peak under CEILING; and that level in dB.
+    """(all clips scaled to one RMS level, that level in dB): LEVEL, or less if a peak would exceed CEILING.
 
-    Plain RMS, as all clips of an utterance have the same pauses; a loudness would turn the dull anchor up.
+    RMS is enough because all clips of an utterance have the same pauses. A loudness measure would amplify the anchor.
     """
     parts: tuple[dict, dict] = (stimuli.clips, stimuli.temperatures)
-    gains = [{key: 10 ** (LEVEL / 20) / _rms(clip) for key, clip in part.items()} for part in parts]
+    gains = [{key: 10 ** (LEVEL / 20) / rms(clip) for key, clip in part.items()} for part in parts]
     peaks = {
         key: float(np.abs(clip).max()) * gain[key]
         for part, gain in zip(parts, gains, strict=True)
@@ -221,14 +224,10 @@ def match_levels(stimuli: Stimuli) -> tuple[Stimuli, float]:
     if over > 0:
         level = LEVEL - over
         who = f"{loudest[-1]} of {loudest[0]}"
-        notes.append(f"all clips are {over:.1f} dB quieter than {LEVEL:g} dB, so that the peak of {who} is not clipped")
+        notes.append(f"all clips are {over:.1f} dB below {LEVEL:g} dB, so that the peak of {who} is not clipped")
     common = 10 ** ((level - LEVEL) / 20)
-    clips, warm = (
+    clips, by_temperature = (
         {key: (clip * (common * gain[key])).astype(np.float32) for key, clip in part.items()}
         for part, gain in zip(parts, gains, strict=True)
     )
-    return stimuli._replace(clips=clips, temperatures=warm, notes=notes), level
-
-
-def _rms(clip: Audio) -> float:
-    return math.sqrt(np.square(clip, dtype=np.float64).mean())
+    return stimuli._replace(clips=clips, temperatures=by_temperature, notes=notes), level

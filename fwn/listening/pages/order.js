@@ -1,7 +1,7 @@
-// In which order a listener hears what: random, but the same again for the same test and name.
+// The order of the trials: random, and always the same for one test and one listener.
 "use strict";
 
-// Random numbers in [0, 1) that depend on the text only: FNV-1a into mulberry32.
+// Random numbers in [0, 1), seeded by a text: FNV-1a into mulberry32.
 function randomOf(text) {
   let h = 2166136261;
   for (const byte of new TextEncoder().encode(text)) h = Math.imul(h ^ byte, 16777619);
@@ -22,7 +22,7 @@ function shuffled(items, random) {
   return all;
 }
 
-// One sentence is not heard twice in a row where that can be helped: the most frequent left must not pile up.
+// Avoids playing one utterance twice in a row. One that makes up more than half of the remaining items goes first.
 function spread(items) {
   const left = [...items], out = [];
   const count = (u) => left.filter((item) => item.at(-1) === u).length;
@@ -35,7 +35,7 @@ function spread(items) {
   return out;
 }
 
-// Each listener has an order, and sides of A and B, of their own.
+// Each listener gets another order and other sides for A and B.
 function trialsOf(listener) {
   const random = randomOf(`${TEST.id}/${listener}`);
   const mos = spread(shuffled(TEST.mos, random)).map(([clip]) => ({ kind: "mos", clips: [clip] }));

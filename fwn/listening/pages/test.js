@@ -1,5 +1,5 @@
-// One listener's way through the test. TEST, from data.js: {id, half_steps, mos: [[clip, utterance]], ab: [[clip, clip,
-// utterance]]}. Answers are kept in localStorage after each one, so that a closed tab goes on where it stopped.
+// The test for one listener. TEST, from data.js: {id, half_steps, mos: [[clip, utterance]], ab: [[clip, clip,
+// utterance]]}. Each answer is stored in localStorage, so that a closed page continues where it stopped.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -8,10 +8,10 @@ const COLUMNS = ["test", "listener", "trial", "kind", "clip_a", "clip_b", "answe
 const QUALITY = { 5: "Excellent", 4: "Good", 3: "Fair", 2: "Poor", 1: "Bad" };
 const PREFERENCE = [["a", "A sounds better"], ["same", "No difference"], ["b", "B sounds better"]];
 
-let memory = null; // where there is no localStorage
+let memory = null; // the state, if there is no localStorage
 let state = load(); // {listener, answers: rows of COLUMNS}, or null before the start
 let trials = state ? trialsOf(state.listener) : [];
-let current = null; // the trial on the page: {players: [{audio, button, heard}], last played, plays, since}
+let current = null; // the trial on the page: {players: [{audio, button, heard}], last: player, plays, since: time}
 let saidBetween = false;
 
 function load() {
@@ -98,7 +98,7 @@ function present(trial) {
     });
     button.addEventListener("click", (event) => {
       play(player);
-      if (event.detail) $("question").focus({ preventScroll: true }); // so that enter, after a mouse, goes on
+      if (event.detail) $("question").focus({ preventScroll: true }); // after a mouse click, Enter goes to the next trial
     });
     label();
     current.players.push(player);
@@ -128,10 +128,10 @@ function play(player) {
   current.last = player;
   current.plays += 1;
   player.audio.currentTime = 0;
-  player.audio.play().catch(() => {}); // interrupted by another play, or an error, which is said by its event
+  player.audio.play().catch(() => {}); // interrupted by another play, or an error that the error event reports
 }
 
-// What space plays: what was not heard yet, then A and B in turn.
+// What the space key plays: clips not heard yet, then A and B in turn.
 function upNext() {
   const { players, last } = current;
   return players.find((player) => !player.heard) ?? players.find((player) => player !== last) ?? last;
@@ -191,7 +191,7 @@ function download() {
 document.addEventListener("keydown", (event) => {
   if ($("trial").hidden || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   const ab = current.players.length > 1;
-  const native = event.target.closest?.("button, input:not(:checked)"); // these have enter and space of their own
+  const native = event.target.closest?.("button, input:not(:checked)"); // the browser handles Enter and space for these
   const radios = [...document.querySelectorAll("input[name=answer]")];
   const key = event.key.toLowerCase();
   if (key === "enter" && !native) next();
@@ -221,7 +221,7 @@ $("on").addEventListener("click", advance);
 $("download").addEventListener("click", download);
 $("sofar").addEventListener("click", () => {
   download();
-  document.querySelector("section:not([hidden]) h2").focus({ preventScroll: true }); // where space plays again
+  document.querySelector("section:not([hidden]) h2").focus({ preventScroll: true }); // so that space plays again
 });
 $("again").addEventListener("click", () => {
   if (!confirm("Start again as another listener? The answers kept in this browser are removed: download them first.")) return;
