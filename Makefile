@@ -58,9 +58,8 @@ lint: $(ready) ## check the style, change nothing
 types: $(ready) ## check the type hints
 	$(run) mypy
 
-# Its programs run once: the time to compile them is worth more than their speed.
 test: $(ready) ## run the tests on all cores (ARGS="-k name" for some of them)
-	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" $(run) pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	$(run) pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=20 $(ARGS)
 
 smoke: $(ready) ## the demo end to end in build/smoke, with 20 steps of training
 	rm -rf build/smoke

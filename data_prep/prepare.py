@@ -2,16 +2,17 @@
 
     python -m data_prep.prepare --corpus=ljspeech --input=LJSpeech-1.1 --output=data/ljspeech
 
---corpus=ljspeech reads metadata.csv, transcripts included, and wavs/. --corpus=folder reads every recording in a folder and its subfolders.
-All formats of libsndfile are read (wav, flac, ogg, mp3, …). Recordings are resampled to the sample rate of the mel
-contract (all parameters of a mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how many.
+--corpus=ljspeech reads metadata.csv, transcripts included, and wavs/. --corpus=folder reads every recording in a folder
+and its subfolders. All formats of libsndfile are read (wav, flac, ogg, mp3, …). Recordings are resampled to the sample
+rate of the mel contract (all parameters of a mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how
+many.
 
 A recording that is missing, unreadable, empty, silent, too short or not finite is left out. Its name and the reason are
 printed and listed in manifest.json, and the exit code is 3.
 
 manifest.json is written last, so a folder that contains it is complete. After an interruption run the same command
-again: finished shards (about 13 minutes of speech each) are kept. When recordings or transcripts were added, changed or removed, the
-same command updates the data set and converts only the new recordings.
+again: finished shards (about 13 minutes of speech each) are kept. When recordings or transcripts were added, changed or
+removed, the same command updates the data set and converts only the new recordings.
 """
 
 import contextlib

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import compiled as programs
 import jax
 import numpy as np
 import pytest
@@ -16,17 +17,30 @@ __all__ = ["demo", "evaluated", "folders"]  # fixtures
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)
 os.environ.setdefault("PJRT_NPROC", "16")  # jax 0.10 and 0.11 can deadlock with more virtual devices than threads
+os.environ |= programs.settings()
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
+# Files of the longest tests, the longest first.
+LONGEST = ["chunked", "bijectors", "training", "resume", "students", "prediction", "gradients", "programs", "parallel"]
+LONGEST += ["autoregressive", "exported", "wheel", "convolutions", "metrics", "prepare", "compare", "learning", "slots"]
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled programs, kept for the session: the same step is compiled once for all tests and their processes."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"  # one for all workers
-    folder.mkdir(exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    return folder
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that the workers end at about one time. Needs --no-loadscope-reorder."""
+    rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+def pytest_sessionfinish() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        programs.trim()
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Path:
+    """The folder of compiled programs: the same step is compiled once for all tests and their processes."""
+    return programs.folder()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The distilled systems: flows whose likelihood is exact, and losses that reach the student alone."""
 
 import ast
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -381,16 +381,20 @@ def test_gradients(x64, name):
         assert unused == last | {path for path in flatten_dict(grads, sep="/") if path.startswith("upsample")}
 
 
+@cache  # with all terms it is the same for each term that is left out
+def losses(name: str, left_out: str | None = None) -> tuple[Any, Any]:
+    """(loss, metrics)"""
+    said, frozen = teacher(name)
+    system = build(config(name, {} if left_out is None else {left_out: 0.0}), said)
+    return jit(system.loss)(student_params(MODEL), frozen, batch(), jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     ("name", "term"), [(name, term) for name, terms in LOSS.items() for term in terms if term != "samples"]
 )
 def test_a_term_is_left_out(x64, name, term):
     """Of weight 0 it is neither added nor logged, and the others are as they were."""
-    said, frozen = teacher(name)
-    params, example, key = student_params(MODEL), batch(), jax.random.key(0)
-    (_, whole), (loss, rest) = (
-        jit(build(config(name, loss), said).loss)(params, frozen, example, key) for loss in ({}, {term: 0.0})
-    )
+    (_, whole), (loss, rest) = losses(name), losses(name, term)
     assert whole.keys() - rest.keys() == {term}
     for other in rest:
         np.testing.assert_allclose(rest[other], whole[other], rtol=1e-9)

@@ -1,0 +1,46 @@
+"""Compiled programs are kept on disk between runs of the tests, which otherwise spend most of their time compiling.
+
+jax finds them by the program, the compiler's options, XLA_FLAGS and the version of jaxlib. ~/.cache/fwn/tests can be
+removed at any time.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import re
+from pathlib import Path
+
+LIMIT = 512 * 2**20  # bytes
+LEVEL = "--xla_backend_optimization_level"
+
+
+def settings() -> dict[str, str]:
+    """Environment variables for the tests and all processes that they start. A level given in XLA_FLAGS is kept."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # Most programs run once: the time to compile them is worth more than their speed.
+        "XLA_FLAGS": flags if LEVEL in flags else f"{flags} {LEVEL}=0".strip(),
+    }
+
+
+def folder() -> Path:
+    """One folder per version of jaxlib and kind of CPU, since machine code for one CPU may not run on another."""
+    cpu = Path("/proc/cpuinfo")
+    features = re.search(r"^(flags|Features)\s*:.*", cpu.read_text(), re.M) if cpu.exists() else None
+    key = hashlib.sha256((features.group() if features else "").encode()).hexdigest()[:8]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    made = home / "fwn" / "tests" / f"jaxlib-{importlib.metadata.version('jaxlib')}-{key}"
+    made.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def trim(limit: int = LIMIT) -> None:
+    """Deletes the oldest programs until the rest takes no more than `limit` bytes, of all versions together."""
+    files = [(file.stat(), file) for file in folder().parent.glob("*/*-cache")]
+    total = 0
+    for stat, file in sorted(files, key=lambda pair: -pair[0].st_mtime):
+        total += stat.st_size
+        if total > limit:
+            file.unlink(missing_ok=True)
