@@ -20,7 +20,6 @@ def get_config() -> ConfigDict:
         config.loss = {  # terms: fwn/systems/parallel_wavenet.py
             "kl": 1.0,
             "power": 3e-4,
-            "features": 0.0,
             "style": 1e3,
             "contrastive": 0.3,
             "samples": 8,  # not a weight: number of samples drawn per position

@@ -118,7 +118,10 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
         raise UserError(f"{workdir}: no {FILE} in it; give a workdir of fwn.train or an output folder of fwn.convert")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        config, mel = ConfigDict(_upgraded(values["config"])), MelContract.from_dict(values["mel"], f"{file}: mel")
+        config, mel = (
+            ConfigDict(_upgraded(values["config"], file)),
+            MelContract.from_dict(values["mel"], f"{file}: mel"),
+        )
         stated = values["mel_hash"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); restore it, or train or convert again") from error
@@ -128,8 +131,13 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
     return config, mel
 
 
-def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """A stored config with today's field names. Version 0.1 had only Adam."""
+def _upgraded(values: dict[str, Any], file: Path) -> dict[str, Any]:
+    """A stored config with today's field names. Early configs had only Adam, and students' a loss term `features`."""
+    if weight := values["loss"].pop("features", 0):
+        raise UserError(
+            f"{file}: loss.features is {weight}, a term that fwn no longer has; set it to 0 there to sample from the "
+            "model, or to train it on without the term"
+        )
     if "optimiser" not in values:
         return values
     old = {RENAMED.get(name, name): value for name, value in values["optimiser"].items()}

@@ -12,6 +12,10 @@ import pytest
 import small
 
 import fwn
+from experiments import parallel_wavenet
+from fwn import config as configs
+from fwn.errors import UserError
+from fwn.mel import PRESETS
 
 FORMATS = ["workdir_0.1"]
 
@@ -42,3 +46,17 @@ def test_training_can_be_continued(stored, corpus):
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     losses = [r["nats_per_sample"] for r in records if r["what"] == "train" and r["step"] > 4]
     np.testing.assert_allclose(losses, computed["losses"], atol=1e-4)
+
+
+def test_a_loss_term_that_is_gone(tmp_path):
+    """Parallel WaveNets had a term `features`. Of weight 0 it is dropped; else the message says what to do."""
+    config, mel = parallel_wavenet.get_config(), PRESETS["flowavenet"]
+    record = configs.record(config, mel)
+    for weight in (0.0, 0.5):
+        record["config"]["loss"]["features"] = weight
+        (tmp_path / configs.FILE).write_text(json.dumps(record))
+        if weight:
+            with pytest.raises(UserError, match=r"loss\.features is 0\.5, a term that fwn no longer has; set it to 0"):
+                configs.read(tmp_path)
+        else:
+            assert configs.read(tmp_path)[0].loss.to_dict() == config.loss.to_dict()

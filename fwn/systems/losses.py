@@ -1,4 +1,4 @@
-"""The auxiliary losses of distillation: what a student's audio has in common with the recording, phase left out.
+"""Auxiliary losses of distillation: they compare a student's audio with the recording, without its phase.
 
 Audio is [B, T]; each loss is a scalar, 0 where both are equal.
 """
@@ -12,7 +12,7 @@ from fwn.audio.spectral import line_excess, stft
 
 Array = jax.Array
 N_FFT, HOP = 1024, 256
-SILENCE = 1e-10  # the power below which a level is not told apart
+SILENCE = 1e-10  # powers below this count as equal
 
 
 def power_spectrogram(audio: Array) -> Array:
@@ -36,30 +36,24 @@ def power_loss(audio: Array, recording: Array) -> Array:
     return jnp.mean(jnp.square(a - b))
 
 
-def feature_loss(features: Mapping[str, Array], recording: Mapping[str, Array]) -> Array:
-    """Mean squared difference of a network's activations [B, T, C], over all of its layers."""
-    return mean_square(features, recording)
-
-
 def style_loss(features: Mapping[str, Array], recording: Mapping[str, Array]) -> Array:
-    """The same of their Gram matrices over time [B, C, C]: which features go together, and not when."""
+    """Mean squared difference of Gram matrices over time [B, C, C] of activations [B, T, C], averaged over layers.
+
+    They say which features occur together, not when (Parallel WaveNet, 4.3).
+    """
 
     def gram(a: Array) -> Array:
         return jnp.einsum("btc,btd->bcd", a, a) / a.shape[1]
 
-    return mean_square(jax.tree.map(gram, features), jax.tree.map(gram, recording))
-
-
-def mean_square(a: Mapping[str, Array], b: Mapping[str, Array]) -> Array:
-    """The mean over leaves of the mean squared difference."""
-    return jnp.mean(jnp.stack([jnp.mean(jnp.square(a[name] - b[name])) for name in a]))
+    differences = [jnp.mean(jnp.square(gram(a) - gram(recording[layer]))) for layer, a in features.items()]
+    return jnp.mean(jnp.stack(differences))
 
 
 def signs(audio: Array, recording: Array) -> dict[str, Array]:
-    """What to watch: students that learn by the divergence alone fall silent (a whisper), others overshoot or hum.
+    """Signs of a failing student: with the divergence alone it whispers; others overshoot or hum.
 
-    Each is a mean over examples, as what is averaged over devices must be.
-    level_ratio_db: of the powers of audio and recording, each no less than SILENCE. peak: largest |sample|.
+    Each is a mean over examples, so that it can be averaged over devices.
+    level_ratio_db: ratio of the powers of audio and recording, each at least SILENCE. peak: largest |sample|.
     line_noise: mean of spectral.line_excess, dB.
     """
     a, b = (jnp.maximum(jnp.mean(jnp.square(x), axis=-1), SILENCE) for x in (audio, recording))

@@ -1,7 +1,7 @@
 """Parallel WaveNet: logistic IAFs, distilled from a mixture-of-logistics WaveNet (van den Oord et al. 2018).
 
-The perceptual losses compare activations of the teacher itself: a network trained on the same speech, by maximum
-likelihood; of each layer, what it adds to the result. (The paper's network was trained to tell phones.)
+The perceptual loss is the paper's style loss. It compares the skip outputs of the teacher's layers; the paper takes a
+network that was trained to classify phones.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from fwn.errors import UserError
 from fwn.flows.densities import BASES, Distribution
 from fwn.systems.base import System
-from fwn.systems.losses import feature_loss, power_loss, style_loss
+from fwn.systems.losses import power_loss, style_loss
 from fwn.systems.student import Lesson, Terms, student
 
 Array = jax.Array
-TERMS = ("kl", "power", "features", "style", "contrastive", "samples")  # the fields of config.loss
+TERMS = ("kl", "power", "style", "contrastive", "samples")  # the fields of config.loss
 
 
 def build(config: Any, teacher: Any = None) -> System:
@@ -24,7 +24,7 @@ def build(config: Any, teacher: Any = None) -> System:
 
     kl: H(P_S, P_T) - H(P_S), in nats per sample (equations 5-7). The entropy is in closed form, the cross-entropy of
         `samples` values at each position, drawn from P_S given the noise before it.
-    power, features, style: losses.power_loss; feature_loss and style_loss of the teacher's activations.
+    power, style: losses.power_loss; losses.style_loss of the teacher's activations.
     contrastive: minus the divergence from the teacher that hears the mel of another example (section 4.4).
     """
     base, samples = BASES["logistic"], config.loss.samples
@@ -48,9 +48,6 @@ def build(config: Any, teacher: Any = None) -> System:
         def power(lesson: Lesson) -> Array:
             return power_loss(lesson.audio, lesson.recording)
 
-        def features(lesson: Lesson) -> Array:
-            return feature_loss(lesson.of_audio[1], lesson.of_recording[1])
-
         def style(lesson: Lesson) -> Array:
             return style_loss(lesson.of_audio[1], lesson.of_recording[1])
 
@@ -58,6 +55,6 @@ def build(config: Any, teacher: Any = None) -> System:
             theta, _ = lesson.heard(lesson.audio, lesson.other)
             return -divergence(lesson, theta)
 
-        return {"kl": kl, "power": power, "features": features, "style": style, "contrastive": contrastive}
+        return {"kl": kl, "power": power, "style": style, "contrastive": contrastive}
 
     return student(config, teacher, "logistic", "mixture_of_logistics", terms)
