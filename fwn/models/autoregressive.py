@@ -1,8 +1,8 @@
 """The autoregressive WaveNet: p(x | mel) = Π_t p(x_t | x_<t, c), in parallel where x is known, else sample by sample.
 
-Official code: ksw0306/ClariNet, wavenet.py. There the network's result at t is of x_{t+1}; here x is shifted before the
-network instead, so that the result at t is of x_t, the first sample included, and c_t is what it was conditioned on
-(as in the official `generate`; the official training loss has c one sample late).
+Official code: ksw0306/ClariNet, wavenet.py. There the network's output at t belongs to x_{t+1}. Here x is delayed
+before the network instead, so that the output at t belongs to x_t, from the first sample on, and is conditioned on c_t,
+as in the official `generate` (in the official training loss c is one sample late).
 """
 
 import math
@@ -34,12 +34,12 @@ class Autoregressive(nn.Module):
 
     @property
     def hop(self) -> int:
-        """Audio samples a mel frame."""
+        """Audio samples per mel frame."""
         return math.prod(self.upsample_strides)
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Mel frames (before, after) its own that the conditioning of a frame is of."""
+        """Mel frames (before, after) its own that the conditioning of a frame depends on."""
         return frame_receptive_field(self.upsample_strides, np.zeros(2, int), np.zeros(2, int))
 
     def setup(self) -> None:
@@ -47,11 +47,11 @@ class Autoregressive(nn.Module):
         self.net = self.wavenet.copy(parent=self, name=None)
 
     def condition(self, mel: Array, mask: Array | None = None) -> Array:
-        """mel [B, F, M] -> c [B, T, M], at the rate of audio."""
+        """mel [B, F, M] -> c [B, T, M] at the audio rate."""
         return self.upsample(mel, mask)
 
     def predict(self, x: Array, c: Array) -> Array:
-        """θ [B, T, features] for audio x [B, T, 1] that is known."""
+        """θ [B, T, features] for known audio x [B, T, 1], in parallel."""
         return self.net(delayed(x), c)
 
     def __call__(self, x: Array, mel: Array, mask: Array | None = None) -> Array:
@@ -78,8 +78,8 @@ def sample(
 ) -> Array:
     """Audio [B, T] from mel [B, F, M] and noise [B, T, N], sample by sample.
 
-    draw: (θ [B, features], noise [B, N]) -> x [B]. mask: as the model's. block: as in nn/incremental.py, a divisor of
-    the hop; the result does not depend on it.
+    draw: (θ [B, features], noise [B, N]) -> x [B]. mask: as in the model. block: as in nn/incremental.py, a divisor of
+    the hop; it does not change the result.
     """
     return proceed(model, params, mel, noise, draw, mask, 0, None, block)[1]
 
@@ -95,9 +95,9 @@ def proceed(
     state: incremental.State | None,
     block: int | None = None,
 ) -> tuple[incremental.State, Array]:
-    """Continues `state` by audio [B, T] of the T / hop frames of mel from `skip` on; state None: begins.
+    """(state, audio [B, T]) for T / hop frames of mel, from frame `skip` on, after `state`; state None: from the start.
 
-    T is that of the noise. Other frames of mel are heard by the upsampling alone. The other arguments as of `sample`.
+    T is the length of the noise. Only the upsampling uses the other frames of mel. Other arguments as in `sample`.
     """
     c: Any = model.apply({"params": params}, mel, mask, method="condition")
     c = lax.dynamic_slice_in_dim(c, skip * model.hop, noise.shape[1], axis=1)

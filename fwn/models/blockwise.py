@@ -1,13 +1,14 @@
-"""Autoregression over blocks: the lowest bands of excitation, from the mel and from the blocks before.
+"""Autoregression over blocks: the lowest bands of the excitation are predicted from the mel and the blocks before.
 
     v_n = DCT(e_n)                              block n of N samples, orthonormal; v_{n,k}: k … k + 1 times rate / 2N
-    u_{n,k} = (v_{n,k} - μ_k) exp(-log s_k)     for k < K; the others stay as they are
-    μ, log s = WaveNet(v_1 … v_{n-1}, mel),  to μ_n is added Σ_{j=1…taps} A_j(mel) v_{n-j, 0…K-1}
+    u_{n,k} = (v_{n,k} - μ_k) exp(-log s_k)     for k < K; the others do not change
+    μ, log s = WaveNet(v_1 … v_{n-1}, mel);     μ_n also has the term Σ_{j=1…taps} A_j(mel) v_{n-j, 0…K-1}
     log|det du/dv| = -Σ_n Σ_{k<K} log s_k       exactly: the Jacobian is lower triangular, block by block
 
-A voice's periodicity lies below a kilohertz: a small part of the likelihood, and most of what is heard of voicing
-(docs/prediction.md). A network of blocks sees many periods for little, and its inverse takes rate / N steps a second.
-A harmonic goes on linearly, by matrices that depend on its frequency: the mel knows it, so A is made of the mel alone.
+The periodicity of a voice lies below a kilohertz: a small part of the likelihood, but most of what is heard as voicing
+(docs/prediction.md). A network over blocks sees many periods at little cost, and its inverse takes rate / N steps per
+second of audio. A harmonic continues linearly, by matrices that depend on its frequency. The mel has that frequency, so
+A is computed from the mel alone.
 """
 
 import math
@@ -27,17 +28,17 @@ from fwn.nn.conv import Conv, ZeroConv
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
-KERNEL, FRONT = 2, 4  # blocks, of the network's convolutions
-S_MAX = 4.0  # of |log s|
-WIDTH = 2  # of the network that makes A, times channels
-LOUDEST = 8.0  # what the network hears of a coefficient, whose variance is about 1
+KERNEL, FRONT = 2, 4  # kernel sizes of the network, in blocks
+S_MAX = 4.0  # bound of |log s|
+WIDTH = 2  # the network for A has WIDTH · channels
+LOUDEST = 8.0  # coefficients, with a variance of about 1, are clipped to ±LOUDEST before the network
 
 
 class Blockwise(nn.Module):
     """forward (e [B, T, 1], mel [B, F, M]) -> (u [B, T, 1], mel, logdet [B]); inverse (u, mel) -> (e, mel).
 
-    T = F · hop; block divides the hop. coefficients: K, of the `block` that there are. taps: of the linear predictor;
-    0: none. At first u is e. mask [B, F, 1]: which *frames* are real. Before e there is silence.
+    T = F · hop; block divides the hop. coefficients: K, at most `block`. taps: blocks in the linear predictor; 0: none.
+    At initialisation u = e. mask [B, F, 1]: which *frames* are real. Before e there is silence.
     """
 
     hop: int
@@ -49,7 +50,7 @@ class Blockwise(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Mel frames before and after its own that a block's μ and s are of."""
+        """Mel frames before and after its own that μ and s of a block depend on."""
         return 2 * (encoder.KERNEL // 2) + 1
 
     @property
@@ -80,18 +81,18 @@ class Blockwise(nn.Module):
         return self.proceed(u, mel, mask, 0, self.start(len(u), u.dtype))[1], mel
 
     def cooled(self, u: Array, temperature: Any) -> Array:
-        """u [B, T, 1] with its first `coefficients`, the noise of the predicted bands, times temperature."""
+        """u [B, T, 1] with the predicted bands, the first `coefficients` of each block, times temperature."""
         v, predicted = self._coefficients(u), jnp.arange(self.block) < self.coefficients
         return self._samples(jnp.where(predicted, temperature * v, v))
 
     def start(self, batch: int, dtype: Any) -> incremental.State:
-        """The state before the first block."""
+        """State before the first block."""
         return incremental.start(self.wavenet, batch, dtype, self.block, self.taps)
 
     def proceed(
         self, u: Array, mel: Array, mask: Array | None, skip: Any, state: incremental.State
     ) -> tuple[incremental.State, Array]:
-        """Continues `state` by the inverse of u [B, n · hop, 1], of the mel's frames from `skip` on."""
+        """(state, e) by the inverse of u [B, n · hop, 1] after `state`, for n mel frames from frame `skip` on."""
         a_frame, frames = self.hop // self.block, u.shape[1] // self.hop
         c = self.encoder(mel, mask)
         matrices = lax.dynamic_slice_in_dim(self._matrices(c), skip, frames, axis=1)
@@ -121,21 +122,21 @@ class Blockwise(nn.Module):
         return state, self._samples(v.swapaxes(0, 1).reshape(len(u), -1, self.block))
 
     def _matrices(self, c: Array) -> Array:
-        """A of every frame, [B, F, taps · K, K]; the oldest block first. Without taps it is empty, and predicts 0."""
+        """A for every frame, [B, F, taps · K, K], the oldest block first; empty without taps."""
         a = self.linear_out(nn.gelu(self.linear_in(c))) if self.taps else c[..., :0]
         return a.reshape(*c.shape[:2], self.taps * self.coefficients, self.coefficients)
 
     def _predicted(self, heard: Array, matrices: Array) -> Array:
-        """Σ_j A_j v_{n-j} of all blocks [B, n, K], from what is heard of them and the matrices of their frames."""
+        """Σ_j A_j v_{n-j} for all blocks, [B, n, K], from the clipped coefficients and the matrices of each frame."""
         a_frame, k = self.hop // self.block, self.coefficients
         batch, n, _ = heard.shape
-        before = -(-self.taps // a_frame)  # frames that it hears
+        before = -(-self.taps // a_frame)  # frames that the taps reach back
         frames = jnp.pad(heard[..., :k], ((0, 0), (before * a_frame, 0), (0, 0))).reshape(batch, -1, a_frame, k)
         n_frame = n // a_frame
         spans = jnp.concatenate([frames[:, i : i + n_frame] for i in range(before + 1)], axis=2)
 
         def block(i: int) -> Array:
-            """The i-th of every frame."""
+            """The i-th block of every frame."""
             end = before * a_frame + i
             past = spans[:, :, end - self.taps : end].reshape(batch, n_frame, -1)
             return jnp.einsum("bfi,bfik->bfk", past, matrices)

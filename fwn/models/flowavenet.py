@@ -24,13 +24,13 @@ Array = jax.Array
 class FloWaveNet(nn.Module):
     """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
-    T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real. Half of the channels
-    leave after every `block_per_split` blocks, never after the last. n_block = 0: no flow, ε is x. channels,
-    prior_channels: of all blocks, or of each. conditioner: "squeezed", the paper's, is the mel at the audio rate,
-    squeezed as x is; "frames" is made of the mel at its own rate, conditioner_channels wide (nn/encoder.py). s_max
-    bounds |log s| smoothly; None is the paper's unbounded form. odd: the model of -audio and -noise is minus that of
-    audio and noise (nn/odd.py). dtype: of the networks inside the couplings; the flow's own state keeps x's type.
-    gradient: what the backward pass keeps, "plain", "remat" or "invert" (flows.repeated).
+    T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real.
+    block_per_split: half of the channels leave after so many blocks, never after the last one. n_block = 0: ε is x.
+    channels, prior_channels: one number, or one for each block. conditioner: "squeezed" (the paper's) is the mel at the
+    audio rate, squeezed with x; "frames" is an encoding of the mel at its own rate, with conditioner_channels
+    (nn/encoder.py). s_max: smooth bound of |log s|; None: unbounded, as in the paper. odd: -audio maps to -noise
+    (nn/odd.py). dtype: of the networks in the couplings; the flow's own state keeps x's type. gradient: what the
+    backward pass keeps: "plain", "remat" or "invert" (flows.repeated).
     """
 
     n_block: int = 8
@@ -52,12 +52,12 @@ class FloWaveNet(nn.Module):
 
     @property
     def hop(self) -> int:
-        """Audio samples a mel frame."""
+        """Audio samples per mel frame."""
         return math.prod(self.upsample_strides)
 
     @property
     def frames(self) -> bool:
-        """Whether the networks are conditioned at the frame rate."""
+        """Whether the conditioning is at the frame rate."""
         return self.conditioner == "frames"
 
     @property
@@ -80,9 +80,9 @@ class FloWaveNet(nn.Module):
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Mel frames (before, after) its own that a frame of audio is of, by way of the noise or of the mel.
+        """Mel frames (before, after) its own that a frame of audio depends on, through the noise or the mel.
 
-        Every coupling adds the reach of its net, at the rate of its block: twelve thousand samples in the paper's.
+        Every coupling adds the receptive field of its network at the rate of its block: 12,000 samples in the paper's.
         """
         of_noise = of_c = np.zeros(2, int)
         for i, block in enumerate(self.blocks):
@@ -117,7 +117,7 @@ class FloWaveNet(nn.Module):
         return c, {f"block_{i}": weights(i, block) for i, block in enumerate(self.blocks)}
 
     def bijector(self, weights: dict[str, Any], mask: Array | None) -> Bijector:
-        """All blocks, built from the last to the first: each goes on with the blocks after it."""
+        """All blocks, nested from the last to the first: each contains the blocks after it."""
         mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
         whole = chain()
         for i, block in reversed(list(enumerate(self.blocks))):

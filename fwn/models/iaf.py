@@ -1,8 +1,8 @@
 """Inverse autoregressive flows: noise to audio in one parallel pass (Kingma et al. 2016; ClariNet, section 3.2).
 
-Official code: ksw0306/ClariNet, wavenet_iaf.py. There a flow's result at t is of the sample t + 1, so the first sample
-is lost (it is 0) and the mel is heard one sample late; here the noise is delayed before the network instead, as audio
-is in models/autoregressive.py: sample t, the first included, comes of the noise before it and of c_t.
+Official code: ksw0306/ClariNet, wavenet_iaf.py. There a flow's output at t belongs to sample t + 1, so the first sample
+is lost (it is 0) and the mel is one sample late. Here the noise is delayed before the network instead, as audio is in
+models/autoregressive.py, so sample t depends on the noise before t and on c_t, from the first sample on.
 """
 
 import math
@@ -21,7 +21,7 @@ Array = jax.Array
 
 
 class IAF(nn.Module):
-    """One flow for each entry of `stacks`: a copy of `wavenet` with that many stacks of layers, which says (mu, log_s).
+    """One flow for each entry of `stacks`: a copy of `wavenet` with that many stacks of layers gives its (mu, log_s).
 
     wavenet: a causal network, without parameters. The upsampling is the teacher's, which does not learn here (ClariNet,
     section 3.3).
@@ -33,12 +33,12 @@ class IAF(nn.Module):
 
     @property
     def hop(self) -> int:
-        """Audio samples a mel frame."""
+        """Audio samples per mel frame."""
         return math.prod(self.upsample_strides)
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Mel frames (before, after) its own that a frame of audio is of, by way of the noise or of the mel."""
+        """Mel frames (before, after) its own that a frame of audio depends on, through the noise or the mel."""
         of_noise = of_c = np.zeros(2, int)
         for net in reversed(self.wavenets):
             of_x, of_its_c = net.receptive_field
@@ -48,7 +48,7 @@ class IAF(nn.Module):
 
     @property
     def wavenets(self) -> list[WaveNet]:
-        """The networks of the flows, without parameters, in sampling's order."""
+        """The networks of the flows, without parameters, in the order of sampling."""
         return [self.wavenet.clone(n_stack=n, parent=None) for n in self.stacks]
 
     def setup(self) -> None:
@@ -56,13 +56,13 @@ class IAF(nn.Module):
         self.flows = [net.copy(parent=None) for net in self.wavenets]
 
     def condition(self, mel: Array, mask: Array | None = None) -> Array:
-        """mel [B, F, M] -> c [B, T, M], at the rate of audio; no gradient reaches the upsampling."""
+        """mel [B, F, M] -> c [B, T, M] at the audio rate. No gradient reaches the upsampling."""
         return jax.lax.stop_gradient(self.upsample(mel, mask))
 
     def __call__(self, z: Array, c: Array, first: Array | None = None) -> tuple[Array, Array, Array]:
         """Noise z [B, T, 1], c [B, T, M] -> (x, mu, log_s), all [B, T, 1], with x = mu + exp(log_s) · z.
 
-        Of x_t, mu and log_s depend on z before t alone. first [B, 1, 1]: the sample before z_0, 0 if not given.
+        mu_t and log_s_t depend only on z before t. first [B, 1, 1]: the sample before z_0; None: 0.
         """
         x, mu, log_s = z, jnp.zeros_like(z), jnp.zeros_like(z)
         for net in self.flows:
@@ -81,7 +81,7 @@ def from_fields(
 def to_noise(model: IAF, params: Any, x: Array, c: Array, block: int | None = None) -> Array:
     """The inverse of IAF.__call__: audio x [B, T] -> its noise z [B, T], sample by sample, the last flow first.
 
-    block: as in nn/incremental.py; the result does not depend on it.
+    block: as in nn/incremental.py; it does not change the result.
     """
 
     def undo(theta: Array, x: Array) -> Array:

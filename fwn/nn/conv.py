@@ -30,7 +30,7 @@ def receptive_field(kernel_size: int, dilation: int = 1, causal: bool = False) -
 
 @jax.custom_vjp
 def product(x: Array, gate: Array, kernel: Array) -> Array:
-    """(x · gate) W of [B, T, C_in] twice and [1, C_in, C_out]; its gradient keeps the factors, not what they make."""
+    """(x · gate) W with x, gate [B, T, C_in] and W [1, C_in, C_out]. Its gradient keeps the factors, not x · gate."""
     return (x * gate) @ kernel[0]
 
 
@@ -44,10 +44,10 @@ product.defvjp(lambda *args: (product(*args), args), _product_backward)
 
 
 class Conv(nn.Module):
-    """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, padded with zeros to the length of x; causal: past only.
+    """y_t = b + Σ_k W_k x_{t + k·dilation - offset}, zero-padded to the length of x. causal: past samples only.
 
     dtype: of the product (None: the operands' own).
-    biased: there is a b; without one, y of -x is -y. gate: what is convolved is x · gate, if the kernel has one tap.
+    biased: whether there is a b; without it the layer is odd. gate: convolves x · gate; only for one-tap kernels.
     """
 
     features: int
@@ -71,7 +71,7 @@ class Conv(nn.Module):
 
 
 class ZeroConv(nn.Module):
-    """y = (x W + b) · exp(3 log_scale), zero at the start, so that every coupling starts as the identity (Glow)."""
+    """y = (x W + b) · exp(3 log_scale), zero at initialisation, so that couplings start as the identity (Glow)."""
 
     features: int
     dtype: Any = None
@@ -88,9 +88,9 @@ class ZeroConv(nn.Module):
 
 
 def draw(shapes: Any, rng: np.random.Generator) -> Any:
-    """Draws every `Conv` in a tree of shapes by NumPy, as its initialisers would; other leaves are left out.
+    """Weights of every `Conv` in a tree of shapes, drawn by NumPy from its initialisers' distribution; no other leaves.
 
-    The same numbers on any topology, and no random-number code for XLA to compile (40 s for the paper's model).
+    The numbers do not depend on the devices, and XLA has no random-number code to compile (40 s for the paper's model).
     """
     drawn = {}
     for name in sorted(shapes):
@@ -99,7 +99,7 @@ def draw(shapes: Any, rng: np.random.Generator) -> Any:
             continue
         if "kernel" in node and "log_scale" not in node:
             shape = node["kernel"].shape
-            bound = 1 / math.sqrt(math.prod(shape[-3:-1]))  # before these, there may be an axis of flows
+            bound = 1 / math.sqrt(math.prod(shape[-3:-1]))  # an axis of flows may come first
             own = [k for k in ("kernel", "bias") if k in node]
             drawn[name] = {k: rng.uniform(-bound, bound, node[k].shape).astype(node[k].dtype) for k in own}
         elif inner := draw(node, rng):

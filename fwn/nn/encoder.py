@@ -1,7 +1,7 @@
-"""Conditioning at the frame rate: a small encoder of the mel, and what is made of it between the frames.
+"""Conditioning at the frame rate: a small encoder of the mel, and interpolation between its frames.
 
-Products with a mel at the audio rate, squeezed, are 69% of the paper's parameters and say the same 256 times: of the
-frames themselves they cost a 256th, and in deep blocks a net hears K channels instead of up to 10,240.
+Products with the squeezed mel at the audio rate are 69% of the paper's parameters, and repeat the same frame 256 times.
+At the frame rate they cost a 256th, and the networks of deep blocks have a few dozen input channels instead of 10,240.
 """
 
 import flax.linen as nn
@@ -18,8 +18,8 @@ KERNEL = 3  # frames, of each of the two convolutions
 class Encoder(nn.Module):
     """mel [B, F, M] -> c [B, F, channels]: two convolutions over frames, ReLU between them.
 
-    mask [B, F, 1]: frames outside are zero to both. The first of them then repeats the last real one, to which
-    `interpolate` holds what it makes of c.
+    mask [B, F, 1]: both convolutions see zeros in other frames. In c, the frame after the last real one repeats it, so
+    that `interpolate` is constant there.
     """
 
     channels: int
@@ -35,15 +35,14 @@ class Encoder(nn.Module):
 
 
 def before(a: Array) -> Array:
-    """[B, F, C], of each frame the one before it; the first has itself."""
+    """[B, F, C] delayed by one frame; the first frame is repeated."""
     return jnp.concatenate([a[:, :1], a[:, :-1]], axis=1)
 
 
 def interpolate(a: Array, factor: int, centre: float = 0.5) -> Array:
-    """[B, F, C] of frames -> [B, F · factor, C] of the positions inside them, linear between the frames' centres.
+    """[B, F, C] -> [B, F · factor, C]: linear interpolation between the centres of frames, constant outside of them.
 
-    Position p lies (p + 0.5) / factor - centre frames from the centre of its own. Beyond the outermost centres the
-    value there holds.
+    Position p of a frame lies (p + 0.5) / factor - centre frames after the centre of its frame.
     """
     if factor == 1 and centre == 0.5:
         return a
@@ -55,12 +54,12 @@ def interpolate(a: Array, factor: int, centre: float = 0.5) -> Array:
 
 
 def between(hop: int, rate: int) -> int:
-    """Samples on each side over which a position of `rate` samples hears frames of `hop` samples by `interpolate`."""
+    """Receptive field of `interpolate` in samples on each side, for positions of `rate` and frames of `hop` samples."""
     return (hop - rate) // 2
 
 
 def frame_receptive_field(hop: int, of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
-    """Receptive field of a frame of audio in mel frames (before, after), given those in samples of the noise and c."""
+    """Receptive field of a frame of audio in mel frames (before, after), from those of the noise and c in samples."""
     of_mel = -(-of_c // hop) + 2 * np.array(receptive_field(KERNEL))
     first, last = np.maximum(-(-of_noise // hop), of_mel)
     return int(first), int(last)

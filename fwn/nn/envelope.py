@@ -1,4 +1,4 @@
-"""From a mel to the filters of linear prediction (fwn.flows.prediction): its own inverse, and what a network adds."""
+"""Filters of linear prediction from a mel: the spectrum by inverting the mel contract, corrected by a network."""
 
 import math
 from functools import lru_cache
@@ -16,19 +16,19 @@ from fwn.nn.conv import Conv, ZeroConv
 from fwn.nn.encoder import before, interpolate
 
 Array = jax.Array
-KERNEL, LAYERS = 3, 3  # frames, of each convolution
-QUIET, LOUD = 1e-9, 1e4  # power of white noise: of one 16-bit step, and beyond the loudest line of full scale
-RANGE = 2.0  # of what the network hears, where mels of the contract are within 1: no finite mel makes it overflow
-CORRECTION = 6.0  # nepers of power, the most that the network adds or takes
-FLOORS = 1e-5, 1e-4  # white noise added to the two stages of prediction, as a share of the power
+KERNEL, LAYERS = 3, 3  # convolutions over frames
+QUIET, LOUD = 1e-9, 1e4  # range of powers: white noise of one 16-bit step, more than a sine of full scale
+RANGE = 2.0  # inputs of the network, ±1 for mels of the contract, are clipped to ±2, so that no mel overflows
+CORRECTION = 6.0  # largest correction by the network, ± nepers of power
+FLOORS = 1e-5, 1e-4  # white noise added in the two stages of prediction, relative to the signal's power
 
 
 class Envelope(nn.Module):
-    """mel [B, F, M] -> (a [B, S, order], log_g [B, S]): predictors for S = F · hop / subframe blocks of audio.
+    """mel [B, F, M] -> (a [B, S, order], log_g [B, S]): filters for S = F · hop / subframe subframes of audio.
 
-    The mel's log spectrum (`log_spectrum`) plus a correction by convolutions over frames, which is zero at first, is
-    interpolated between frames; each subframe's spectrum has its predictor by Levinson-Durbin, in two stages, the first
-    of order first_order. Stable for every finite mel. mask [B, F, 1]: which frames are real.
+    The mel's log spectrum (`log_spectrum`) plus a correction by convolutions over frames, zero at initialisation, is
+    interpolated between frames. Levinson-Durbin gives the filter of each subframe, in two stages, the first of order
+    first_order. Stable for every finite mel. mask [B, F, 1]: which frames are real.
     """
 
     contract: MelContract
@@ -39,12 +39,12 @@ class Envelope(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Frames before and after its own that a subframe depends on: the convolutions', and one to interpolate."""
+        """Frames before and after its own that a subframe depends on: by the convolutions, and one by interpolation."""
         return LAYERS * (KERNEL // 2) + 1
 
     @property
     def bins(self) -> int:
-        """Bins of a spectrum fine enough for autocorrelations up to the order: a power of two, and one."""
+        """Number of bins, a power of two plus one: enough for autocorrelations up to the order."""
         return 2 ** math.ceil(math.log2(max(64, 2 * self.order))) + 1
 
     @nn.compact
@@ -67,11 +67,11 @@ class Envelope(nn.Module):
 
 
 def log_spectrum(mel: Array, contract: MelContract, bins: int) -> Array:
-    """The contract undone: log power [B, F, bins] at 0 … π for which white noise of variance 1 has 0.
+    """Inverse of the mel contract: log power [B, F, bins] at 0 … π, which is 0 for white noise of variance 1.
 
-    A band's energy over the band's weights is the mean power |STFT|² in it; over the window's energy, that of the
-    signal. Linear between the bands' centres on the contract's mel scale, constant beyond the outermost. Bounded to
-    what audio of 16 bits can be (QUIET … LOUD), so that no finite mel leaves the range of float32.
+    A band's energy divided by the sum of its weights is the mean |STFT|² in it; divided by the window's energy, it is
+    the power of the signal. Linear between the centres of bands on the contract's mel scale, constant outside of them.
+    Bounded by QUIET and LOUD, so that no finite mel leaves the range of float32.
     """
     if contract.compression == "ln":
         log_band = mel
@@ -88,12 +88,12 @@ def log_spectrum(mel: Array, contract: MelContract, bins: int) -> Array:
 
 @lru_cache(maxsize=8)
 def _inverse(contract: MelContract, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """(log of what white noise of variance 1 has in each band [M], interpolation from bands to bins [M, bins])."""
+    """(log of each band's value for white noise of variance 1 [M], interpolation from bands to bins [M, bins])."""
     windows = contract.win_length * 3 / 8  # Σ of a squared Hann window
-    # The mean of a Rayleigh magnitude, where bands sum magnitudes, is √(π / 4) of its root mean square.
+    # Bands may sum magnitudes: the mean of a Rayleigh magnitude is √(π / 4) of its root mean square.
     magnitude = windows if contract.power == 2 else math.sqrt(windows * math.pi / 4)
     weights = band_weights(contract).sum(axis=1, dtype=np.float64)
-    used = weights > 0  # bands narrower than a bin of the STFT hear nothing
+    used = weights > 0  # bands narrower than a bin of the STFT are empty
     offset = np.log(magnitude * np.where(used, weights, 1))
     low, high = hz_to_mel(np.array([contract.fmin, contract.fmax]), contract.filter_scale)
     centres = np.linspace(low, high, contract.n_mels + 2)[1:-1]
@@ -102,7 +102,7 @@ def _inverse(contract: MelContract, bins: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def centre(contract: MelContract) -> float:
-    """Where the centre of a frame's window lies in the frame's own audio: 0 at its first sample, 1 behind its last.
+    """Place of the centre of a frame's window in the frame's own audio: 0 at its first sample, 1 after its last.
 
     Alignment "half" moves audio by up to half a frame, a quarter on average.
     """

@@ -1,9 +1,9 @@
-"""A causal WaveNet one sample at a time: the work of a sample does not depend on the receptive field.
+"""A causal WaveNet one sample at a time, at a cost per sample that does not depend on the receptive field.
 
-Every dilated layer keeps the inputs that it still needs in a ring buffer. Samples are made in blocks: in a layer whose
-dilation is a multiple of the block, the past taps of a whole block are known before it begins, and so is all of the
-conditioning: both are one product a block, and their weights are read once a block instead of once a sample. What is
-left for the inner loop is what truly waits for the sample before. block=1 is the plain ring buffer.
+Every dilated layer keeps the inputs that it still needs in a ring buffer. Samples are computed in blocks. In a layer
+whose dilation is a multiple of the block, the past taps of the whole block are known before it begins, and so is the
+conditioning. Both are one product per block, whose weights are read once per block instead of once per sample. The
+inner loop has only what depends on the sample before. block=1 is the plain ring buffer.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from jax import lax
 from fwn.nn.wavenet import RESIDUAL_SCALE, WaveNet, gated
 
 Array = jax.Array
-BLOCK = 16  # samples a block, where the hop is a multiple of it
+BLOCK = 16  # samples per block, if the hop is a multiple
 
 
 class Linear(NamedTuple):
@@ -30,7 +30,7 @@ class Linear(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """past [(k - 1) C, 2G] and now [C, 2G] make the gates; onward [G, C + S]: residual and skip side by side."""
+    """past [(k - 1) C, 2G], now [C, 2G]: kernels of the gates. onward [G, C + S]: residual and skip, concatenated."""
 
     past: Array
     now: Array
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A WaveNet's weights as the loop uses them. condition [C_c, L · 2G] is of all layers, the gates' biases in it."""
+    """A WaveNet's weights in the layout of the loop. condition [C_c, L · 2G]: of all layers, with the gates' biases."""
 
     front: Linear
     condition: Linear
@@ -48,7 +48,7 @@ class Packed(NamedTuple):
 
 
 class State(NamedTuple):
-    """After t samples. recent [B, n · C_in]: the newest n; rings: [(k - 1) dilation, B, C] for each layer."""
+    """State after t samples. recent [B, n · C_in]: the newest n. rings: [(k - 1) dilation, B, C] for each layer."""
 
     t: Array
     recent: Array
@@ -56,11 +56,11 @@ class State(NamedTuple):
 
 
 def pack(net: WaveNet, params: Any) -> Packed:
-    """The weights of a causal WaveNet, weight norm folded (`fold_weight_norm`) already."""
+    """Packs the plain weights of a causal WaveNet."""
 
     def linear(name: str) -> Linear:
         kernel, bias = params[name]["kernel"], params[name]["bias"]
-        gain = jnp.exp(3 * params[name]["log_scale"]) if "log_scale" in params[name] else 1  # a ZeroConv's
+        gain = jnp.exp(3 * params[name]["log_scale"]) if "log_scale" in params[name] else 1  # of a ZeroConv
         return Linear(gain * kernel.reshape(-1, kernel.shape[-1]), gain * bias)
 
     layers, conditions = [], []
@@ -76,16 +76,16 @@ def pack(net: WaveNet, params: Any) -> Packed:
 
 
 def start(net: WaveNet, batch: int, dtype: Any, inputs: int = 1, recent: int = 0) -> State:
-    """Before the first sample, of `inputs` channels: zeros, as a convolution's padding is.
+    """State before the first sample, with `inputs` channels: zeros, like the padding of a convolution.
 
-    recent: how many of the newest are kept, if more than the first convolution needs.
+    recent: number of newest samples to keep, if the first convolution needs fewer.
     """
     rings = tuple(jnp.zeros(((net.kernel_size - 1) * d, batch, net.channels), dtype) for d in net.dilations)
     return State(jnp.zeros((), jnp.int32), jnp.zeros((batch, max(recent, net.front_kernel) * inputs), dtype), rings)
 
 
 def read(ring: Array, t: Array, dilation: int, n: int) -> Array:
-    """The past taps of the n steps from t on, oldest first: [n, B, (k - 1) C]. They lie in one piece."""
+    """The past taps of the n steps from t on, oldest first: [n, B, (k - 1) C]. They are contiguous in the ring."""
     taps = [(t - back) % len(ring) for back in range(len(ring), 0, -dilation)]
     return jnp.concatenate([lax.dynamic_slice_in_dim(ring, tap, n) for tap in taps], axis=-1)
 
@@ -107,15 +107,15 @@ def generate(
 ) -> tuple[State, Array]:
     """Continues `state` by T samples: c [B, T, C_c], noise [B, T, N] -> (state after them, x [B, T] or [B, T, C_in]).
 
-    draw: (the network's result [B, features], noise [B, N]) -> x [B] or [B, C_in]. block divides T, and all earlier
-    T's: samples in an iteration of the outer loop. The result does not depend on it. heard: of x, what the network is
-    given; with it, draw's third argument is what was given of the newest samples, state.recent.
+    draw: (the network's output [B, features], noise [B, N]) -> x [B] or [B, C_in]. block: samples per iteration of the
+    outer loop, a divisor of T and of all earlier T; it does not change the result. heard: function from x to the
+    network's input; with it, draw gets state.recent, the newest inputs, as a third argument.
     """
     batch, time, _ = c.shape
     if time % block:
         raise ValueError(f"{time} samples are not a whole number of blocks of {block}")
     dilations, n_layer = net.dilations, len(weights.layers)
-    far = [d % block == 0 for d in dilations]  # a block of their past taps is known when it begins
+    far = [d % block == 0 for d in dilations]  # whose past taps are known when a block begins
 
     def sample(carry: State, inputs: tuple[tuple[Array, ...], Array]) -> tuple[State, tuple[Array, tuple[Array, ...]]]:
         (t, recent, rings), (known, noise) = carry, inputs
@@ -143,7 +143,7 @@ def generate(
         for n, layer in enumerate(weights.layers):
             if far[n]:
                 known[n] = known[n] + read(state.rings[n], state.t, dilations[n], block) @ layer.past
-        # The far layers' rings stay outside of the inner loop, which hands their inputs over for one write.
+        # Rings of far layers stay outside of the inner loop, which returns their inputs for one write.
         near = tuple(jnp.zeros(()) if is_far else ring for is_far, ring in zip(far, state.rings, strict=True))
         after, (x, inputs_of_far) = lax.scan(sample, State(state.t, state.recent, near), (tuple(known), noise))
         new = iter(inputs_of_far)

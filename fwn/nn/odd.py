@@ -1,4 +1,4 @@
-"""A WaveNet for couplings that treat audio and its negative alike: docs/tones.md says what that is for."""
+"""A WaveNet for odd couplings, which map -audio to -noise. Their purpose: docs/tones.md."""
 
 import flax.linen as nn
 import jax
@@ -12,11 +12,11 @@ Array = jax.Array
 
 
 class OddWaveNet(WaveNet):
-    """A WaveNet of two halves: (even, odd) of x [B, T, C_in], [B, T, features], even(-x) = even(x), odd(-x) = -odd(x).
+    """A WaveNet with two halves of outputs [B, T, features]: even(-x) = even(x) and odd(-x) = -odd(x).
 
-    Half of its channels are odd: made of odd ones by products without bias, and of even ones by gates. The other half
-    are even: made of c and of the odd ones' absolute values, with everything that a WaveNet has. odd_first: the odd
-    half comes before the even one, as a prior wants it. Exact in floating point, as -x is.
+    Half of its channels are odd functions of x: products of odd channels without bias, gated by even ones. The other
+    half are even: an ordinary WaveNet of c and of the odd channels' absolute values. odd_first: the odd half of the
+    output comes first, as a prior needs it. The symmetry is exact in floating point.
     """
 
     odd_first: bool = False

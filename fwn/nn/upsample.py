@@ -15,9 +15,10 @@ Array = jax.Array
 
 
 def frame_receptive_field(strides: tuple[int, ...], of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:
-    """Receptive field of a frame of audio in mel frames (before, after), given those in samples of the noise and c.
+    """Receptive field of a frame of audio in mel frames (before, after).
 
-    A position of a stage's output depends on inputs from (its place - stride / 2) to (its place + stride / 2).
+    of_noise, of_c: receptive fields (before, after) in samples, of the noise and of c. A stage's output at a position
+    depends on inputs within stride / 2 of it.
     """
     hop = math.prod(strides)
     rates = [math.prod(strides[i + 1 :]) for i in range(len(strides))]
@@ -27,17 +28,17 @@ def frame_receptive_field(strides: tuple[int, ...], of_noise: np.ndarray, of_c: 
 
 
 def interpolation(key: Array, shape: tuple[int, ...]) -> Array:
-    """An initialiser: linear interpolation between frames, and no mixing of mel bands."""
+    """An initialiser: linear interpolation between frames, without mixing mel bands."""
     stride = shape[1] // 2
     triangle = 1 - jnp.abs(jnp.arange(2 * stride) - (stride - 0.5)) / stride
     return jnp.zeros(shape).at[1, :, 0].set(triangle)
 
 
 class Stretch(nn.Module):
-    """One transposed convolution of a (time, mel) picture: time × stride. [B, T, M] -> [B, stride · T, M].
+    """A transposed convolution over (time, mel): [B, T, M] -> [B, stride · T, M].
 
-    PyTorch's ConvTranspose2d(1, 1, (3, 2·stride), stride=(1, stride), padding=(1, stride / 2)), as `stride` ordinary
-    3 × 3 filters: the output sees only the frames t - 1, t, t + 1. kernel [3 (mel), 2·stride (time), 1], as there.
+    PyTorch's ConvTranspose2d(1, 1, (3, 2·stride), stride=(1, stride), padding=(1, stride / 2)), computed as `stride`
+    ordinary 3 × 3 filters, since an output sees only the frames t - 1, t, t + 1. kernel [3 (mel), 2·stride (time), 1].
     """
 
     stride: int
@@ -59,10 +60,10 @@ class Stretch(nn.Module):
 
 
 class Upsample(nn.Module):
-    """mel [B, F, M] -> c [B, F · Π strides, M]; LeakyReLU after each. mask [B, F, 1]: frames outside are zero.
+    """mel [B, F, M] -> c [B, F · Π strides, M], with LeakyReLU after each stage. mask [B, F, 1]: other frames are zero.
 
-    Its random initialisation, the official code's, hands on a fiftieth of the mel at first, and a short training ends
-    before the mel is heard. linear: begin with the interpolated mel itself.
+    With the official random initialisation c is a fiftieth of the mel at first, and a short training ends before the
+    networks use it. linear: begin as linear interpolation of the mel.
     """
 
     strides: tuple[int, ...] = (16, 16)

@@ -18,11 +18,11 @@ RESIDUAL_SCALE = math.sqrt(0.5)
 class WaveNet(nn.Module):
     """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: n_stack × n_layer gated residual layers, dilation 2^n.
 
-    c may be at a lower rate, [B, F, C_c] with F a divisor of T: its products are made there, and interpolated.
-    mask [B, T, 1]: positions outside the sequence are zero to every convolution, as its own padding is, so that the
-    result inside does not depend on how far the arrays are padded. dtype: of all products; the result is in x's type.
-    gate_channels, skip_channels: None is `channels`. zero_init: the result is zero at first, as couplings want it; else
-    it says what a sample of audio is, and the last product is in x's type: a mean of bfloat16's 8 bits would hiss.
+    c may be at a lower rate, [B, F, C_c] with F a divisor of T; its products are computed there and interpolated.
+    mask [B, T, 1]: every convolution sees zeros outside the sequence, as in its own padding, so that the output inside
+    does not depend on the length of the padding. dtype: of all products; the output is in x's type. gate_channels,
+    skip_channels: None is `channels`. zero_init: the output is zero at initialisation, for couplings. Otherwise the
+    output parametrises a sample of audio, and the last product is in x's type: 8 bits of bfloat16 would hiss.
     """
 
     features: int
@@ -39,12 +39,12 @@ class WaveNet(nn.Module):
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """Of all layers, from the first to the last."""
+        """Dilations of all layers, from the first to the last."""
         return tuple(2**n for n in range(self.n_layer)) * self.n_stack
 
     @property
     def receptive_field(self) -> tuple[np.ndarray, np.ndarray]:
-        """(Left, right) receptive field in positions: of x, and of c, which enters after the front."""
+        """(Left, right) receptive field in positions, of x and of c, which enters after the front convolution."""
         layers = [receptive_field(self.kernel_size, dilation, self.causal) for dilation in self.dilations]
         front = receptive_field(self.front_kernel, 1, self.causal)
         return np.sum([front, *layers], axis=0), np.sum([(0, 0), *layers[1:]], axis=0)
@@ -61,7 +61,7 @@ class WaveNet(nn.Module):
         h = relu(conv("front", self.channels, self.front_kernel)(inside(x)))
         skips = jnp.zeros((), h.dtype)
         for n, dilation in enumerate(self.dilations):
-            # Filter and gate are one product. The last layer's residual is not used (nor, under jit, computed).
+            # One product for filter and gate. The last residual is unused; jit does not compute it.
             gates = conv(f"dilated_{n}", 2 * gate_channels, self.kernel_size, dilation)(inside(h))
             condition = conv(f"condition_{n}", 2 * gate_channels)(c)
             out = filter_and_gate(gates + interpolate(condition, x.shape[1] // c.shape[1]))
@@ -74,13 +74,13 @@ class WaveNet(nn.Module):
 
 
 def delayed(x: Array, first: Array | None = None) -> Array:
-    """x [B, T, C] one step late: first [B, 1, C], or 0, then all but the last. A causal net of it is autoregressive."""
+    """x [B, T, C] delayed by one step, after first [B, 1, C] or 0. A causal network of it is autoregressive."""
     return jnp.concatenate([jnp.zeros_like(x[:, :1]) if first is None else first, x[:, :-1]], axis=1)
 
 
 @jax.custom_vjp
 def relu(x: Array) -> Array:
-    """max(x, 0). Its gradient keeps the result, which the next product keeps as well."""
+    """max(x, 0). Its gradient keeps the result, which the next product keeps in any case."""
     return jnp.maximum(x, 0)
 
 
@@ -100,7 +100,7 @@ def gated(gates: Array) -> Array:
 
 @jax.custom_vjp
 def filter_and_gate(gates: Array) -> tuple[Array, Array]:
-    """The two factors of `gated`. Their gradients keep them alone; autodiff's keep two arrays of each."""
+    """The two factors of `gated`. The gradient keeps one array of each; autodiff keeps two."""
     filters, gates = jnp.split(gates, 2, axis=-1)
     return jnp.tanh(filters), nn.sigmoid(gates)
 
