@@ -1,15 +1,15 @@
-"""Measures how fast a model of an experiment runs here: untrained weights of its size, random mels.
+"""Measures the speed of an experiment's model on this machine, with untrained weights and random mels.
 
     python -m fwn.bench --config=experiments/base.py
     python -m fwn.bench --config=experiments/base.py --config.model.dtype=bfloat16 --batch_size=1 --batch_size=32
     python -m fwn.bench --config=experiments/base.py --only=sampling --seconds=1 --seconds=10 --output=bench.json
 
-Of every compiled program: time to compile, from nothing and from the persistent cache; the median of --repeats runs
-after one that is thrown away; samples per second, times real time; operations counted from the weights
-(fwn.evaluation.flops) and by XLA; and the share they make of the machine's own matrix-product peak, measured in the
-same run. It is an effective share: the operations are those of plain convolutions, and wide ones take half as many
-multiplications on a CPU (fwn.xla.winograd), so it can pass 100%. Memory is what XLA says it needs. --output keeps all
-of it as JSON, with machine, versions and commit.
+For each compiled program it prints: the time to compile, from scratch and from the persistent cache; the median time
+of --repeats runs after one warm-up; samples per second, times real time; operations, counted from the weights
+(fwn.evaluation.flops) and by XLA; their share of the machine's matrix-product peak, measured in the same run; and the
+memory that XLA reports. The share is effective: operations are counted as those of plain convolutions, and on a CPU
+wide ones take half as many multiplications (fwn.xla.winograd), so it can exceed 100%. --output writes all of it as
+JSON, with machine, versions and commit.
 """
 
 import json
@@ -48,15 +48,15 @@ CONFIG = config_flags.DEFINE_config_file(
 ONLY = flags.DEFINE_multi_enum("only", [], PARTS, "Only this part; may be repeated. By default sampling and training.")
 SECONDS = flags.DEFINE_multi_float("seconds", [1.0, 5.0], "Seconds of audio to sample; may be repeated.")
 BATCH_SIZE = flags.DEFINE_multi_integer(
-    "batch_size", [1], "Utterances at a time in sampling; may be repeated. Training has config.batch_size."
+    "batch_size", [1], "Utterances at a time in sampling; may be repeated. Training uses config.batch_size."
 )
-REPEATS = flags.DEFINE_integer("repeats", 5, "Runs of which the median is taken.", 1)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed runs; the median is reported.", 1)
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, whose reading --only=data measures.")
-OUTPUT = flags.DEFINE_string("output", None, "JSON file for all figures. By default they are printed only.")
+OUTPUT = flags.DEFINE_string("output", None, "JSON file for all figures. By default they are only printed.")
 
 
 def median(f: Callable[[], Any], repeats: int) -> float:
-    """Seconds of f(), after one run that is thrown away."""
+    """Median seconds of f(), after one warm-up run."""
     took = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -100,7 +100,7 @@ def compiled(f: Any, *args: Any) -> tuple[Any, dict[str, float]]:
 
 
 def measured(what: str, batch: int, samples: int, rate: int, work: float, seconds: float, top: float) -> dict[str, Any]:
-    """A record: `work` operations in `seconds`, for `samples` of audio in each of `batch` utterances."""
+    """A record: `work` operations in `seconds`, for `batch` utterances of `samples` samples."""
     speed = batch * samples / seconds
     return {"what": what, "batch": batch, "audio_seconds": samples / rate, "seconds": seconds} | {
         "samples_per_second": speed,
@@ -112,7 +112,7 @@ def measured(what: str, batch: int, samples: int, rate: int, work: float, second
 
 
 def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
-    """One inverse pass (of an autoregressive system: its loop) for each length and batch."""
+    """One inverse pass, or the loop of an autoregressive system, for each length and batch size."""
     records = []
     params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
     for seconds in SECONDS.value:
@@ -132,7 +132,7 @@ def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> 
 def training(
     system: System, config: Any, state: Any, batch: Any, parallel: Parallel, mel: Any, top: float
 ) -> list[dict[str, Any]]:
-    """A step of fwn.train at config.batch_size. A pass backwards is counted as two forwards."""
+    """A step of fwn.train at config.batch_size. A backward pass counts as two forward passes."""
     work = 3 * flops.per_sample(state.params, config.model) * batch["audio"].size
     step = parallel.compile(train_step(system, config), donate=True, carried=state)
     local = parallel.batch(batch)
@@ -150,7 +150,7 @@ def training(
 
 
 def reading(config: Any, folder: str) -> list[dict[str, Any]]:
-    """Batches of a data set, as a training run reads them."""
+    """Reads batches of a data set as a training run does."""
     corpus = Corpus(folder)
     took, rate = measure.reading(corpus, config), corpus.contract.sample_rate
     audio = config.batch_size * config.frames * corpus.contract.hop_length / rate
@@ -159,7 +159,7 @@ def reading(config: Any, folder: str) -> list[dict[str, Any]]:
 
 
 def line(record: dict[str, Any]) -> str:
-    """A record in words."""
+    """A record as one line of text."""
     return (
         f"{record['what']}, {record['batch']} × {record['audio_seconds']:.2f} s: {record['seconds']:.3f} s, "
         f"{record['samples_per_second']:,.0f} samples/s, {record['times_real_time']:.2f} × real time, "

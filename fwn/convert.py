@@ -1,13 +1,13 @@
-"""An official checkpoint (trained with PyTorch: ksw0306/FloWaveNet or ksw0306/ClariNet) becomes one of ours.
+"""Converts a PyTorch checkpoint of ksw0306/FloWaveNet or ksw0306/ClariNet to a workdir.
 
     python -m fwn.convert checkpoint_step000700000.pth --output=runs/official
     python -m fwn.convert clarinet/wavenet_gaussian_01.pth --stacks=2 --output=runs/teacher
     python -m fwn.convert clarinet/clarinet_01.pth --teacher=runs/teacher --output=runs/student
     python -m fwn.sample --ckpt=runs/official --wav=a.wav --output=out
 
-PyTorch is not needed, and nothing in the file is executed. The architecture is read from the shapes of the weights;
-every tensor is used exactly once, or the file is refused. How the mels were made the weights cannot say;
---mel_contract does.
+PyTorch is not needed, and nothing in the file is executed. The architecture is inferred from the shapes of the weights.
+Every tensor is used exactly once, or the file is refused. The weights do not say how the mels were made: name it by
+--mel_contract.
 """
 
 from collections import Counter
@@ -30,23 +30,23 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the converted model: a 
 MEL = flags.DEFINE_string(
     "mel_contract",
     "flowavenet",
-    f"By which convention the model's mels were made: {', '.join(PRESETS)}, or a JSON file of a contract.",
+    f"Mel contract of the model: {', '.join(PRESETS)}, or a JSON file of a contract.",
 )
 STACKS = flags.DEFINE_integer(
     "stacks",
     2,
-    "How often the dilations 1, 2, 4, … begin again in a ClariNet teacher (there --num_blocks), which the weights "
-    "cannot say. FloWaveNet and ClariNet's student need no such word.",
+    "Number of stacks of dilations 1, 2, 4, … in a ClariNet teacher (its --num_blocks), which cannot be inferred. "
+    "FloWaveNet and ClariNet's student do not need it.",
     lower_bound=1,
 )
 TEACHER = flags.DEFINE_string(
-    "teacher", None, "Of a ClariNet student: the workdir of its teacher, through whose upsampling it hears the mel."
+    "teacher", None, "For a ClariNet student: the workdir of its converted teacher, whose upsampling it uses."
 )
 EXPERIMENTS = {"flowavenet": "base", "wavenet": "wavenet_gaussian", "clarinet": "clarinet"}
 
 
 def upsampling() -> Any:
-    """That of --teacher, plain; None without one. Raises UserError."""
+    """The plain upsampling weights of --teacher; None without one."""
     if TEACHER.value is None:
         return None
     config, mel, params, _ = exported.read_run(TEACHER.value)
@@ -54,7 +54,7 @@ def upsampling() -> Any:
         raise UserError(f"--teacher={TEACHER.value} is a {config.system}; a ClariNet student's teacher is a wavenet")
     if mel.hash() != (stated := read_contract(MEL.value, "--mel_contract")).hash():
         raise UserError(
-            f"--teacher={TEACHER.value} hears mels by {mel.title}, --mel_contract={MEL.value} is {stated.title}"
+            f"--teacher={TEACHER.value} has the mel contract {mel.title}, --mel_contract={MEL.value} is {stated.title}"
         )
     return fold_weight_norm(params["upsample"])
 
@@ -68,10 +68,10 @@ def main(args: list[str]) -> None:
     checkpoint = torch_reader.read(source)
     system, fields, params, n_mels = importer.convert(checkpoint, source, STACKS.value, upsampling())
     if system != "clarinet" and TEACHER.value is not None:
-        raise UserError(f"--teacher={TEACHER.value}: {source} is a {system}, which has no teacher; leave the flag out")
+        raise UserError(f"--teacher={TEACHER.value}: {source} is a {system}, which does not use one; leave it out")
     if n_mels != mel.n_mels:
         raise UserError(
-            f"{source}: takes mels of {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name its own"
+            f"{source}: takes mels with {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name another"
         )
     leaves = jax.tree.leaves(params)
     step = int(checkpoint.get("global_step", 0))  # a state dict alone has none
@@ -87,7 +87,7 @@ def main(args: list[str]) -> None:
     if system == "clarinet":
         config.teacher = TEACHER.value
     checkpoints.write(OUTPUT.value, config, mel, params, step)
-    cli.say(f"{Path(OUTPUT.value)}: the converted model, for mels by the contract {mel.title} (the weights cannot say)")
+    cli.say(f"{Path(OUTPUT.value)}: converted, with the mel contract {mel.title}, which the weights cannot confirm")
 
 
 if __name__ == "__main__":

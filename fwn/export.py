@@ -29,15 +29,15 @@ STEP = flags.DEFINE_integer(
     "step", None, "Which checkpoint of it: by default the best by held-out nats/sample (of a student: loss)."
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the voice; the weights of one that is there are replaced. Required.", required=True
+    "output", None, "Folder for the voice. The weights of a voice in it are replaced. Required.", required=True
 )
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, to compare both on its held-out part.")
-UTTERANCES = flags.DEFINE_integer("utterances", 4, "Of --data, so many held-out utterances, evenly chosen; 0: all.", 0)
-LOSS = 0.01  # nats/sample, the most that float16 may cost
+UTTERANCES = flags.DEFINE_integer("utterances", 4, "Number of held-out utterances of --data, evenly spaced; 0: all.", 0)
+LOSS = 0.01  # nats/sample that float16 may cost at most
 
 
 def nats(vocoder: Vocoder, corpus: Corpus) -> float:
-    """Mean nats/sample of held-out utterances, dequantised alike for every model."""
+    """Mean nats/sample of held-out utterances, with the same dequantisation noise for every model."""
     rng = np.random.default_rng(0)
     indices = chosen(corpus, UTTERANCES.value)
     return float(np.mean([vocoder.log_likelihood(dequantised(corpus.audio(i), rng), corpus.mel(i)) for i in indices]))
@@ -47,7 +47,7 @@ def main(args: list[str]) -> None:
     cli.flags_alone(args)
     output = Path(OUTPUT.value)
     if output.exists() and not exported.is_one(output):
-        raise UserError(f"--output={output}: is there and is no exported voice; give another folder")
+        raise UserError(f"--output={output}: exists and is not an exported voice; give another folder")
     run = exported.read_run(CKPT.value, STEP.value)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as unfinished:

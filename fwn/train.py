@@ -1,12 +1,12 @@
-"""Trains a system from an experiment file, on every device of every process; run again, it continues where it stopped.
+"""Trains a system from an experiment file, on all devices of all processes. Run again, it continues the run.
 
     python -m fwn.train --config=experiments/base.py --workdir=runs/base --config.data=data/ljspeech
     python -m fwn.train --config=experiments/tiny.py --workdir=runs/tiny --config.batch_size=4 --config.num_steps=500
 
 Every field of the experiment can be set by --config.FIELD=VALUE (experiments/base.py lists and explains them).
-A student (experiments/clarinet.py, parallel_wavenet.py) learns from the workdir of --config.teacher.
-The workdir gets: config.json, checkpoints/ (the newest, and the best by held-out nats/sample, a student's by its loss),
-metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and leaves.
+A student (experiments/clarinet.py, parallel_wavenet.py) learns from the model in --config.teacher.
+The workdir has config.json, checkpoints/ (the newest, and the best by held-out nats/sample, a student's by its loss),
+metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and stops.
 """
 
 import os
@@ -61,13 +61,13 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, 
 PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: number of processes in all.")
 PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: number of this process, from 0.")
 
-PREVIEW = 256  # mel frames of the held-out utterance that TensorBoard gets to hear
+PREVIEW = 256  # mel frames of the held-out utterance in TensorBoard
 
 
 class Stop:
-    """True once the run was asked to stop: SIGTERM, or ctrl-C (a second ctrl-C leaves at once).
+    """Whether the run was asked to stop, by SIGTERM or ctrl-C. A second ctrl-C stops at once.
 
-    The processes of a pod agree on the step after which they all stop, through jax' own handler of SIGTERM.
+    The processes of a pod agree on the step after which they all stop, through jax's handler of SIGTERM.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
-    build(config, mel=mel)  # whose fields are checked before anything is read
+    build(config, mel=mel)  # checks the fields before anything is read
     parallel = Parallel(config.parallel, config.batch_size)
     if checkpoints_in(workdir):
         configs.check_same(workdir, config, mel)
@@ -103,7 +103,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     shape |= {"process": jax.process_index(), "processes": jax.process_count(), "past": system.past}
     stream, tests = loader.batches(corpus, "train", **shape), loader.batches(corpus, "test", **shape)
 
-    busy = f"{workdir}: another fwn.train is at work there; wait for it, or stop it"
+    busy = f"{workdir}: another fwn.train is running there; wait for it, or stop it"
     alone = locked(workdir / ".lock", busy) if jax.process_index() == 0 else nullcontext()
     with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
         first = checkpoints.latest()
@@ -116,12 +116,12 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 if weights is None:
                     raise
                 raise UserError(
-                    f"--init_from={' and '.join(INIT_FROM.value)}: of another model ({error}); give one of this "
-                    "config.model"
+                    f"--init_from={' and '.join(INIT_FROM.value)}: does not fit this config.model ({error}); give a "
+                    "model of the same sizes"
                 ) from error
             if weights is not None:
                 there, here = parts(weights), parts(state.params)
-                for what, names in (("begun anew", here - there), ("not used", there - here)):
+                for what, names in (("initialised as usual", here - there), ("not used", there - here)):
                     if names:
                         tell(f"{what}: {', '.join(sorted(names))}")
         else:
@@ -144,7 +144,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             last: tuple[int, Any] | None = None
             for i, batch in enumerate(loader.iterate(stream, first), first + 1):
                 state, metrics = step(state, frozen, parallel.batch(batch))
-                if last is not None:  # read one step late, so that the devices never wait for the host
+                if last is not None:  # one step late, so that devices do not wait for the host
                     watch(*last, config, workdir, stream, journal)
                 last = i, metrics
                 leaving = stop.now(i)
@@ -152,7 +152,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 if examining or leaving or i % config.save_every == 0:
                     watch(*last, config, workdir, stream, journal)
                     last = None
-                    # Also when leaving: the run that continues after this step does not come back to it.
+                    # Also when stopping: a continued run does not come back to this step.
                     held_out_score = examiner(i, state, journal) if examining else None
                     weights, rest = parallel.global_arrays(state).split()
                     checkpoints.save(i, weights, rest, held_out_score)
@@ -164,7 +164,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     checkpoints.wait()
                     tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
                     return 128 + (stop.signal or signal.SIGTERM)
-    raise AssertionError("the stream of batches has no end")
+    raise AssertionError("unreachable: the stream of batches is endless")
 
 
 def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
@@ -174,54 +174,54 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     teacher, its_mel, params, step = exported.read_run(config.teacher)
     if its_mel.hash() != mel.hash():
         raise UserError(
-            f"config.teacher={config.teacher} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be "
-            f"of one convention\n{difference(its_mel, mel)}"
+            f"config.teacher={config.teacher} has the mel contract {its_mel.title}, config.mel is {mel.title}; they "
+            f"must be equal\n{difference(its_mel, mel)}"
         )
-    tell(f"taught by {config.teacher}: {teacher.system}, step {step}")
+    tell(f"teacher: {config.teacher}, {teacher.system}, step {step}")
     return teacher, fold_weight_norm(params)
 
 
 def given(mel: MelContract) -> Any:
-    """The weights that --init_from names, or None. Raises UserError where they hear mels of another contract."""
+    """The weights of --init_from, or None. Raises UserError if their mel contract is another one."""
     found: dict[str, Any] = {}
     for source in INIT_FROM.value:
         _, its_mel, weights, step = exported.read_run(source)
         if its_mel.hash() != mel.hash():
             raise UserError(
-                f"--init_from={source} hears mels by {its_mel.title}, config.mel is {mel.title}: both must be of "
-                f"one contract\n{difference(its_mel, mel)}"
+                f"--init_from={source} has the mel contract {its_mel.title}, config.mel is {mel.title}; they must "
+                f"be equal\n{difference(its_mel, mel)}"
             )
         new = (parts(weights) & set(INIT_PARTS.value)) - parts(found)
         found |= {name: node for name, node in weights.items() if parts([name]) <= new}
         tell(f"beginning with the weights of {source}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
     if INIT_FROM.value and not found:
         raise UserError(
-            f"--init_parts={','.join(INIT_PARTS.value)}: {' and '.join(INIT_FROM.value)} has nothing of these; name "
+            f"--init_parts={','.join(INIT_PARTS.value)}: {' and '.join(INIT_FROM.value)} has none of these parts; name "
             f"others of {', '.join(PARTS)}"
         )
     return found or None
 
 
 def check_taught(params: Any, frozen: Any, config: Any) -> None:
-    """Raises UserError where a student would go on under another teacher than it began with: it has its upsampling."""
+    """Raises UserError if the student began with another teacher: it has a copy of its teacher's upsampling."""
     if config.teacher is None:
         return
     same = jax.tree.map(np.array_equal, *jax.device_get((params["upsample"], frozen["upsample"])))
     if not all(jax.tree.leaves(same)):
         raise UserError(
-            f"config.teacher={config.teacher} has other weights than the teacher that this run began with (was it "
-            "trained on since?); give that one, or another --workdir"
+            f"config.teacher={config.teacher} has other weights than the teacher of the first part of this run (was "
+            "it trained further?); give that teacher, or another --workdir"
         )
 
 
 def tell(message: str) -> None:
-    """A line from the first process; the others of a pod stay silent."""
+    """Prints a line, in the first process only."""
     if jax.process_index() == 0:
         cli.say(message)
 
 
 def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, journal: Journal) -> None:
-    """Notes a step's metrics. Raises UserError, with the batch saved, when too many steps in a row were not finite."""
+    """Logs a step's metrics. Raises UserError, and saves the batch, after too many non-finite steps in a row."""
     values = jax.device_get(metrics)
     journal.step(step, {name: value.item() for name, value in values.items()})
     skipped = int(values["skipped"])
@@ -231,12 +231,12 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
         raise UserError(
             f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} "
             f"(config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
-            "config.optimizer.learning_rate, or look for what is wrong in that batch"
+            "config.optimizer.learning_rate, or look for the cause in that batch"
         )
 
 
 class Examiner:
-    """The loss and its parts over fixed held-out crops, and a sample of a held-out utterance for TensorBoard."""
+    """Computes loss and metrics over fixed held-out crops, and a sample of a held-out utterance for TensorBoard."""
 
     def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any, frozen: Any):
         self.frozen = frozen
@@ -260,15 +260,14 @@ def main(args: list[str]) -> int:
     cli.flags_alone(args)
     if not INIT_FROM.value and set(INIT_PARTS.value) != set(PARTS):
         raise UserError(
-            f"--init_parts={','.join(INIT_PARTS.value)}: parts of which model? Give --init_from, a workdir or a voice, "
-            "as well"
+            f"--init_parts={','.join(INIT_PARTS.value)}: needs --init_from, the workdir or voice that has these parts"
         )
     join_processes()
     return train(CONFIG.value.copy_and_resolve_references(), Path(WORKDIR.value), Stop())
 
 
 def join_processes() -> None:
-    """Makes this one of several processes where the flags say so. Raises UserError where they cannot be joined."""
+    """Joins the processes of a run if the flags say so. Raises UserError if that fails."""
     told = {"--coordinator": COORDINATOR.value, "--processes": PROCESSES.value, "--process": PROCESS.value}
     missing = [flag for flag, value in told.items() if value is None]
     if len(missing) == len(told) and not DISTRIBUTED.value:

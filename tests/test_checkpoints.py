@@ -185,7 +185,7 @@ def test_a_converted_model_is_not_a_run_to_continue(run, corpus, tmp_path):
     config, mel, weights, _ = checkpoints.read(run, 8)
     checkpoints.write(tmp_path / "converted", config, mel, weights, 0)
     result = continued(corpus, tmp_path / "converted")
-    is_one_line(result, 1, "holds weights alone, as converted ones do")
+    is_one_line(result, 1, "has weights only, like converted models")
     with pytest.raises(UserError, match="holds a run already; give another --output"):
         checkpoints.write(tmp_path / "converted", config, mel, weights, 0)
 

@@ -194,7 +194,7 @@ def bad(value: float) -> np.ndarray:
 
 
 STREAMS = [
-    ([], "mel_frames: no frame has come; a stream has one or more"),
+    ([], "mel_frames is empty; give at least one frame"),
     ([mel_of(40), mel_of(0)], "mel_frames, from frame 40 on: the mel is empty, its shape is [0, 4]"),
     ([mel_of(40)[:, :3]], "mel_frames, from frame 0 on: the mel has the shape [40, 3], but {} has 4 bands"),
     ([mel_of(40), mel_of(9).T], "mel_frames, from frame 40 on: the mel has 9 bands, but {} has 4"),

@@ -111,7 +111,7 @@ def test_training_begins_with_it(voice, corpus, tmp_path):
     wider = [*flags, "--config.model.channels=12", f"--workdir={tmp_path / 'wider'}"]
     result = small.program("fwn.train", *wider, f"--init_from={voice[1]}")
     assert result.code == 1
-    assert "of another model (block_0/flows/net/condition_0/bias has the shape" in result.err
+    assert "does not fit this config.model (block_0/flows/net/condition_0/bias has the shape" in result.err
 
 
 def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
@@ -123,7 +123,7 @@ def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
     assert "step 7: autoregression, model, prediction\nnot used: model\n" in result.out
     result = small.program("fwn.train", *flags, f"--init_from={tmp_path / 'a'}", f"--workdir={tmp_path / 'b'}")
     assert (result.code, result.err) == (0, "")
-    assert "begun anew: model\n" in result.out
+    assert "initialised as usual: model\n" in result.out
     both = [*flags, f"--init_from={tmp_path / 'a'}", f"--init_from={voice[0]}", f"--workdir={tmp_path / 'd'}"]
     result = small.program("fwn.train", *both)
     assert (result.code, result.err) == (0, "")
@@ -138,9 +138,9 @@ def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
     own = [*flags, f"--init_from={voice[1]}", "--init_parts=prediction", f"--workdir={tmp_path / 'e'}"]
     result = small.program("fwn.train", *own, "--config.model.channels=12")
     assert (result.code, result.err) == (0, "")
-    assert "step 7: prediction\nbegun anew: autoregression, model\n" in result.out
+    assert "step 7: prediction\ninitialised as usual: autoregression, model\n" in result.out
     off = ["--config.model.prediction.order=0", "--config.model.autoregression.coefficients=0"]
     neither = [*flags, *off, f"--workdir={tmp_path / 'c'}"]
     result = small.program("fwn.train", *neither, f"--init_from={tmp_path / 'a'}")
     assert (result.code, len(result.err.splitlines())) == (1, 1)
-    assert "of another model (it has autoregression, prediction, this model)" in result.err
+    assert "does not fit this config.model (it has autoregression, prediction, this model)" in result.err

@@ -215,8 +215,8 @@ def test_program_of_clarinet(tmp_path):
     for name, flags, said in (
         ("clarinet_tiny_student", [], "convert the teacher first, then give its folder: --teacher=DIR"),
         ("clarinet_tiny_student", [f"--teacher={tmp_path / 'student'}"], "is a clarinet; a ClariNet student's teacher"),
-        ("clarinet_tiny_student", [teacher, "--mel_contract=hifigan"], "hears mels by flowavenet"),
-        ("flowavenet_tiny", [teacher], "is a flowavenet, which has no teacher; leave the flag out"),
+        ("clarinet_tiny_student", [teacher, "--mel_contract=hifigan"], "has the mel contract flowavenet"),
+        ("flowavenet_tiny", [teacher], "is a flowavenet, which does not use one; leave it out"),
     ):
         result = program(name, "refused", *flags)
         assert (result.code, said in result.err) == (1, True), result

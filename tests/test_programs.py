@@ -122,7 +122,7 @@ TRAIN = [
     (
         ["--config=experiments/tiny.py", "--init_parts=prediction"],
         1,
-        "--init_parts=prediction: parts of which model? Give --init_from, a workdir or a voice, as well",
+        "--init_parts=prediction: needs --init_from, the workdir or voice that has these parts",
     ),
     (
         ["--config=experiments/tiny.py", "--config.optimizer.kind=adamw"],
@@ -186,7 +186,7 @@ def test_too_many_bad_steps_stop_the_run_and_a_single_one_does_not(corpus, tmp_p
     assert result.err == (
         f"python -m fwn.train: {workdir}: loss or gradient was not finite in the 3 steps 2 to 4 (config.max_skipped); "
         f"the last batch is in {batch}, the newest checkpoint is in place; lower config.optimizer.learning_rate, or "
-        "look for what is wrong in that batch\n"
+        "look for the cause in that batch\n"
     )
     saved = np.load(batch)
     shapes = {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,), "past": (4, 12)}

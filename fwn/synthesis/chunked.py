@@ -1,10 +1,9 @@
-"""Audio of any length in bounded memory, and of mels as they come: window by window, with nothing to hear in between.
+"""Audio of any length in bounded memory, and while its mel is being made: window by window, without audible seams.
 
-A window is the frames that are kept, `chunk` of them, and the system's receptive field around them
-(systems.base.System.receptive_field):
-what is kept is of nothing outside of the window, and noise is drawn by the index of a frame, so it is the audio of one
-pass over all. Windows do not begin before the utterance does, and what lies behind its end is masked as in any padded
-mel, so that both ends are seen as by the whole pass. All windows have one shape: one compilation.
+A window is a chunk, the frames whose audio is kept, and the system's receptive field around it
+(systems.base.System.receptive_field). The audio of a chunk depends on nothing outside of its window, and noise is drawn
+by frame index, so it equals the audio of one pass. Windows do not begin before the utterance, and frames after its end
+are masked as in any padded mel, so both ends are those of one pass. All windows have one shape: one compilation.
 """
 
 import os
@@ -16,31 +15,31 @@ import jax
 import numpy as np
 
 Step = Callable[[np.ndarray, np.ndarray, np.int32, np.int32], np.ndarray]
-LONGEST = 1024  # frames of a window that is not asked for: of the paper's model a tenth of it is receptive field
-SHARE = 0.5  # of the free memory is what a window may take
+LONGEST = 1024  # frames in a window by default; a tenth of it is the receptive field of the paper's model
+SHARE = 0.5  # of the free memory that a window may take
 
 
 def pieces(
-    lumps: Iterable[np.ndarray],
+    groups: Iterable[np.ndarray],
     chunk: int,
     receptive_field: tuple[int, int],
     step: Step,
     lengths: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """Audio [B, n · hop] for each next n = `chunk` frames of mel as soon as it can be, and for what is left at the end.
+    """Audio [B, n · hop] of each chunk as early as possible, n = `chunk` frames; the last chunk may be shorter.
 
-    lumps: the mel in order, [B, n, M] of any n. lengths [B]: how many frames of each example are real; None: all.
-    step: (window [B, F, M], how many of its frames are real [B], the index of its first frame, how many frames come
-    before the kept ones) -> audio [B, chunk · hop] of the kept ones; F = chunk + sum(receptive_field).
+    groups: the mel in order, as arrays [B, n, M] with any n. lengths [B]: number of real frames of each example; None:
+    all. step: (window [B, F, M], number of its real frames [B], index of its first frame, number of frames before the
+    chunk) -> audio [B, chunk · hop] of the chunk, with F = chunk + sum(receptive_field).
     """
     before, after = receptive_field
-    held, first, done = None, 0, 0  # frames that are still needed, from the index `first` on; how many are done
-    for lump in chain(lumps, [None]):
-        if lump is not None:
-            held = lump if held is None else np.concatenate([held, lump], axis=1)
+    held, first, done = None, 0, 0  # frames still needed, index of the first of them, number of frames done
+    for group in chain(groups, [None]):
+        if group is not None:
+            held = group if held is None else np.concatenate([held, group], axis=1)
         fed = 0 if held is None else first + held.shape[1]
-        while held is not None and (done + chunk + after <= fed or (lump is None and done < fed)):
-            end = min(done + chunk + after, fed)  # never more, even if it is here: nothing depends on the lumps
+        while held is not None and (done + chunk + after <= fed or (group is None and done < fed)):
+            end = min(done + chunk + after, fed)  # not more, even if it is here: the grouping must not matter
             mel = np.pad(held[:, : end - first], ((0, 0), (0, before + chunk + after - (end - first)), (0, 0)))
             real = np.full(len(mel), end) if lengths is None else np.minimum(lengths, end)
             audio = step(mel, np.maximum(real - first, 0), np.int32(first), np.int32(done - first))
@@ -51,7 +50,7 @@ def pieces(
 
 
 def bucket(frames: int) -> int:
-    """The padded length for a mel of so many frames: 64, 96, 128, 192, 256, 384, …: a handful of compilations."""
+    """The least padded length for a mel of this many frames: 64, 96, 128, 192, 256, 384, …, for few compilations."""
     size = 64
     while size < frames:
         size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
@@ -59,9 +58,9 @@ def bucket(frames: int) -> int:
 
 
 def window(size: int, receptive_field: tuple[int, int], needs: Callable[[int], int]) -> int:
-    """How many frames to compute at a time, of a padded length of `size`: all of it, or what the free memory is for.
+    """Frames per window for a padded length of `size`: all of them, or what the free memory allows.
 
-    needs: frames -> bytes, in proportion. Not less than twice the receptive field.
+    needs: frames -> bytes, proportional. The result is at least twice the receptive field.
     """
     size = min(size, LONGEST)
     fit = size * SHARE * free_memory() / max(1, needs(size))
@@ -71,10 +70,10 @@ def window(size: int, receptive_field: tuple[int, int], needs: Callable[[int], i
 
 
 class Stream(Iterator[np.ndarray]):
-    """Audio [n · hop] of mel frames as they come; `for audio in stream` ends with the mels.
+    """An iterator over audio [n · hop], which ends with the mel frames.
 
-    latency_frames: so many frames after a frame of mel, its audio has come, or at the end of all if that is before.
-    latency: the same in seconds. The time to compute is not in it.
+    latency_frames: the audio of a mel frame comes after this many more frames, or at the end of the mel. latency: the
+    same in seconds, without the time to compute.
     """
 
     def __init__(self, audio: Iterator[np.ndarray], latency_frames: int, frames_per_second: float):
@@ -86,12 +85,12 @@ class Stream(Iterator[np.ndarray]):
 
 
 def free_memory() -> int:
-    """Bytes that are free: of the device that computes, where it says so, else of this machine or container."""
+    """Free bytes of the device, if it reports them, else of this machine or container."""
     stats = jax.local_devices()[0].memory_stats()
     if stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     known = Path("/proc/meminfo")
-    if not known.exists():  # no Linux: all that there is
+    if not known.exists():  # not Linux: all memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = _numbers(known)["MemAvailable:"] * 1024
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.stat")  # of a container, cgroup v2
@@ -101,5 +100,5 @@ def free_memory() -> int:
 
 
 def _numbers(file: Path) -> dict[str, int]:
-    """Lines "name number …" of a file of the kernel's."""
+    """Numbers by name from a kernel file with lines "name number …"."""
     return {words[0]: int(words[1]) for line in file.read_text().splitlines() if len(words := line.split()) > 1}

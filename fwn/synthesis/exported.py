@@ -1,7 +1,7 @@
-"""A voice: the weights to sample from in one small file, to be handed on. fwn.export writes it, fwn.load reads it.
+"""Exported voices: the weights to sample from in one small file. fwn.export writes them, fwn.load reads them.
 
-weights.npz    arrays by their path in the tree, weight norm folded; kernels in float16, all else in float32
-config.json    as in a workdir; `step` and the sha256 of weights.npz beside it
+weights.npz    arrays by path in the tree, weight norm folded; kernels in float16, others in float32
+config.json    as in a workdir, with `step` and the sha256 of weights.npz
 """
 
 import hashlib
@@ -24,12 +24,12 @@ WEIGHTS = "weights.npz"
 
 
 def write(folder: Path, run: Run) -> int:
-    """Writes weights.npz and config.json; returns their bytes. Raises UserError where a value is beyond float16."""
+    """Writes weights.npz and config.json; returns their bytes. Raises UserError for weights too large for float16."""
     arrays: Any = {}
     for path, leaf in flatten_dict(jax.device_get(fold_weight_norm(run.params)), sep="/").items():
         kernel = path.endswith("/kernel")
         if kernel and not np.abs(leaf).max(initial=0.0) < np.finfo(np.float16).max:
-            raise UserError(f"{path}: a weight of {np.abs(leaf).max():.3g} is beyond float16; this model diverged")
+            raise UserError(f"{path}: a weight of {np.abs(leaf).max():.3g} is too large for float16: it diverged")
         arrays[path] = np.asarray(leaf, np.float16 if kernel else np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / WEIGHTS, **arrays)
@@ -44,7 +44,7 @@ def is_one(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Run:
-    """Its model, weights in float32. Raises UserError on files that are not as they were written."""
+    """The model of a voice, with float32 weights. Raises UserError if a file has changed since it was written."""
     config, mel = configs.read(folder)
     record = json.loads((folder / configs.FILE).read_text(encoding="utf-8"))
     file = folder / WEIGHTS
@@ -59,7 +59,7 @@ def read(folder: Path) -> Run:
 
 
 def read_run(ckpt: str | Path, step: int | None = None) -> Run:
-    """The model in an exported voice or in a workdir (checkpoints.read). Raises UserError where it has no such step."""
+    """The model of a voice or of a workdir (checkpoints.read). Raises UserError if it does not have this step."""
     if not is_one(Path(ckpt)):
         return checkpoints.read(ckpt, step)
     voice = read(Path(ckpt))

@@ -23,9 +23,9 @@ Array = jax.Array
 
 
 def load(ckpt: str | Path, step: int | None = None, low_temperature: float | None = None) -> "Vocoder":
-    """The vocoder of a workdir (of fwn.train or fwn.convert), its best checkpoint or that of `step`; or of a voice.
+    """The vocoder of a voice, or of a workdir of fwn.train or fwn.convert: its best checkpoint, or that of `step`.
 
-    low_temperature: as `Vocoder.low_temperature`; None: the system's own. Raises UserError where it has none.
+    low_temperature: see Vocoder; None: the system's default. Raises UserError if the model has none.
     """
     vocoder = Vocoder(exported.read_run(ckpt, step))
     if low_temperature is not None:
@@ -41,13 +41,14 @@ def load(ckpt: str | Path, step: int | None = None, low_temperature: float | Non
 
 
 class Vocoder:
-    """vocoder(mel) -> audio; vocoder.stream(mels) -> audio, bit by bit; vocoder.log_likelihood(audio, mel) -> nats.
+    """vocoder(mel) -> audio; vocoder.stream(mels) -> chunks of audio; vocoder.log_likelihood(audio, mel) -> nats.
 
-    Mels are float [F, M] (or [M, F]) by the model's own mel contract, `vocoder.mel`; audio is float [F · hop] in ±1, as
-    `fwn.mel.align` gives it. All is padded to a few lengths and compiled once for each; padding changes no sample.
-    chunk: compute so many frames of mel at a time (fwn.synthesis.chunked), which changes no sample either; 0: all at
-    once. By default all up to 1024 frames, or less where half of the free memory is not enough for it.
-    low_temperature: of what autoregression over blocks adds to its bands, times the temperature; None: it has none.
+    Mels are float [F, M] or [M, F] by the model's mel contract, `vocoder.mel`. Audio is float [F · hop] in ±1, as
+    `fwn.mel.align` returns it. Mels are padded to a few lengths, each compiled once; padding does not change a sample.
+    chunk: mel frames to compute at a time (fwn.synthesis.chunked), which does not change a sample either; 0: all at
+    once. By default up to 1024 frames, or fewer if they need more than half of the free memory.
+    low_temperature: scale of the noise in the bands of autoregression over blocks, times the temperature; None: the
+    model has no such bands.
     """
 
     def __init__(self, run: Run):
@@ -57,20 +58,20 @@ class Vocoder:
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
         self.params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
-        self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # kept by _run and synthesise
+        self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # totals
         self._compiled: dict[Any, Any] = {}
 
     @property
     def temperature(self) -> float:
-        """Of the noise, where none is asked for."""
+        """Default scale of the noise."""
         return self.system.temperature
 
     def __call__(
         self, mel: Any, temperature: float | None = None, key: Array | None = None, chunk: int | None = None
     ) -> np.ndarray:
-        """Speech [F · hop], or [B, F · hop] for [B, F, M]. key: of the noise, jax.random.key(0) if not given.
+        """Speech [F · hop] for a mel [F, M], or [B, F · hop] for [B, F, M].
 
-        temperature: `Vocoder.temperature` if not given.
+        temperature: None: `Vocoder.temperature`. key: of the noise; None: jax.random.key(0).
         """
         key, temperature = _key(key), self.temperature if temperature is None else temperature
         batched = np.ndim(mel) == 3
@@ -86,28 +87,28 @@ class Vocoder:
         key: Array | None = None,
         chunk: int | None = None,
     ) -> Stream:
-        """Speech while its mel is being made: an iterator over audio [n · hop], together what vocoder(mel) gives.
+        """Speech while its mel is being made: an iterator over audio [n · hop], in sum the audio of vocoder(mel).
 
-        mel_frames: single frames [M] or any number of them, [n, M], as they come. chunk: frames of audio at a time.
-        Less is heard sooner (Stream.latency) and costs more: every chunk is computed with the frames around it that it
-        is of (`vocoder.system.receptive_field`). By default as many as these: twice the work of one pass.
+        mel_frames: single frames [M], or arrays [n, M] of any n. chunk: frames of audio at a time. A smaller chunk is
+        heard sooner (Stream.latency) and costs more, since every chunk is computed with its receptive field
+        (`vocoder.system.receptive_field`). By default a chunk is as long as that: twice the work of one pass.
         """
         receptive_field, key = self.system.receptive_field, _key(key)
         scale = self.temperature if temperature is None else temperature
         chunk = max(16, sum(receptive_field)) if chunk is None else _chunk(chunk, 1)
 
-        def lumps() -> Iterator[np.ndarray]:
+        def groups() -> Iterator[np.ndarray]:
             fed = 0
-            for lump in mel_frames:
-                frames = np.asarray(lump)[None] if np.ndim(lump) == 1 else lump
+            for group in mel_frames:
+                frames = np.asarray(group)[None] if np.ndim(group) == 1 else group
                 mel = check_mel(frames, self.mel, f"mel_frames, from frame {fed} on", bands_last=True)
                 fed += len(mel)
                 yield mel[None].astype(self.dtype)
             if not fed:
-                raise UserError("mel_frames: no frame has come; a stream has one or more")
+                raise UserError("mel_frames is empty; give at least one frame")
 
         def audio() -> Iterator[np.ndarray]:
-            for piece in self._pieces(lumps(), key[None], scale, chunk):
+            for piece in self._pieces(groups(), key[None], scale, chunk):
                 self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
                 yield piece[0]
 
@@ -122,9 +123,9 @@ class Vocoder:
         least: int = 1,
         chunk: int | None = None,
     ) -> Iterator[np.ndarray]:
-        """Speech for each mel [F, M], in order; neighbours of one padded length go in one batch.
+        """Speech for each mel [F, M], in order. Neighbours with the same padded length are computed in one batch.
 
-        least: frames that all are padded to at least. The longest of many makes one compilation do for all.
+        least: pad all mels to at least this many frames; with the longest of many, one compilation serves all.
         """
         for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
             mel, frames = self._stack([mels_i for _, mels_i in group], batch_size, least)
@@ -149,7 +150,7 @@ class Vocoder:
     def log_likelihoods(
         self, audios: Sequence[Any], mels: Sequence[Any], batch_size: int = 1, least: int = 1
     ) -> Iterator[float]:
-        """log p(audio | mel) in nats per sample of each pair, in order, in the batches of `synthesise`."""
+        """log p(audio | mel) in nats per sample for each pair, in order, in batches as in `synthesise`."""
         pairs = [self._checked(audio, mel) for audio, mel in zip(audios, mels, strict=True)]
         for group in self._groups([mel for _, mel in pairs], batch_size, least):
             mel, frames = self._stack([mel for _, mel in group], batch_size, least)
@@ -159,13 +160,13 @@ class Vocoder:
             yield from map(float, np.asarray(self._run("log_likelihood", padded, mel, frames))[: len(group)])
 
     def roundtrip(self, audio: Any, mel: Any) -> np.ndarray:
-        """inverse(forward(audio)) [F · hop]: what is lost by rounding alone. Only of a system that is a flow."""
+        """inverse(forward(audio)) [F · hop], which differs from audio by rounding. Only for a system that is a flow."""
         if self.system.roundtrip is None:
-            raise UserError(f"{self.config.system} is no flow: there is no inverse to go through and back")
+            raise UserError(f"{self.config.system} is not a flow, so it has no inverse")
         return np.asarray(self._run("roundtrip", *self._pair(audio, mel)))[0][: len(audio)]
 
     def _checked(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray]:
-        """audio [F · hop] and its mel [F, M]; UserError where they are no such pair."""
+        """audio [F · hop] and its mel [F, M]. Raises UserError unless they fit together."""
         hop, audio = self.mel.hop_length, np.asarray(audio, self.dtype)
         bands_last = True if np.shape(mel) == (len(audio) // hop, self.mel.n_mels) else None
         checked = check_mel(np.asarray(mel), self.mel, "mel", bands_last).astype(self.dtype)
@@ -197,20 +198,20 @@ class Vocoder:
             yield group
 
     def _stack(self, mels: list[np.ndarray], batch_size: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """mels, with copies of the first to fill the batch, padded -> [B, F, M] and their lengths [B]."""
+        """(padded mels [B, F, M], their lengths [B]); copies of the first mel fill the batch."""
         mels = mels + [mels[0]] * (batch_size - len(mels))
         size = bucket(max(least, *map(len, mels)))
         return np.stack([np.pad(m, ((0, size - len(m)), (0, 0))) for m in mels]), np.array([len(m) for m in mels])
 
     def _pieces(
         self,
-        lumps: Iterable[np.ndarray],
+        groups: Iterable[np.ndarray],
         keys: Array,
         temperature: float,
         chunk: int,
         lengths: np.ndarray | None = None,
     ) -> Iterator[np.ndarray]:
-        """chunked.pieces of this system."""
+        """chunked.pieces for this system."""
         recurrence, hop = self.system.recurrence, self.mel.hop_length
         state = recurrence.start(len(keys), self.dtype) if recurrence else None
 
@@ -222,7 +223,7 @@ class Vocoder:
             audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
             return np.asarray(audio)
 
-        return chunked.pieces(lumps, chunk, self.system.receptive_field, step, lengths)
+        return chunked.pieces(groups, chunk, self.system.receptive_field, step, lengths)
 
     def _sample(
         self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
@@ -231,15 +232,15 @@ class Vocoder:
         return np.asarray(self._run("sample", mel, keys, scale, frames, np.int32(first)))
 
     def _temperatures(self, temperature: float) -> np.ndarray:
-        """As a system takes them."""
+        """The temperature argument of System.sample."""
         low = self.low_temperature
         return np.asarray(temperature if low is None else [temperature, low], self.dtype)
 
     def _kept(self, chunk: int | None, mel: np.ndarray, keys: Array, frames: np.ndarray) -> int:
-        """Frames to keep of each window; 0: these mels [B, F, M] are computed at once."""
+        """Frames per chunk for mels [B, F, M]; 0: all at once."""
 
         def needs(size: int) -> int:
-            """Bytes, as the compiled program says."""
+            """Bytes, by the compiled program."""
             args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, self._temperatures(0.0), frames
             return self._program("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
 
@@ -249,7 +250,7 @@ class Vocoder:
         return 0 if _chunk(chunk) == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
 
     def _program(self, name: str, *args: Any) -> Any:
-        """system.name(params, *args), compiled ahead, so that compiling and running can be told apart."""
+        """system.name(params, *args), compiled ahead of time, to time compilation and running separately."""
         key = name, *jax.tree.map(np.shape, args)
         if key not in self._compiled:
             function = getattr(self.system if hasattr(self.system, name) else self.system.recurrence, name)
@@ -275,7 +276,7 @@ def _key(key: Any) -> Array:
 
 
 def _chunk(chunk: Any, least: int = 0) -> int:
-    """Raises UserError on what is no number of frames."""
+    """Raises UserError unless chunk is an integer of at least `least`."""
     if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < least:
         all_at_once = "" if least else ", 0 for all at once"
         raise UserError(f"chunk is {chunk!r}; it must be a whole number of mel frames, at least {least}{all_at_once}")

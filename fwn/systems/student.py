@@ -1,7 +1,7 @@
-"""What the distilled systems share: an IAF that learns from a trained autoregressive WaveNet, its teacher.
+"""Shared by the distilled systems: an IAF, the student, learns from a trained autoregressive WaveNet, its teacher.
 
 The teacher's weights are the `frozen` argument of the loss, plain (weight norm folded); no gradient reaches them. The
-student keeps a copy of the teacher's upsampling, with which it hears the mel, so that its checkpoint is whole.
+student conditions on the mel through a copy of the teacher's upsampling, so that its checkpoint is complete.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,9 +27,9 @@ HIDDEN = frozenset({"wavenet", "causal", "zero_init", "n_stack"})  # WaveNet's f
 
 
 class Lesson:
-    """The student's audio with its mu and log_s, and the recording, all [B, T], and what the teacher says of them.
+    """Arguments of a loss term: the student's audio, mu and log_s, the recording, all [B, T], and the teacher.
 
-    c, other [B, T, M]: the upsampled mel, and that of another example. keys [B]: for what a term draws.
+    c, other [B, T, M]: the upsampled mel, and that of another example. keys [B]: random keys for the term.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Lesson:
         self.teacher, self.params = teacher, stop_gradient(params)
 
     def heard(self, audio: Array, c: Array) -> tuple[Array, dict[str, Array]]:
-        """The teacher's θ [B, T, ·] of audio given c, and its layers' contributions to its result, by layer."""
+        """The teacher's θ [B, T, ·] for audio given c, and the skip output of each of its layers, by name."""
         theta, state = self.teacher.apply(
             {"params": self.params},
             audio[..., None],
@@ -56,19 +56,19 @@ class Lesson:
             capture_intermediates=lambda module, _: (module.name or "").startswith("skip_"),
             mutable=["intermediates"],
         )
-        # In float32 whatever the network computes in: the losses add up thousands of squares.
+        # In float32 also for bfloat16 networks: the losses add up thousands of squares.
         return theta, {
             n: layer["__call__"][0].astype(theta.dtype) for n, layer in state["intermediates"]["net"].items()
         }
 
     @cached_property
     def of_audio(self) -> tuple[Array, dict[str, Array]]:
-        """`heard` of the student's audio."""
+        """`heard` for the student's audio."""
         return self.heard(self.audio, self.c)
 
     @cached_property
     def of_recording(self) -> tuple[Array, dict[str, Array]]:
-        """`heard` of the recording."""
+        """`heard` for the recording."""
         return self.heard(self.recording, self.c)
 
 
@@ -78,11 +78,11 @@ Terms = Mapping[str, Callable[[Lesson], Array]]
 def student(
     config: Any, teacher: Any, base_name: str, distribution: str, terms: Callable[[Distribution], Terms]
 ) -> System:
-    """The system of an IAF over `base_name` noise (densities.BASES).
+    """The system of an IAF with `base_name` noise (densities.BASES).
 
-    config.model: IAF's fields. teacher: the config of the trained model it learns from, of this distribution; None
-    builds a system that samples and evaluates, and has no loss. terms: the loss is their sum, weighted by the fields of
-    config.loss with their names; one of weight 0 is not computed.
+    config.model: stacks, upsample_strides, WaveNet's fields. teacher: config of the trained model, which must have this
+    distribution; None: the system samples and evaluates, but cannot be trained. terms: the loss is their sum, weighted
+    by the fields of config.loss with the same names; terms of weight 0 are not computed.
     """
     model, base = iaf.from_fields(**checked(config.model, (IAF, WaveNet), hidden=HIDDEN)), BASES[base_name]
     if teacher is not None:
@@ -99,14 +99,14 @@ def student(
             )
         if fields.pop("prediction", {}).get("order"):
             raise UserError(
-                f"config.teacher={config.teacher} models the excitation of linear prediction, which a student does not "
-                "make; give a teacher with config.model.prediction.order=0"
+                f"config.teacher={config.teacher} has linear prediction, which students do not support; give a "
+                "teacher with config.model.prediction.order=0"
             )
         said, teacher_model = autoregressive.from_fields(**fields)
         taught = terms(said)
         if not any(config.loss[name] for name in taught):
             raise UserError(
-                f"config.loss: {', '.join(taught)} are all 0: nothing to learn by; give one of them a weight"
+                f"config.loss: {', '.join(taught)} are all 0: there is nothing to minimise; give one of them a weight"
             )
 
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:

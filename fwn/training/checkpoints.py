@@ -1,8 +1,8 @@
-"""Checkpoints by orbax: atomic, asynchronous, the newest and the best ones; a workdir's config lies beside them.
+"""Checkpoints by orbax: atomic, asynchronous; the newest and the best are kept, beside the workdir's config.
 
 workdir/config.json              config and mel contract
-workdir/checkpoints/STEP/params  what is sampled from: EMA weights where the config has them, else the weights
-workdir/checkpoints/STEP/train   all else that training needs to continue exactly
+workdir/checkpoints/STEP/params  weights to sample from: the average (EMA) if the config has one
+workdir/checkpoints/STEP/train   everything else that training needs to continue exactly
 """
 
 import json
@@ -24,7 +24,7 @@ from fwn.mel import MelContract
 FOLDER = "checkpoints"
 KEEP_BEST = 1
 METRIC = "score"
-MARGIN = 2**20  # bytes a checkpoint may take beside its arrays and 4 KiB of description for each of them
+MARGIN = 2**20  # bytes of a checkpoint beside its arrays and 4 KiB of metadata for each
 
 
 class Run(NamedTuple):
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 
 class Checkpoints:
-    """Those of one training run. Saves are in the background; `close` waits for the last one."""
+    """Checkpoints of one training run. They are saved in the background; `close` waits for the last one."""
 
     def __init__(self, workdir: Path, config: Mapping[str, Any], mel: MelContract):
         keep = ocp.training.preservation_policies
@@ -55,15 +55,14 @@ class Checkpoints:
         )
 
     def save(self, step: int, params: Any, train: Any = None, score: float | None = None) -> None:
-        """Begins to save; when this returns the arrays may change. score: held-out (journal.score), where it was
-        measured.
+        """Starts to save; after the return the arrays may change. score: held-out (journal.score), if measured.
 
-        Raises UserError where this save cannot begin or the one before it failed.
+        Raises UserError if the save cannot start, or if the one before it failed.
         """
         self.wait()
         arrays = {"params": params} | ({} if train is None else {"train": train})
         leaves = jax.tree.leaves(arrays)
-        # Asked before, because a save that meets a full disk fails on threads of C++ which print a traceback each.
+        # Checked before, because on a full disk orbax fails in C++ threads, each with a traceback.
         need = sum(a.nbytes + 4096 for a in leaves) + MARGIN
         free = shutil.disk_usage(self.folder).free
         if free < need:
@@ -85,7 +84,7 @@ class Checkpoints:
         self._saving(self.checkpointer.wait)
 
     def close(self) -> None:
-        """Waits, and lets go of the folder."""
+        """Waits, and closes the folder."""
         self._saving(self.checkpointer.close)
 
     def _saving(self, work: Callable[[], Any]) -> None:
@@ -93,8 +92,8 @@ class Checkpoints:
             work()
         except (OSError, ValueError) as error:  # ValueError: tensorstore's for a full disk, among others
             raise UserError(
-                f"{self.folder}: a checkpoint could not be saved ({_reason(error)}); the earlier ones are in place: see"
-                " that the disk has room and can be written to, and run the same command again"
+                f"{self.folder}: a checkpoint could not be saved ({_reason(error)}); the earlier ones are in place:"
+                " check that the disk has room and is writable, and run the same command again"
             ) from error
 
     def latest(self) -> int | None:
@@ -102,27 +101,27 @@ class Checkpoints:
         return None if self.checkpointer.latest is None else self.checkpointer.latest.step
 
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
-        """The arrays of a step, placed as the given ones (arrays or ShapeDtypeStructs with shardings) are."""
+        """The arrays of a step, sharded like the given ones (arrays or ShapeDtypeStructs)."""
         path = self.folder / str(step)
         if "train" not in _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata):
             raise UserError(
-                f"{path}: holds weights alone, as converted ones do: they can be sampled and evaluated, but hold no "
+                f"{path}: has weights only, like converted models: it can be sampled and evaluated, but has no "
                 "training state to continue from; give another --workdir"
             )
 
-        def one(name: str, like: Any) -> Any:  # by itself: where one fails, orbax leaves the others unawaited
+        def one(name: str, like: Any) -> Any:  # one by one: if one fails, orbax does not await the others
             return _read(path, lambda: self.checkpointer.load_checkpointables(step, {name: like})[name])
 
         return one("params", params), one("train", train)
 
 
 def checkpoints_in(workdir: Path) -> bool:
-    """Whether a checkpoint was begun there: from then on the workdir belongs to one config."""
+    """Whether a save has started there; from then on the workdir belongs to one config."""
     return any((workdir / FOLDER).glob("*"))
 
 
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
-    """A workdir that holds one checkpoint, for sampling and evaluation (there is no training state to continue)."""
+    """Writes a workdir with one checkpoint of weights only, for sampling and evaluation."""
     workdir = Path(workdir)
     if (workdir / configs.FILE).exists() or (workdir / FOLDER).exists():
         raise UserError(f"{workdir}: holds a run already; give another --output")
@@ -136,7 +135,7 @@ def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, para
 def read(workdir: str | Path, step: int | None = None) -> Run:
     """The best checkpoint of a workdir, or that of `step`.
 
-    The best has the highest held-out score (journal.score); where none was measured, it is the newest.
+    The best has the highest held-out score (journal.score). If none was measured, the newest is read.
     """
     workdir = Path(workdir)
     config, mel = configs.read(workdir)
@@ -172,7 +171,7 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
 
 
 def _check(folder: Path) -> None:
-    """Raises UserError on a damaged file among those of all checkpoints that orbax reads as it opens the folder."""
+    """Raises UserError if a file that orbax reads as it opens the folder is damaged."""
     for file in sorted([*folder.glob("*/_CHECKPOINT_METADATA"), *folder.glob("*/metrics/metrics")]):
         step = file.relative_to(folder).parts[0]
         try:
@@ -183,7 +182,7 @@ def _check(folder: Path) -> None:
 
 
 def _read(path: Path, load: Any) -> Any:
-    """load(), or a UserError with orbax's own reason where the files are not whole."""
+    """load(). Raises UserError with orbax's reason if files are damaged or missing."""
     try:
         return load()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -193,5 +192,5 @@ def _read(path: Path, load: Any) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """Of an error of orbax, in one line."""
+    """The message of an error of orbax, in one line."""
     return " ".join(str(error.__cause__ or error).split())[:300]

@@ -1,4 +1,4 @@
-"""The optimizers: Adam with clipping, a warm-up and a staircase (official code: train.py); Muon, which is ours."""
+"""Optimizers: Adam with warm-up and a staircase schedule (official code: train.py), and Muon (ours)."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ import optax
 from fwn.xla.scheduling import computed
 
 Array = jax.Array
-DECAYS = 0.9, 0.999  # of the moments
+DECAYS = 0.9, 0.999  # of the first and second moments
 EPSILON = 1e-8
-SPECTRAL = 20.0  # times the rate: the spectral norm of Muon's step, 0.02 (Jordan et al. 2024) at Adam's usual 1e-3
+SPECTRAL = 20.0  # Muon's rate over Adam's: 0.02 (Jordan et al. 2024) at a learning rate of 1e-3
 
 
 def schedule(config: Any) -> optax.Schedule:
-    """Linear warm-up over `warmup` steps, then `rate`, halved every `halve_every` steps."""
+    """Linear warm-up over `warmup` steps, then `learning_rate`, halved every `halve_every` steps."""
 
     def rate(step: Array) -> Array:
         ramp = jnp.minimum(1.0, (step + 1) / max(config.warmup, 1))
@@ -25,10 +25,10 @@ def schedule(config: Any) -> optax.Schedule:
 
 
 def adam(config: Any) -> optax.GradientTransformationExtraArgs:
-    """optax.adam, whose state it has; of a step that is not `ok` the state stays, and its changes are not to be used.
+    """optax.adam with the same state. If `ok` is false the state is unchanged, and the updates must not be used.
 
-    The new moments replace the old before weights are updated from them. XLA would compute them again for each weight
-    from the old, which it therefore copies: 1.5 GB for the paper's model.
+    Not optax's own update, because XLA for the CPU would compute the new moments twice and copy the old ones for it,
+    1.5 GB for the paper's model. Here they are computed first, and the updates from them.
     """
     rate = schedule(config)
 
@@ -47,10 +47,10 @@ def adam(config: Any) -> optax.GradientTransformationExtraArgs:
 
 
 def muon(config: Any) -> optax.GradientTransformationExtraArgs:
-    """optax.contrib.muon of the kernels that are not zero at first, NAdam of the rest; `ok` as of `adam`.
+    """optax.contrib.muon for kernels that are not zero at initialisation, NAdam for the rest; `ok` as in `adam`.
 
-    Jordan et al. 2024: the momentum of a matrix is made orthogonal, so that a step is as long in all its directions. A
-    convolution's kernel [K, C_in, C_out] is a matrix of K · C_in rows. `rate` is that of Adam.
+    Jordan et al. 2024: the momentum of a matrix is orthogonalised, so that a step has the same length in all
+    directions. A convolution's kernel [K, C_in, C_out] counts as a matrix with K · C_in rows.
     """
     numbers = optax.contrib.MuonDimensionNumbers
 
@@ -75,12 +75,12 @@ def muon(config: Any) -> optax.GradientTransformationExtraArgs:
 
 
 def optimizer(config: Any) -> optax.GradientTransformationExtraArgs:
-    """The one that config.kind (fwn.config.OPTIMIZERS) names."""
+    """The optimizer that config.kind names (fwn.config.OPTIMIZERS)."""
     return {"adam": adam, "muon": muon}[config.kind](config)
 
 
 def clip_factor(norm: Array, config: Any) -> Array:
-    """What gradients of this global norm are multiplied with to have one of `clip` at the most."""
+    """Factor by which gradients of this global norm are scaled, to have at most max_grad_norm."""
     return jnp.minimum(1.0, config.max_grad_norm / norm)
 
 

@@ -1,4 +1,4 @@
-"""One training step of any system, and what it carries from step to step."""
+"""One training step of any system, and its state."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -21,12 +21,12 @@ from fwn.xla.scheduling import computed
 from fwn.xla.sums import norm
 
 Array = jax.Array
-PARTS = predictor.NAME, predictor.AUTOREGRESSION, "model"  # of weights
+PARTS = predictor.NAME, predictor.AUTOREGRESSION, "model"  # parts of a model's weights
 
 
 @flax.struct.dataclass
 class State:
-    """step: of the run, skipped ones included. ema: () without it. skipped: steps left out in a row, and in all."""
+    """step: number of steps, skipped ones included. ema: averaged weights, or (). skipped: skipped steps in a row."""
 
     step: Array
     params: Any
@@ -36,7 +36,7 @@ class State:
     skipped_in_all: Array
 
     def split(self) -> tuple[Any, Any]:
-        """(weights to sample from, all else): the two parts of a checkpoint."""
+        """(weights to sample from, everything else): the two parts of a checkpoint."""
         if self.ema == ():
             return self.params, dataclasses.replace(self, params=())
         return self.ema, dataclasses.replace(self, ema=())
@@ -47,20 +47,20 @@ class State:
 
 
 def complete(config: Any, params: Any) -> State:
-    """The state before step 0, all but the weights at zero."""
+    """The state before step 0 for these weights; everything else is zero."""
     zero = jnp.zeros((), jnp.int32)
     ema = params if config.ema_decay else ()
     return State(zero, params, ema, optimizer(config.optimizer).init(params), zero, zero)
 
 
 def places(state: State, parallel: Parallel) -> State:
-    """Where its arrays are: the weights on every device; moments and average, which no gradient needs, may be dealt."""
+    """Shardings: weights are replicated; moments and average, which gradients do not need, may be sharded."""
     replicated = jax.tree.map(lambda _: parallel.replicated, state)
     return dataclasses.replace(replicated, ema=parallel.sharding_of(state.ema), opt=parallel.sharding_of(state.opt))
 
 
 def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
-    """Shapes, types and places of a state, to read a checkpoint into."""
+    """Shapes, types and shardings of a state, to read a checkpoint into."""
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda *args: complete(config, system.init(key, args[0], {}, args[1])), batch, frozen)
     place = places(shapes, parallel)
@@ -68,17 +68,17 @@ def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen
 
 
 def parts(names: Iterable[str]) -> set[str]:
-    """Which of PARTS these outermost names of a model's weights are of."""
+    """The PARTS that these outermost names of a model's weights belong to."""
     return {name if name in predictor.FIELDS else PARTS[-1] for name in names}
 
 
 def initial(
     system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = (), weights: Any = None
 ) -> State:
-    """The state before step 0. ActNorm is of `batch` (this process's part of a real one), over all devices.
+    """The state before step 0. `batch`, this process's part of a real one, initialises ActNorm, over all devices.
 
-    weights: begin with these instead, plain or weight-normed, in the `parts` that both have; others begin as ever, with
-    ActNorm after these. Raises ValueError where a part is of another model, or none is of both.
+    weights: initial weights, plain or weight-normed, for the `parts` that both have; other parts are initialised as
+    usual. Raises ValueError if a part does not fit this model, or if there is no common part.
     """
     key = jax.random.key(config.seed)
     batch = parallel.sharded(batch)
@@ -99,7 +99,7 @@ def initial(
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, batch, mean) -> (state, metrics). A non-finite loss or gradient changes the counts only."""
+    """step(state, frozen, batch, mean) -> (state, metrics). With a non-finite loss or gradient only counts change."""
     tx, rate = optimizer(config.optimizer), schedule(config.optimizer)
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
@@ -111,11 +111,11 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
-        if config.ema_decay:  # over the first steps a shorter average, which forgets the initialisation
+        if config.ema_decay:  # a shorter average over the first steps, to forget the initialisation
             (params,) = computed(params)
             decay = jnp.minimum(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
-        taken = state.step - state.skipped_in_all  # before this one: what the schedule counts
+        taken = state.step - state.skipped_in_all  # steps taken before this one, for the schedule
         skipped = jnp.where(ok, 0, state.skipped + 1)
         state = State(state.step + 1, params, ema, opt, skipped, state.skipped_in_all + (skipped > 0))
         metrics |= {"loss": loss, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
@@ -127,13 +127,13 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
 def compiled_step(
     system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """The step, compiled for (state, frozen, `Parallel.batch` of this process's part of a batch)."""
+    """The compiled step: (state, frozen, `Parallel.batch` of this process's part of a batch) -> (state, metrics)."""
     step = parallel.compile(train_step(system, config), donate=True, carried=state)
     return parallel.compile_now(step, state, frozen, parallel.batch(batch))
 
 
 def held_out(system: System, config: Any) -> Callable[..., dict[str, Array]]:
-    """evaluate(params, frozen, batch, mean) -> metrics of the loss, always with the same noise."""
+    """evaluate(params, frozen, batch, mean) -> loss and metrics, with the same noise in every call."""
 
     def evaluate(params: Any, frozen: Any, batch: Any, mean: Mean) -> dict[str, Array]:
         loss, metrics = mean(system.loss)(params, frozen, batch, jax.random.key(config.seed))
