@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
                 },
                 "dtype": placeholder(str),  # of the networks: "bfloat16", or None: float32. The flow stays float32
                 # "plain"; "remat": recomputes each flow in the backward pass; "invert": also recomputes its input from
-                # its output, so memory does not grow with depth. Both take less memory and a third more time
+                # its output, so memory does not grow with n_flow. Both take a third more time
                 "gradient": "plain",
             },
             "teacher": placeholder(str),  # workdir of the trained teacher, for distilled systems

@@ -133,6 +133,7 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
 
 def _upgraded(values: dict[str, Any], file: Path) -> dict[str, Any]:
     """A stored config with today's field names. Early configs had only Adam, and students' a loss term `features`."""
+    values["model"].pop("weight_norm", None)  # it was a field, always true
     if weight := values["loss"].pop("features", 0):
         raise UserError(
             f"{file}: loss.features is {weight}, a term that fwn no longer has; set it to 0 there to sample from the "

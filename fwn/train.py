@@ -47,8 +47,8 @@ INIT_FROM = flags.DEFINE_multi_string(
     "init_from",
     [],
     "Begin with the weights of this workdir or voice (fwn.export), in the parts (prediction, autoregression, model) "
-    "that it and the config have; may be repeated: a part is the first's that has it. A run that is continued keeps "
-    "its own.",
+    "that it and the config have. If repeated, each part comes from the first that has it. Not used when a run is "
+    "continued.",
 )
 INIT_PARTS = flags.DEFINE_multi_enum(
     "init_parts",

@@ -191,7 +191,7 @@ def test_mistakes_give_one_line(run, corpus, tmp_path):
             f"{tmp_path / 'none'}: no such folder; give a workdir of fwn.train or an output folder of fwn.convert",
         ),
         ([f"--ckpts={run}", f"--data={tmp_path / 'none'}"], f"{tmp_path / 'none'}: no such folder; give one made by"),
-        (["--untrained=none.py"], "none.py: no such file; give an experiment, as experiments/base.py or base"),
+        (["--untrained=none.py"], "none.py: no such file; give an experiment, for example experiments/base.py or base"),
         ([f"--ckpts={run}", f"--data={corpus}", "--temperature=nan"], "--temperature=nan: must be a finite number"),
         (["x"], "unexpected argument 'x': all settings are flags (--help lists them)"),
     ]:

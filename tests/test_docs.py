@@ -156,7 +156,7 @@ def docstrings(file: Path) -> str:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "fwn").rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
 def test_names_in_docstrings_exist(file: Path) -> None:
-    """`fwn.mel.align`, `flows.layers.recomputed`, `layers.recomputed`: what a docstring refers to is there."""
+    """`fwn.mel.align`, `flows.repeated.repeated`, `repeated.repeated`: what a docstring refers to is there."""
     packages = {p.parent.name for p in (ROOT / "fwn").glob("*/__init__.py")}
     modules = {p.stem: p for p in (ROOT / "fwn").rglob("*.py") if not p.stem.startswith("__")}
     wrong = []

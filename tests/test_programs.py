@@ -326,7 +326,7 @@ def test_other_mistakes_in_sampling(run, mels, tmp_path):
         ([mel, f"--output={tmp_path / 'file'}"], 1, f"{tmp_path / 'file'}"),
         ([mel, f"--output={tmp_path / 'file' / 'x'}"], 1, f"{tmp_path / 'file' / 'x'}"),
         ([mel, "--step=5", f"--output={tmp_path / 'x'}"], 1, f"{run}: no checkpoint of step 5; there are: "),
-        ([mel, "--mel_contract=hifigan", f"--output={tmp_path / 'x'}"], 1, "was trained on mels by"),
+        ([mel, "--mel_contract=hifigan", f"--output={tmp_path / 'x'}"], 1, "was trained on mels of"),
     ]:
         result = sample(run, *args)
         assert result.code == code, result

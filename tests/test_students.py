@@ -435,7 +435,11 @@ def other_teacher(**changes: Any) -> ConfigDict:
             None,
             "needs the mel of another example: a config.batch_size of 2 or more, not 1",
         ),
-        (config("clarinet", dict.fromkeys(LOSS["clarinet"], 0.0)), other_teacher(), "are all 0: there is nothing to minimise"),
+        (
+            config("clarinet", dict.fromkeys(LOSS["clarinet"], 0.0)),
+            other_teacher(),
+            "are all 0: there is nothing to minimise",
+        ),
         (
             config("clarinet", stacks=()),
             None,

@@ -122,7 +122,7 @@ squeeze = permutation(fold_time, unfold_time)
 unsqueeze = permutation(unfold_time, fold_time)
 change_order = permutation(swap, swap)
 change_order_of_c = permutation(swap, swap, x=False)
-# For a c at the frame rate, whose order is independent of x:
+# For c at the frame rate, which is neither squeezed nor swapped with x:
 squeeze_of_x = permutation(fold_time, unfold_time, c=False)
 unsqueeze_of_x = permutation(unfold_time, fold_time, c=False)
 change_order_of_x = permutation(swap, swap, c=False)

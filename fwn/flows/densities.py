@@ -101,11 +101,11 @@ def gaussian() -> Distribution:
 
 
 def logistic_bin_log_prob(x: Array, mean: Array, log_scale: Array) -> Array:
-    """log of the mass of a logistic in the bin [x - LSB/2, x + LSB/2]; the outermost of the BINS reach to infinity.
+    """log of the mass of a logistic in the bin [x - LSB/2, x + LSB/2]; the lowest and highest bin include the tails.
 
-    Outside of ±1, which only a student's audio reaches, x has a bin of ordinary width, so overshooting gains no mass.
+    x outside of ±1 has a bin of ordinary width, so a student gains nothing by overshooting.
 
-    F(b) - F(a) = σ(b) · σ(-a) · (1 - exp(a - b)) with a - b = -LSB / scale. This is no difference of nearly equal
+    F(b) - F(a) = σ(b) · σ(-a) · (1 - exp(a - b)) with a - b = -LSB / scale. This does not subtract nearly equal
     numbers, so it is exact far into the tails. It is smooth in x, which need not be the centre of a bin.
     """
     rate = jnp.exp(-log_scale)

@@ -27,8 +27,8 @@ def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | 
     """Audio x [B, T, 1] <-> excitation e [B, T, 1]; c is not used.
 
     a [B, S, p]: coefficients a_1 … a_p of S blocks of T / S samples. log_g [B, S]: log of their gains. past [B, p]: the
-    samples before x; None: zeros. mask [B, T, 1]: constant within a block. Sums are in x's type, so with a large gain
-    the excitation has fewer correct digits than the audio.
+    samples before x; None: zeros. mask [B, T, 1]: constant within a block. Computed in x's type; for
+    filters with a large gain, rounding is larger in the excitation than in the audio.
     """
     blocks, order = a.shape[1:]
     past = jnp.zeros((len(a), order), a.dtype) if past is None else past

@@ -19,9 +19,9 @@ def repeated(steps: Steps, weights: Any, mask: Array | None = None, gradient: st
 
     weights: each array stacked along axis 0, for one compiled loop; or a list, whose items are compiled one by one.
     gradient: "plain" keeps what the steps compute, for the backward pass. "remat" keeps each repetition's input and
-    computes it again (Chen et al. 2016, arXiv:1604.06174). "invert" keeps the output alone and gets every input by the
-    inverse (Gomez et al. 2017, arXiv:1707.04585): memory does not grow with the number of repetitions, and gradients
-    carry the inverses' rounding.
+    computes it again (Chen et al. 2016, arXiv:1604.06174). "invert" keeps z and c' and gets every input by the inverse
+    (Gomez et al. 2017, arXiv:1707.04585): memory does not grow with the number of repetitions, and gradients carry the
+    inverses' rounding.
     """
     if isinstance(weights, list):
         return chain(*(b for w in weights for b in steps(w, mask)))
@@ -52,8 +52,8 @@ def repeated(steps: Steps, weights: Any, mask: Array | None = None, gradient: st
 def _inverting(forward: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
     """forward(weights, mask, x, c) -> (z, c', logdet) with a backward pass that begins with (z, c') alone.
 
-    Step by step it inverts and differentiates, so that a coupling's net sees the same x_a in both, and XLA computes it
-    once. All that it needs is an argument: a custom gradient may not close over traced arrays.
+    For each bijector it first inverts, then differentiates, so that a coupling's net sees the same x_a in both, and XLA
+    computes it once. Weights and mask are arguments, because a custom gradient may not close over traced arrays.
     """
 
     def keep(weights: Any, mask: Array | None, x: Array, c: Array) -> tuple[Any, Any]:

@@ -61,7 +61,7 @@ class Autoregressive(nn.Module):
 def from_fields(
     distribution: str, upsample_strides: tuple[int, ...] = (16, 16), **fields: Any
 ) -> tuple[Distribution, Autoregressive]:
-    """(distribution, model). distribution: a name of densities.DISTRIBUTIONS; fields: WaveNet's."""
+    """(distribution, model). distribution: a name of densities.DISTRIBUTIONS. fields: WaveNet's, all of them."""
     said = DISTRIBUTIONS[distribution]()
     net = WaveNet(said.features, causal=True, zero_init=False, parent=None, **fields)
     return said, Autoregressive(net, tuple(upsample_strides))

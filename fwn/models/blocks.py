@@ -38,7 +38,7 @@ def bound(log_s: Array, s_max: float | None) -> Array:
 
 
 def initial(net: WaveNet, key: Array, c_channels: int) -> Any:
-    """Weights of a coupling's network: it hears half of the channels that it has features for."""
+    """Weights of a coupling's network. Its input has features / 2 channels."""
     return net.init(key, jnp.zeros((1, 1, net.features // 2)), jnp.zeros((1, 1, c_channels)))["params"]
 
 
@@ -100,8 +100,8 @@ class Prior(NamedTuple):
 class Block(NamedTuple):
     """squeeze -> flows [-> prior] -> what comes after, at its rate -> unsqueeze: [B, T, C] -> [B, T, C].
 
-    After a prior, only the first half of the channels goes on. Undoing the squeeze keeps noise and audio in one
-    layout, that of the official `reverse`.
+    After a prior, only the first half of the channels goes on. The squeeze is undone at the end, so noise has the
+    layout of audio, as in the official `reverse`.
     """
 
     n_flow: int
@@ -114,22 +114,22 @@ class Block(NamedTuple):
         flows = jax.vmap(lambda key: self.flow.init(key, c_channels))(jnp.stack(keys))
         return {"flows": flows} | ({} if self.prior is None else {"prior": self.prior.init(first, c_channels)})
 
-    def bijector(self, weights: Any, after: Bijector, mask: Array | None = None, gradient: str = "plain") -> Bijector:
-        """mask: at the squeezed rate. after: of the later blocks. gradient: as in flows.repeated."""
+    def bijector(self, weights: Any, later: Bijector, mask: Array | None = None, gradient: str = "plain") -> Bijector:
+        """mask: at the squeezed rate. later: the blocks after this one. gradient: as in flows.repeated."""
         frames = self.flow.frames
         flows = repeated(self.flow.steps, weights["flows"], mask, gradient)
         leaving = chain()
         if self.prior is not None:
             once = jax.tree.map(lambda a: a[None], weights["prior"])
-            leaving, after = repeated(self.prior.steps, once, mask, gradient), on_first_half(after)
+            leaving, later = repeated(self.prior.steps, once, mask, gradient), on_first_half(later)
         # An odd number of flows leaves the halves of c swapped. The official `reverse` does not swap them back, and is
         # then no inverse of its `forward`.
         swap_back = chain() if frames or self.n_flow % 2 == 0 else change_order_of_c
         here, back = (squeeze_of_x, unsqueeze_of_x) if frames else (squeeze, unsqueeze)
-        return chain(here, flows, leaving, after, swap_back, back)
+        return chain(here, flows, leaving, later, swap_back, back)
 
     def statistics(self, weights: Any, x: Array, c: Array) -> tuple[Array, Array, Any]:
-        """(what the next block hears of x and of c, ActNorm's weights in a tree like `weights`) for a real batch."""
+        """(input x and c of the next block, ActNorm's weights in a tree like `weights`) for a real batch."""
         x, c, _ = (squeeze_of_x if self.flow.frames else squeeze).forward(x, c)
 
         def step(state: Any, w: Any) -> tuple[Any, Any]:

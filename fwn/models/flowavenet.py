@@ -25,12 +25,12 @@ class FloWaveNet(nn.Module):
     """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
     T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real.
-    block_per_split: half of the channels leave after so many blocks, never after the last one. n_block = 0: ε is x.
-    channels, prior_channels: one number, or one for each block. conditioner: "squeezed" (the paper's) is the mel at the
-    audio rate, squeezed with x; "frames" is an encoding of the mel at its own rate, with conditioner_channels
-    (nn/encoder.py). s_max: smooth bound of |log s|; None: unbounded, as in the paper. odd: -audio maps to -noise
-    (nn/odd.py). dtype: of the networks in the couplings; the flow's own state keeps x's type. gradient: what the
-    backward pass keeps: "plain", "remat" or "invert" (flows.repeated).
+    block_per_split: after every so many blocks, except the last, half of the channels go directly to the output.
+    n_block = 0: ε is x. channels, prior_channels: one number, or one for each block. conditioner: "squeezed" (the
+    paper's) is the mel at the audio rate, squeezed with x; "frames" is an encoding of the mel at its own rate, with
+    conditioner_channels (nn/encoder.py). s_max: smooth bound of |log s|; None: unbounded, as in the paper. odd: -audio
+    maps to -noise (nn/odd.py). dtype: of the networks in the couplings; the flow's own state keeps x's type. gradient:
+    what the backward pass keeps: "plain", "remat" or "invert" (flows.repeated).
     """
 
     n_block: int = 8

@@ -60,6 +60,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array, gate: Array | None = None) -> Array:
         bound = 1 / math.sqrt(self.kernel_size * x.shape[-1])
+        assert not self.has_variable("params", "scale"), "weight norm must be folded first (fold_weight_norm)"
         kernel = self.param("kernel", uniform(bound), (self.kernel_size, x.shape[-1], self.features))
         bias = self.param("bias", uniform(bound), (self.features,)) if self.biased else 0
         x, gate, kernel, bias = nn.dtypes.promote_dtype(x, gate, kernel, bias, dtype=self.dtype)

@@ -36,7 +36,8 @@ class Recurrence(NamedTuple):
 
 
 class System(NamedTuple):
-    """
+    """A system as pure functions.
+
     init: (key, batch, drawn, frozen) -> params. The batch is a real one. drawn: weights that are drawn already
         (nn.conv.draw), or {}. frozen: a teacher's plain params, or ().
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
@@ -50,8 +51,7 @@ class System(NamedTuple):
         of its directions goes sample by sample.
     recurrence: set for autoregressive systems; None where all samples are made in parallel.
     past: number of real samples before a crop that the loss depends on.
-    integers: whether log_likelihood is of 16-bit audio as recorded, which dequantisation noise would take out of the
-        training distribution.
+    integers: whether log_likelihood expects 16-bit audio as recorded, without dequantisation noise.
     low_temperature: default scale of the noise in the bands of autoregression over blocks; None without such bands.
     """
 
@@ -144,7 +144,7 @@ def checked(
             raise UserError(f"{source}: no such field: {name!r}{nearest(name, known)}")
         kind = types.get(name)
         least = 0 if name in zero else 1
-        if kind is int and not whole(value, least):
+        if (kind is int or (kind == int | None and value is not None)) and not whole(value, least):
             raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least {least}")
         if kind == int | tuple[int, ...] and not (whole(value) or wholes(value)):
             raise UserError(
