@@ -76,7 +76,7 @@ def test_a_flipped_bit_is_refused(voice, tmp_path):
 def test_what_is_no_voice_is_not_replaced(voice, tmp_path):
     (tmp_path / "kept.txt").write_text("mine")
     result = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={tmp_path}")
-    assert (result.code, "is no exported voice" in result.err) == (1, True)
+    assert (result.code, "is not an exported voice" in result.err) == (1, True)
     again = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={voice[1]}")
     assert again.code == 0
 
