@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import tempfile
 from pathlib import Path
 
 LIMIT = 512 * 2**20  # bytes
@@ -31,9 +32,15 @@ def folder() -> Path:
     features = re.search(r"^(flags|Features)\s*:.*", cpu.read_text(), re.M) if cpu.exists() else None
     key = hashlib.sha256((features.group() if features else "").encode()).hexdigest()[:8]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    made = home / "fwn" / "tests" / f"jaxlib-{importlib.metadata.version('jaxlib')}-{key}"
-    made.mkdir(parents=True, exist_ok=True)
-    return made
+    name = f"fwn/tests/jaxlib-{importlib.metadata.version('jaxlib')}-{key}"
+    for parent in (home, Path(tempfile.gettempdir())):  # a home may be read-only
+        try:
+            (parent / name).mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(parent / name, os.W_OK):
+            return parent / name
+    raise OSError(f"neither {home} nor {tempfile.gettempdir()} can be written to")
 
 
 def trim(limit: int = LIMIT) -> None:
