@@ -209,7 +209,7 @@ def check_taught(params: Any, frozen: Any, config: Any) -> None:
     same = jax.tree.map(np.array_equal, *jax.device_get((params["upsample"], frozen["upsample"])))
     if not all(jax.tree.leaves(same)):
         raise UserError(
-            f"config.teacher={config.teacher} has other weights than the teacher of the first part of this run (was "
+            f"config.teacher={config.teacher} has other weights than the teacher that this run began with (was "
             "it trained further?); give that teacher, or another --workdir"
         )
 
