@@ -59,7 +59,7 @@ def test_the_files_hold_the_printed_tables(compared):
 
 
 def test_figures_are_the_vocoders(compared, run, wavenet, corpus):
-    """Likelihood is of the same noisy recordings for both, at any batch size and padding."""
+    """Both are scored on recordings with the same dequantisation noise, at any batch size and padding."""
     _, _, found = compared
     prepared, rng = Corpus(corpus), np.random.default_rng(0)
     spoken = [(prepared.audio(i), prepared.mel(i)) for i in prepared.split("test")]

@@ -68,8 +68,8 @@ def _inverting(forward: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
             x, c, dx, dc = state
             x, c = after(dx, x), after(dx, c)
             changes = []
-            for j in reversed(range(len(steps(w, mask)))):
-                x, c = steps(w, mask)[j].inverse(x, c)
+            for j, b in reversed(list(enumerate(steps(w, mask)))):
+                x, c = b.inverse(x, c)
                 _, pull = jax.vjp(lambda w, x, c, j=j: steps(w, mask)[j].forward(x, c), w, x, c)
                 change, dx, dc = pull((dx, dc, dlogdet))
                 changes.append(change)

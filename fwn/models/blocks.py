@@ -37,8 +37,8 @@ def bound(log_s: Array, s_max: float | None) -> Array:
     return log_s if s_max is None else s_max * jnp.tanh(log_s / s_max)
 
 
-def initial(net: WaveNet, key: Array, c_channels: int) -> Any:
-    """Weights of a coupling's network. Its input has features / 2 channels."""
+def net_weights(net: WaveNet, key: Array, c_channels: int) -> Any:
+    """Initial weights of a coupling's network. Its input has features / 2 channels."""
     return net.init(key, jnp.zeros((1, 1, net.features // 2)), jnp.zeros((1, 1, c_channels)))["params"]
 
 
@@ -58,7 +58,7 @@ class Flow(NamedTuple):
         """{"actnorm", "net"}. ActNorm is the identity until it is given the statistics of a batch."""
         size = (self.net.features,)
         normal = {"scale": jnp.ones(size)} | ({} if self.odd else {"loc": jnp.zeros(size)})
-        return {"actnorm": normal, "net": initial(self.net, key, c_channels if self.frames else c_channels // 2)}
+        return {"actnorm": normal, "net": net_weights(self.net, key, c_channels if self.frames else c_channels // 2)}
 
     def statistics(self, x: Array) -> dict[str, Array]:
         """ActNorm's weights by which x [B, T, C] leaves it with mean 0 and standard deviation 1 in every channel."""
@@ -86,7 +86,7 @@ class Prior(NamedTuple):
     s_max: float | None = None
 
     def init(self, key: Array, c_channels: int) -> Any:
-        return {"net": initial(self.net, key, c_channels)}
+        return {"net": net_weights(self.net, key, c_channels)}
 
     def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
         def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:

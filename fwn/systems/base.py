@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError, nearest
 from fwn.flows.bijectors import total
@@ -109,11 +108,6 @@ def by_frame(key: Array, frames: int, draw: Callable[[Array], Array], first: Any
 def noise(keys: Array, frames: int, draw: Callable[[Array], Array], dtype: Any, first: Any = 0) -> Array:
     """Noise to sample from, drawn by frame (`by_frame`) for each of the keys [B] -> [B, frames · hop, …]."""
     return jax.vmap(lambda key: by_frame(key, frames, draw, first))(keys).astype(dtype)
-
-
-def updated(params: Any, others: Any) -> Any:
-    """A tree of weights with those of another in their places."""
-    return unflatten_dict(flatten_dict(params) | flatten_dict(others))
 
 
 def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError
 from fwn.flows.bijectors import Bijector, chain
@@ -21,7 +22,6 @@ from fwn.systems.base import (
     mean_over_audio,
     noise,
     recorded,
-    updated,
     whole,
 )
 
@@ -31,6 +31,11 @@ CHOICES = {
     "upsample_init": ("random", "linear"),
     "gradient": ("plain", "remat", "invert"),
 }
+
+
+def updated(params: Any, others: Any) -> Any:
+    """A tree of weights with the weights of another in place of its own."""
+    return unflatten_dict(flatten_dict(params) | flatten_dict(others))
 
 
 def build(config: Any, mel: MelContract | None = None) -> System:
