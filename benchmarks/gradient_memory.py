@@ -17,8 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import base
-from fwn import cli
+from fwn import cli, shipped
 from fwn.systems import build
 
 GRADIENTS = ("plain", "remat", "invert")
@@ -33,7 +32,7 @@ OPTIMISATION = flags.DEFINE_integer("optimisation", None, "XLA's xla_backend_opt
 
 
 def system(n_flow: int, gradient: str) -> Any:
-    config = base.get_config()
+    config = shipped.experiment("base")
     sizes = {"channels": CHANNELS.value, "prior_channels": CHANNELS.value, "block_per_split": 1}
     config.model.update(
         {"n_flow": n_flow, "n_block": N_BLOCK.value, "dtype": DTYPE.value, "gradient": gradient, **sizes}

@@ -21,8 +21,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import base
-from fwn import cli
+from fwn import cli, shipped
 from fwn.data.corpus import Corpus
 from fwn.evaluation import measure
 
@@ -89,7 +88,7 @@ def main(args: list[str]) -> None:
                 f"times real time, {audio / cpu:.0f} times per core; {memory:.0f} MB in all"
             )
         for threads in THREADS.value:
-            config = base.get_config()
+            config = shipped.experiment("base")
             seconds = min(measure.reading(corpus, config, threads) for _ in range(REPEATS.value))
             samples = config.batch_size * config.frames * corpus.contract.hop_length
             rows.append({"what": "reading", "recordings": len(corpus), "threads": threads, "seconds": seconds})

@@ -37,8 +37,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import base
-from fwn import cli
+from fwn import cli, shipped
 from fwn import config as configs
 from fwn.errors import UserError
 
@@ -187,7 +186,7 @@ def described(case: Case) -> str:
 
 def cases() -> list[Case]:
     """The comparisons that the flags ask for. Raises UserError if there is none, or if a folder is not a checkout."""
-    ours = base.get_config()
+    ours = shipped.experiment("base")
     if OURS.present:
         file = config_flags.get_config_filename(flags.FLAGS["ours"])
         if not Path(file).is_file():
@@ -208,7 +207,7 @@ def cases() -> list[Case]:
                 raise UserError(f"--{peer.flag}={folder}: {what}; git clone https://github.com/{peer.source}")
         single = name == "ClariNet's teacher"  # its generate makes one utterance
         samples = SAMPLES.value if single else 256 * FRAMES.value
-        own = importlib.import_module(f"experiments.{peer.experiment}").get_config() if peer.experiment else ours
+        own = shipped.experiment(peer.experiment) if peer.experiment else ours
         for dtype, part, batch in itertools.product(
             DTYPE.value, ONLY.value or PARTS, [1] if single else BATCH_SIZE.value
         ):

@@ -12,7 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
+
+from fwn import cli
 
 METRICS = [
     *("log_mel_l1", "multi_resolution_stft", "mcd", "f0_rmse_cents", "vuv_error"),
@@ -26,7 +28,8 @@ def program(module: str, *args: str) -> None:
 
 def run(order: int, seed: int, steps: int) -> dict:
     """Trains and evaluates one run; returns its settings and figures, "curve" as [[step, nats/sample], …]."""
-    folder = Path(OUTPUT.value) / f"{CONFIG.value}-{order}-{seed}-{steps}"
+    name = Path(CONFIG.value).stem
+    folder = Path(OUTPUT.value) / f"{name}-{order}-{seed}-{steps}"
     every = max(1, steps // 8)
     settings = {"data": DATA.value, "num_steps": steps, "seed": seed, "model.prediction.order": order}
     if not order:  # autoregression works on the excitation, which exists only with linear prediction
@@ -35,7 +38,7 @@ def run(order: int, seed: int, steps: int) -> dict:
     settings |= {"batch_size": BATCH_SIZE.value, "frames": FRAMES.value}
     changes = [f"--config.{name}={value}" for name, value in settings.items()]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    program("fwn.train", f"--config=experiments/{CONFIG.value}.py", f"--workdir={folder}", *changes)
+    program("fwn.train", f"--config={CONFIG.value}", f"--workdir={folder}", *changes)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     temperatures = [f"--temperature={t}" for t in (0.6, 0.8, 1.0)]
@@ -45,7 +48,7 @@ def run(order: int, seed: int, steps: int) -> dict:
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     held_out = [r for r in records if r["what"] == "held_out"]
     return {
-        "config": CONFIG.value,
+        "config": name,
         "order": order,
         "seed": seed,
         "steps": steps,
@@ -57,7 +60,7 @@ def run(order: int, seed: int, steps: int) -> dict:
 
 
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare.", required=True)
-CONFIG = flags.DEFINE_string("config", "tiny", "Name of an experiment.")
+CONFIG = flags.DEFINE_string("config", "tiny", "Name or file of an experiment.")
 STEPS = flags.DEFINE_integer("steps", 200, "Training steps of each run.", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs with and runs without linear prediction.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Crops per step.", lower_bound=1)
@@ -67,6 +70,7 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the runs and results.js
 
 
 def main(args: list[str]) -> None:
+    cli.flags_alone(args)
     results, output = [run(256, 0, 1)], Path(OUTPUT.value)
     for seed in range(1, SEEDS.value + 1):
         results += [run(order, seed, STEPS.value) for order in (0, 256)]
@@ -74,4 +78,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)  # not fwn.cli, which would turn the name in --config into a file
+    cli.run(main)

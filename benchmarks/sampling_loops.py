@@ -22,8 +22,7 @@ import numpy as np
 from absl import flags
 from jax import lax
 
-from experiments import wavenet_gaussian
-from fwn import cli
+from fwn import cli, shipped
 from fwn.flows.densities import DISTRIBUTIONS
 from fwn.models.autoregressive import Autoregressive, from_fields, sample
 
@@ -99,7 +98,7 @@ def compare(model: Autoregressive, params: Any, mel: np.ndarray) -> None:
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
-    fields = wavenet_gaussian.get_config().model.to_dict()
+    fields = shipped.experiment("wavenet_gaussian").model.to_dict()
     del fields["prediction"]
     _, model = from_fields(**fields)
     mel = np.random.default_rng(0).uniform(size=(max(BATCH.value), FRAMES.value, 80)).astype("float32")

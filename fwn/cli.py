@@ -30,7 +30,7 @@ __all__ = ["flags_alone", "low_temperature", "progress", "run", "say", "temperat
 
 def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the flags, runs main(positional arguments), exits with its code. User errors are printed as one line."""
-    program = f"python -m {_module()}"
+    program = _program()
     sys.unraisablehook = _unraisable
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # libraries also log the errors that they raise, with tracebacks
@@ -157,7 +157,7 @@ def _fail(program: str, message: str, code: int) -> int:
     return code
 
 
-def _module() -> str:
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec else os.path.basename(sys.argv[0])
+def _program() -> str:
+    """How the program was started: "python -m fwn.train", or "python benchmarks/peer.py"."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {sys.argv[0]}"

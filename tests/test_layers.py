@@ -101,6 +101,19 @@ def imports(tree: ast.Module, importer: str = "") -> Iterator[str]:
                 yield next(n for n in (module, module.rpartition(".")[0], top) if n in FILES)
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda file: file.stem)
+def test_benchmarks_import_only_what_is_installed(file: Path) -> None:
+    """`python benchmarks/NAME.py` finds fwn and the files beside it, but not the folders at the root."""
+    roots = [
+        alias.name
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    ]
+    roots += [node.module or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    assert not {name.partition(".")[0] for name in roots} & {*FOLDERS, "tests", "benchmarks"}
+
+
 GRAPH = {module: set(imports(ast.parse(path.read_text()), module)) - {module} for module, path in FILES.items()}
 
 

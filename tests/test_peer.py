@@ -1,6 +1,5 @@
 """benchmarks/peer.py without PyTorch and without checkouts: every mistake is reported in one line."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,7 @@ CLONE = "; git clone https://github.com"
 def peer(*args: str, cwd: Path = small.ROOT) -> small.Result:
     """Runs the program in a new process, as a file: it imports the modules beside it."""
     command = [sys.executable, str(small.ROOT / "benchmarks/peer.py"), *args]
-    environment = os.environ | {"PYTHONPATH": str(small.ROOT)}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     return small.Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -61,7 +59,7 @@ def checkouts(tmp_path_factory):
     ],
 )
 def test_a_mistake_is_one_line(checkouts, args, code, message):
-    assert peer(*args, cwd=checkouts) == small.Result(code, "", f"python -m peer.py: {message}\n")
+    assert peer(*args, cwd=checkouts) == small.Result(code, "", f"python {small.ROOT}/benchmarks/peer.py: {message}\n")
 
 
 def test_help_has_the_commands():
