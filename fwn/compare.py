@@ -27,7 +27,8 @@ from fwn.evaluation import ablations, estimates, measure, report, report_plots
 from fwn.evaluation.measure import Figures
 from fwn.evaluation.published import PAPER
 from fwn.shipped import experiment
-from fwn.synthesis.vocoder import Vocoder, bucket, load
+from fwn.synthesis.chunked import bucket
+from fwn.synthesis.vocoder import Vocoder, load
 from fwn.xla.malloc import keep_memory
 
 CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")

@@ -9,7 +9,6 @@ The workdir has config.json, checkpoints/ (the newest, and the best by held-out 
 metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and stops.
 """
 
-import os
 import signal
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
-from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from fwn import cli
@@ -32,9 +30,11 @@ from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
-from fwn.training.journal import Journal, score
+from fwn.training.examiner import Examiner
+from fwn.training.journal import Journal
 from fwn.training.parallel import Parallel
-from fwn.training.step import PARTS, State, abstract, compiled_step, held_out, initial, parts
+from fwn.training.step import PARTS, State, abstract, compiled_step, initial, parts
+from fwn.training.stop import Stop
 from fwn.xla.malloc import give_back_memory
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -60,31 +60,6 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes 
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
 PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: number of processes in all.")
 PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: number of this process, from 0.")
-
-PREVIEW = 256  # mel frames of the held-out utterance in TensorBoard
-
-
-class Stop:
-    """Whether the run was asked to stop, by SIGTERM or ctrl-C. A second ctrl-C stops at once.
-
-    The processes of a pod agree on the step after which they all stop, through jax's handler of SIGTERM.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        signal.signal(signal.SIGINT, self.asked)
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self.asked)
-
-    def asked(self, number: int, frame: Any) -> None:
-        if self.signal == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        self.signal = number
-        if jax.process_count() > 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def now(self, step: int) -> bool:
-        return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
 
 
 def train(config: Any, workdir: Path, stop: Stop) -> int:
@@ -233,27 +208,6 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
             f"(config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
             "config.optimizer.learning_rate, or look for the cause in that batch"
         )
-
-
-class Examiner:
-    """Computes loss and metrics over fixed held-out crops, and a sample of a held-out utterance for TensorBoard."""
-
-    def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any, frozen: Any):
-        self.frozen = frozen
-        self.evaluate = parallel.compile(held_out(system, config))
-        self.batches, self.parallel = [tests[i] for i in range(config.eval_batches)], parallel
-        self.sample, self.temperature = jax.jit(system.sample), system.temperature
-        self.key = jax.random.key(config.seed)[None]
-        utterance = corpus.split("test")[0]
-        self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
-
-    def __call__(self, step: int, state: State, journal: Journal) -> float:
-        weights = self.parallel.all_gather(state.split()[0])
-        results = [self.evaluate(weights, self.frozen, self.parallel.batch(batch)) for batch in self.batches]
-        mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
-        audio = np.asarray(self.sample(weights, self.mel[None], self.key, self.temperature))[0]
-        journal.held_out(step, mean, {"recording": self.audio, f"sample at T={self.temperature}": audio})
-        return score(mean)
 
 
 def main(args: list[str]) -> int:

@@ -28,7 +28,7 @@ ARROWS = {
     "models": "flows nn",
     "systems": "audio errors flows mel models nn",
     "data": "errors mel terminal",
-    "training": "config disk errors mel nn systems terminal xla",
+    "training": "config data disk errors mel nn systems terminal xla",
     "synthesis": "config errors mel models nn systems training",
     "official": "errors models nn",
     "evaluation": "audio config data errors flows mel nn synthesis systems terminal training",

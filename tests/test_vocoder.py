@@ -10,7 +10,8 @@ from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 from fwn.nn.weight_norm import fold_weight_norm
-from fwn.synthesis.vocoder import Vocoder, bucket
+from fwn.synthesis.chunked import bucket
+from fwn.synthesis.vocoder import Vocoder
 from fwn.systems.base import noise
 from fwn.training.checkpoints import Run
 

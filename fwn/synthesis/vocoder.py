@@ -15,7 +15,8 @@ from fwn.mel import check_mel
 from fwn.models.blocks import unstack
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import chunked, exported
-from fwn.synthesis.chunked import Stream, bucket
+from fwn.synthesis.batches import groups, noise_key, stack, whole_frames
+from fwn.synthesis.chunked import Stream
 from fwn.systems import build
 from fwn.training.checkpoints import Run
 
@@ -73,7 +74,7 @@ class Vocoder:
 
         temperature: None: `Vocoder.temperature`. key: of the noise; None: jax.random.key(0).
         """
-        key, temperature = _key(key), self.temperature if temperature is None else temperature
+        key, temperature = noise_key(key), self.temperature if temperature is None else temperature
         batched = np.ndim(mel) == 3
         mels = [check_mel(np.asarray(one), self.mel, "mel") for one in (mel if batched else [mel])]
         keys = [jax.random.fold_in(key, i) for i in range(len(mels))] if batched else [key]
@@ -93,11 +94,11 @@ class Vocoder:
         heard sooner (Stream.latency) and costs more, since every chunk is computed with its receptive field
         (`vocoder.system.receptive_field`). By default a chunk is as long as that: twice the work of one pass.
         """
-        receptive_field, key = self.system.receptive_field, _key(key)
+        receptive_field, key = self.system.receptive_field, noise_key(key)
         scale = self.temperature if temperature is None else temperature
-        chunk = max(16, sum(receptive_field)) if chunk is None else _chunk(chunk, 1)
+        chunk = max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1)
 
-        def groups() -> Iterator[np.ndarray]:
+        def checked() -> Iterator[np.ndarray]:
             fed = 0
             for group in mel_frames:
                 frames = np.asarray(group)[None] if np.ndim(group) == 1 else group
@@ -108,7 +109,7 @@ class Vocoder:
                 raise UserError("mel_frames is empty; give at least one frame")
 
         def audio() -> Iterator[np.ndarray]:
-            for piece in self._pieces(groups(), key[None], scale, chunk):
+            for piece in self._pieces(checked(), key[None], scale, chunk):
                 self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
                 yield piece[0]
 
@@ -127,8 +128,8 @@ class Vocoder:
 
         least: pad all mels to at least this many frames; with the longest of many, one compilation serves all.
         """
-        for group in self._groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
-            mel, frames = self._stack([mels_i for _, mels_i in group], batch_size, least)
+        for group in groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
+            mel, frames = stack([mels_i for _, mels_i in group], batch_size, least)
             chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
             if (kept := self._kept(chunk, mel, chosen, frames)) == 0:
                 audio = self._sample(mel, chosen, temperature, frames)
@@ -152,8 +153,8 @@ class Vocoder:
     ) -> Iterator[float]:
         """log p(audio | mel) in nats per sample for each pair, in order, in batches as in `synthesise`."""
         pairs = [self._checked(audio, mel) for audio, mel in zip(audios, mels, strict=True)]
-        for group in self._groups([mel for _, mel in pairs], batch_size, least):
-            mel, frames = self._stack([mel for _, mel in group], batch_size, least)
+        for group in groups([mel for _, mel in pairs], batch_size, least):
+            mel, frames = stack([mel for _, mel in group], batch_size, least)
             audio = [pairs[i][0] for i, _ in group] + [pairs[group[0][0]][0]] * (batch_size - len(group))
             length = mel.shape[1] * self.mel.hop_length
             padded = np.stack([np.pad(a, (0, length - len(a))) for a in audio])
@@ -181,31 +182,12 @@ class Vocoder:
 
     def _pair(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         audio, mel = self._checked(audio, mel)
-        padded, frames = self._stack([mel], 1)
+        padded, frames = stack([mel], 1)
         return np.pad(audio, (0, (padded.shape[1] - len(mel)) * self.mel.hop_length))[None], padded, frames
-
-    def _groups(self, mels: list[np.ndarray], batch_size: int, least: int) -> Iterator[list[tuple[int, np.ndarray]]]:
-        def size(mel: np.ndarray) -> int:
-            return bucket(max(len(mel), least))
-
-        group: list[tuple[int, np.ndarray]] = []
-        for i, mel in enumerate(mels):
-            if group and (len(group) == batch_size or size(mel) != size(group[0][1])):
-                yield group
-                group = []
-            group.append((i, mel))
-        if group:
-            yield group
-
-    def _stack(self, mels: list[np.ndarray], batch_size: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """(padded mels [B, F, M], their lengths [B]); copies of the first mel fill the batch."""
-        mels = mels + [mels[0]] * (batch_size - len(mels))
-        size = bucket(max(least, *map(len, mels)))
-        return np.stack([np.pad(m, ((0, size - len(m)), (0, 0))) for m in mels]), np.array([len(m) for m in mels])
 
     def _pieces(
         self,
-        groups: Iterable[np.ndarray],
+        mels: Iterable[np.ndarray],
         keys: Array,
         temperature: float,
         chunk: int,
@@ -223,7 +205,7 @@ class Vocoder:
             audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
             return np.asarray(audio)
 
-        return chunked.pieces(groups, chunk, self.system.receptive_field, step, lengths)
+        return chunked.pieces(mels, chunk, self.system.receptive_field, step, lengths)
 
     def _sample(
         self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
@@ -247,7 +229,7 @@ class Vocoder:
         receptive_field = self.system.receptive_field
         if chunk is None:
             chunk = chunked.window(mel.shape[1], receptive_field, needs) - sum(receptive_field)
-        return 0 if _chunk(chunk) == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
+        return 0 if whole_frames(chunk) == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
 
     def _program(self, name: str, *args: Any) -> Any:
         """system.name(params, *args), compiled ahead of time, to time compilation and running separately."""
@@ -265,19 +247,3 @@ class Vocoder:
         result = jax.block_until_ready(program(self.params, *args))
         self.run_seconds += time.perf_counter() - start
         return result
-
-
-def _key(key: Any) -> Array:
-    """The key, or jax.random.key(0) for None. Raises UserError on anything else."""
-    key = jax.random.key(0) if key is None else key
-    if not isinstance(key, Array):
-        raise UserError(f"key is {key!r}; give jax.random.key({key!r})")
-    return key
-
-
-def _chunk(chunk: Any, least: int = 0) -> int:
-    """Raises UserError unless chunk is an integer of at least `least`."""
-    if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < least:
-        all_at_once = "" if least else ", 0 for all at once"
-        raise UserError(f"chunk is {chunk!r}; it must be a whole number of mel frames, at least {least}{all_at_once}")
-    return int(chunk)
