@@ -1,5 +1,6 @@
 """Experiment configs: their fields, their checks, and config.json, the copy in a workdir."""
 
+import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -100,12 +101,28 @@ def write(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
     """Writes workdir/config.json atomically."""
     workdir.mkdir(parents=True, exist_ok=True)
     with atomic(workdir / FILE) as file:
-        file.write((json.dumps(record(config, mel), indent=2) + "\n").encode())
+        file.write((json.dumps(sealed(record(config, mel)), indent=2) + "\n").encode())
 
 
 def record(config: Mapping[str, Any], mel: MelContract) -> dict[str, Any]:
     """The contents of config.json, which every checkpoint also stores."""
     return {"fwn": __version__, "config": plain(config), "mel": mel.to_dict(), "mel_hash": mel.hash()}
+
+
+def sealed(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with their checksum, which `check_seal` compares."""
+    return values | {"checksum": _checksum(values)}
+
+
+def check_seal(values: Mapping[str, Any], file: Path, remedy: str) -> None:
+    """Raises UserError if values that were read are not those that were sealed. Version 0.1 had no checksums."""
+    if (stated := values.get("checksum")) is not None and stated != _checksum(values):
+        raise UserError(f"{file}: damaged (its checksum is {_checksum(values)}, {stated} was saved); {remedy}")
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
@@ -118,6 +135,7 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
         raise UserError(f"{workdir}: no {FILE} in it; give a workdir of fwn.train or an output folder of fwn.convert")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
+        check_seal(values, file, 'restore it; if you changed it on purpose, delete its line "checksum"')
         config, mel = (
             ConfigDict(_upgraded(values["config"], file)),
             MelContract.from_dict(values["mel"], f"{file}: mel"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import chaos
 import jax
 import numpy as np
 import pytest
@@ -67,7 +68,8 @@ def test_without_held_out_figures_the_newest_is_read(tmp_path):
 def test_config_and_contract_lie_in_every_checkpoint(run):
     metadata = json.loads((run / "checkpoints" / "8" / "_CHECKPOINT_METADATA").read_text())
     recorded = json.loads((run / "config.json").read_text())
-    assert metadata["custom_metadata"] == recorded
+    assert recorded.pop("checksum") is not None
+    assert metadata["custom_metadata"] | recorded == metadata["custom_metadata"]
     assert recorded["mel_hash"] == MEL.hash()
 
 
@@ -104,6 +106,9 @@ def test_a_run_from_before_a_field_was(corpus, tmp_path):
     recorded = json.loads(file.read_text())
     for name in configs.ADDED_LATER:
         del recorded["config"]["model"][name]
+    file.write_text(json.dumps(recorded))
+    is_one_line(continued(corpus, tmp_path, **before), 1, f"{file}: damaged", 'delete its line "checksum"')
+    del recorded["checksum"]  # as before checksums
     file.write_text(json.dumps(recorded))
     result = continued(corpus, tmp_path, **before, **{"model.conditioner": "frames"})
     is_one_line(result, 1, "(model: {'conditioner': 'squeezed'} there, {'conditioner': 'frames'} now)")
@@ -179,6 +184,32 @@ def test_training_does_not_continue_from_a_truncated_file_nor_lose_the_others(co
         file.write_bytes(content)
     assert refused >= 6
     assert continued(corpus, copy).code == 0
+
+
+def test_no_flipped_bit_changes_what_is_read(copy):
+    """Single random bits of config.json and of each file of a checkpoint, read to sample from and to train on."""
+    ends = chaos.checkpoint_bits(copy, 8, 40, np.random.default_rng(0))
+    assert ends["refused"] > 10
+    assert ends.keys() <= {"refused", "equal"}
+
+
+def test_where_one_checkpoint_is_damaged_the_others_are_offered(tmp_path):
+    """Its array is named; another is read by its step, even if orbax's own file is what is damaged."""
+    kept = checkpoints.Checkpoints(tmp_path, small.config("data"), MEL)
+    for step, nats in [(1, 2.0), (2, 1.0)]:
+        kept.save(step, params(step), params(-step), nats)
+    kept.close()
+    configs.write(tmp_path, small.config("data"), MEL)
+    folder = tmp_path / "checkpoints" / "1"
+    data = max((folder / "params").rglob("d/*"), key=lambda path: path.stat().st_size)
+    for damaged in (data, folder / "_CHECKPOINT_METADATA"):
+        content = damaged.read_bytes()
+        damaged.write_bytes(content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :])
+        with pytest.raises(UserError, match=f"{folder}.*(--step=2|delete all of)"):
+            checkpoints.read(tmp_path)
+        assert checkpoints.read(tmp_path, 2).params["a"][0] == 2
+        damaged.write_bytes(content)
+    assert checkpoints.read(tmp_path).step == 1
 
 
 def test_a_converted_model_is_not_a_run_to_continue(run, corpus, tmp_path):

@@ -34,7 +34,7 @@ def write(folder: Path, run: Run) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / WEIGHTS, **arrays)
     record = configs.record(run.config, run.mel) | {"step": run.step, "sha256": _sha256(folder / WEIGHTS)}
-    (folder / configs.FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / configs.FILE).write_text(json.dumps(configs.sealed(record), indent=2) + "\n", encoding="utf-8")
     return sum((folder / name).stat().st_size for name in (WEIGHTS, configs.FILE))
 
 

@@ -3,6 +3,9 @@
 workdir/config.json              config and mel contract
 workdir/checkpoints/STEP/params  weights to sample from: the average (EMA) if the config has one
 workdir/checkpoints/STEP/train   everything else that training needs to continue exactly
+workdir/checkpoints/STEP/_CHECKPOINT_METADATA   beside orbax's fields: the config, the score, a checksum of every array
+
+What is read is compared with its checksum. Checkpoints of version 0.1 have none.
 """
 
 import json
@@ -20,6 +23,7 @@ from orbax.checkpoint import v1 as ocp
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.mel import MelContract
+from fwn.training.checksum import checksums, form, leaves
 
 FOLDER = "checkpoints"
 KEEP_BEST = 1
@@ -45,7 +49,8 @@ class Checkpoints:
             get_metric_fn=lambda metrics: metrics[METRIC], n=KEEP_BEST, keep_checkpoints_without_metrics=False
         )
         self.folder = workdir / FOLDER
-        _check(self.folder)
+        if self.folder.is_dir():
+            _records(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(
             self.folder.resolve(),
@@ -73,9 +78,10 @@ class Checkpoints:
             )
         measured = score is not None and math.isfinite(score)
         metrics = {METRIC: score} if measured else None
+        record = configs.sealed(self.record | {METRIC: score if measured else None, "checksums": checksums(arrays)})
         self._saving(
             lambda: self.checkpointer.save_checkpointables_async(
-                step, arrays, metrics=metrics, custom_metadata=self.record, force=True
+                step, arrays, metrics=metrics, custom_metadata=record, force=True
             )
         )
 
@@ -103,14 +109,23 @@ class Checkpoints:
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
         """The arrays of a step, sharded like the given ones (arrays or ShapeDtypeStructs)."""
         path = self.folder / str(step)
-        if "train" not in _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata):
+        before = [other for other in _steps(self.folder) if other != step]
+        remedy = "restore it, or delete it to " + (f"go on from step {before[-1]}" if before else "begin again")
+        record = _records(self.folder)[step]
+        described = _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata, remedy)
+        if "train" not in described:
             raise UserError(
                 f"{path}: has weights only, like converted models: it can be sampled and evaluated, but has no "
                 "training state to continue from; give another --workdir"
             )
 
         def one(name: str, like: Any) -> Any:  # one by one: if one fails, orbax does not await the others
-            return _read(path, lambda: self.checkpointer.load_checkpointables(step, {name: like})[name])
+            def load() -> Any:
+                found = self.checkpointer.load_checkpointables(step, {name: like})
+                _compare(checksums(found), _saved(record, name))
+                return found[name]
+
+            return _read(path, load, remedy)
 
         return one("params", params), one("train", train)
 
@@ -142,53 +157,80 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
     folder = workdir / FOLDER
     if not folder.is_dir():
         raise UserError(f"{workdir}: no checkpoint in it; train for longer, or give another folder")
-    _check(folder)
-    with ocp.training.Checkpointer(folder.resolve()) as checkpointer:
-        every = _read(folder, lambda: list(checkpointer.checkpoints))
-        if not every:
-            raise UserError(f"{workdir}: no complete checkpoint in it; train for longer, or give another folder")
-        measured = [c for c in every if c.metrics is not None]
-        chosen = max(measured, key=lambda c: c.metrics[METRIC]) if measured else every[-1]
-        if step is not None:
-            named = [c for c in every if c.step == step]
-            if not named:
-                steps = ", ".join(str(c.step) for c in every)
-                raise UserError(f"{workdir}: no checkpoint of step {step}; there are: {steps}")
-            chosen = named[0]
+    steps = _steps(folder)
+    if not steps:
+        raise UserError(f"{workdir}: no complete checkpoint in it; train for longer, or give another folder")
+    if step is None:
+        scores = {at: record[METRIC] for at, record in _records(folder).items() if record.get(METRIC) is not None}
+        step = max(scores, key=lambda at: scores[at]) if scores else steps[-1]
+    elif step not in steps:
+        raise UserError(f"{workdir}: no checkpoint of step {step}; there are: {', '.join(map(str, steps))}")
+    path = folder / str(step)
+    record = _record(path)
+    if (begun := record.get("mel_hash", mel.hash())) != mel.hash():
+        raise UserError(
+            f"{path}: its mel contract has the hash {begun}, that of {workdir / configs.FILE} is {mel.title}"
+        )
 
-        def load() -> Any:
-            described = checkpointer.checkpointables_metadata(chosen.step)
-            begun = (described.custom_metadata or {}).get("mel_hash", mel.hash())
-            if begun != mel.hash():
-                raise ValueError(
-                    f"its mel contract has the hash {begun}, that of {workdir / configs.FILE} is {mel.title}"
-                )
-            stored = described.metadata["params"]
-            empty = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored)
-            return checkpointer.load_checkpointables(chosen.step, {"params": empty})["params"]
+    def load() -> Any:
+        saved = _saved(record, "params")
+        stored = {"params": ocp.checkpointables_metadata(path).metadata["params"]}
+        forms = {name: form(a) for name, a in leaves(stored).items()}
+        _compare(forms, {name: value.split()[0] for name, value in saved.items()})  # before memory is allocated
+        found = ocp.load_checkpointables(path, jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored))
+        _compare(checksums(found), saved)
+        return found["params"]
 
-        return Run(config, mel, _read(folder / str(chosen.step), load), chosen.step)
-
-
-def _check(folder: Path) -> None:
-    """Raises UserError if a file that orbax reads as it opens the folder is damaged."""
-    for file in sorted([*folder.glob("*/_CHECKPOINT_METADATA"), *folder.glob("*/metrics/metrics")]):
-        step = file.relative_to(folder).parts[0]
-        try:
-            if step.isdigit():
-                json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{file}: damaged ({error}); restore it, or delete all of {folder / step}") from error
+    others = ", ".join(f"--step={other}" for other in steps if other != step)
+    remedy = "restore it" + (f", or take another checkpoint: {others}" if others else " or train again")
+    return Run(config, mel, _read(path, load, remedy), step)
 
 
-def _read(path: Path, load: Any) -> Any:
+def _steps(folder: Path) -> list[int]:
+    """The steps of all complete checkpoints, in order. Incomplete ones have longer names."""
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+
+
+def _records(folder: Path) -> dict[int, dict[str, Any]]:
+    """What `save` recorded beside the arrays of each step, verified. Raises UserError if one is damaged."""
+    return {step: _record(folder / str(step)) for step in _steps(folder)}
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The record of the checkpoint in folder `path`: fields of config.json, score, checksums."""
+    file, metrics = path / "_CHECKPOINT_METADATA", path / "metrics" / "metrics"
+    remedy = f"restore it, or delete all of {path}"
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["custom_metadata"] or {}
+        configs.check_seal(record, file, remedy)
+        file = metrics
+        score = json.loads(file.read_text(encoding="utf-8")).get(METRIC) if file.exists() else None
+        if record.setdefault(METRIC, score) != score:
+            raise ValueError(f"{METRIC} is {score}, {record[METRIC]} was saved")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: damaged ({error!r}); {remedy}") from error
+    return record
+
+
+def _saved(record: dict[str, Any], part: str) -> dict[str, str]:
+    """The recorded checksums of a part, "params" or "train"; {} if version 0.1 saved it, which had none."""
+    return {name: value for name, value in record.get("checksums", {}).items() if name.startswith(f"{part}/")}
+
+
+def _compare(found: dict[str, str], saved: dict[str, str]) -> None:
+    """Raises ValueError if what was found differs from what was saved, unless nothing was recorded."""
+    differ = sorted(name for name in found.keys() | saved.keys() if found.get(name) != saved.get(name))
+    if saved and differ:
+        more = f", and {len(differ) - 1} more differ" if len(differ) > 1 else ""
+        raise ValueError(f"{differ[0]} is {found.get(differ[0])}, saved was {saved.get(differ[0])}{more}")
+
+
+def _read(path: Path, load: Any, remedy: str) -> Any:
     """load(). Raises UserError with orbax's reason if files are damaged or missing."""
     try:
         return load()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: the checkpoint is damaged or incomplete ({_reason(error)}); delete it or restore it"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+        raise UserError(f"{path}: the checkpoint is damaged or incomplete ({_reason(error)}); {remedy}") from error
 
 
 def _reason(error: BaseException) -> str:
