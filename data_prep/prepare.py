@@ -12,7 +12,8 @@ printed and listed in manifest.json, and the exit code is 3.
 
 manifest.json is written last, so a folder that contains it is complete. After an interruption run the same command
 again: finished shards (about 13 minutes of speech each) are kept. When recordings or transcripts were added, changed or
-removed, the same command updates the data set and converts only the new recordings.
+removed, the same command updates the data set and converts only the new recordings. It verifies the checksums of the
+files in it, and makes damaged ones again.
 """
 
 import contextlib
@@ -28,8 +29,8 @@ from absl import flags
 
 from fwn import cli
 from fwn.cli import say
-from fwn.data.corpus import FORMAT, MANIFEST, read_manifest
-from fwn.disk import atomic, locked
+from fwn.data.manifest import FILE, FORMAT, read_values
+from fwn.disk import atomic, locked, sealed
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, difference, read_contract
 
@@ -37,6 +38,7 @@ from . import shards
 from .recordings import Kind, Recording, find, fingerprint
 
 LEFT_OUT = 3  # exit code, see fwn.cli
+KEPT = "frames", "samples", "start", "source", "sha256", "audio_crc32", "mel_crc32"  # of an entry, in the manifest
 SHOWN = 20  # print at most this many of the recordings left out; the manifest lists all
 
 
@@ -68,7 +70,7 @@ def prepare(
         "seed": seed,
     }
     with _locked(output), shards.workers(min(workers, max(1, len(recordings)))) as pool:
-        old = read_manifest(output) if (output / MANIFEST).exists() else None
+        old = read_values(output) if (output / FILE).exists() else None
         if old is not None:
             _check_settings(old, settings, output)
         hashed = shards.in_order(lambda recording: pool.submit(fingerprint, source, recording), recordings, 8 * workers)
@@ -76,23 +78,25 @@ def prepare(
         if old is not None:
             _check_same_corpus(old, recordings, output)
         plan = shards.plan(recordings, kind, shard_bytes)
-        done = shards.finished(output)
+        parts = sorted((output / shards.PARTS).glob("*.json"))
+        done = shards.finished(output, cli.progress(parts, "checksums of shards"))
         todo = [(key, group) for key, group in plan if key not in done]
+        if damaged := {part.stem for part in parts} & {key for key, _ in todo}:
+            say(f"{len(damaged)} shards are damaged, or of version 0.1, which had no checksums: they are made again")
         count = sum(len(group) for _, group in todo)
         if done and todo:
             say(f"{len(recordings) - count} of {len(recordings)} recordings are already prepared")
-        for _ in cli.progress(shards.build(todo, source, output, kind, pool, 2 * workers + 2), "prepare", count):
+        for _ in cli.progress(shards.build(todo, done, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
-        records = shards.finished(output)
         texts = {recording.name: recording.text for recording in recordings}
-        manifest = _manifest(settings, [records[key] for key, _ in plan], missing, texts)
+        manifest = _manifest(settings, [done[key] for key, _ in plan], missing, texts)
         if not manifest["utterances"]:
             why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
             raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
         if manifest == old:
             say("nothing to do: the data set is up to date")
         else:
-            with atomic(output / MANIFEST) as file:
+            with atomic(output / FILE) as file:
                 file.write(json.dumps(manifest, indent=1).encode())
         shards.sweep(output, {key for key, _ in plan})
     _report(manifest, output)
@@ -105,7 +109,7 @@ def _locked(output: Path) -> Iterator[None]:
     if output.exists() and not output.is_dir():
         raise UserError(f"--output={output}: is a file; give a folder")
     parts = output / shards.PARTS
-    if output.is_dir() and any(output.iterdir()) and not parts.is_dir() and not (output / MANIFEST).exists():
+    if output.is_dir() and any(output.iterdir()) and not parts.is_dir() and not (output / FILE).exists():
         raise UserError(f"--output={output}: not empty and not a prepared data set; give a new folder")
     parts.mkdir(parents=True, exist_ok=True)
     with locked(parts / "lock", f"--output={output}: another data_prep.prepare is running there"):
@@ -147,18 +151,25 @@ def _manifest(
             notes.update(entry["notes"])
             utterances.append(
                 {"name": entry["name"], "split": "train", "shard": filled.index(record)}
-                | {key: entry[key] for key in ("frames", "samples", "start", "source", "sha256")}
+                | {key: entry[key] for key in KEPT}
                 | ({"text": text} if (text := texts[entry["name"]]) else {})
             )
     for i in _test_indices(utterances, settings["test_share"], settings["seed"]):
         utterances[i]["split"] = "test"
-    described = [{key: record[key] for key in ("audio", "mel", "frames")} for record in filled]
-    return settings | {
-        "notes": dict(sorted(notes.items())),
-        "shards": described,
-        "utterances": utterances,
-        "left_out": left_out,
-    }
+    described = [
+        {key: record[key] for key in ("audio", "mel", "frames")}
+        | dict(zip(("audio_crc32", "mel_crc32"), record["crc32"], strict=True))
+        for record in filled
+    ]
+    return sealed(
+        settings
+        | {
+            "notes": dict(sorted(notes.items())),
+            "shards": described,
+            "utterances": utterances,
+            "left_out": left_out,
+        }
+    )
 
 
 def _test_indices(utterances: list[dict[str, Any]], share: float, seed: int | None) -> list[int]:
@@ -182,7 +193,7 @@ def _report(manifest: dict[str, Any], output: Path) -> None:
     for entry in left_out[:SHOWN]:
         say(f"left out {entry['name']} ({entry['source']}): {entry['reason']}")
     if len(left_out) > SHOWN:
-        say(f"… and {len(left_out) - SHOWN} more, listed in {output / MANIFEST}")
+        say(f"… and {len(left_out) - SHOWN} more, listed in {output / FILE}")
     seconds = sum(utterance["samples"] for utterance in utterances) / manifest["sample_rate"]
     test = sum(utterance["split"] == "test" for utterance in utterances)
     say(

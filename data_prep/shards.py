@@ -5,6 +5,8 @@ of the recordings (names, checksums) and of the settings that determine their ar
 """
 
 import hashlib
+import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,8 +22,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fwn.data.corpus import FORMAT
-from fwn.disk import atomic
+from fwn.data.manifest import FORMAT
+from fwn.disk import atomic, check_seal, crc32, file_crc32, sealed
 from fwn.errors import UserError
 
 from .recordings import Converted, Kind, Recording, convert
@@ -30,7 +32,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 PARTS = ".parts"
 SHARD_BYTES = 32 << 20  # of audio, about 13 minutes of speech; one shard is held in memory until it is written
-Record = dict[str, Any]  # {kind, audio, mel, frames, bytes, entries}
+Record = dict[str, Any]  # {kind, audio, mel, frames, crc32, entries, checksum}
 
 
 def plan(recordings: list[Recording], kind: Kind, limit: int = SHARD_BYTES) -> list[tuple[str, list[Recording]]]:
@@ -55,30 +57,42 @@ def _kind(kind: Kind) -> list[str]:
     return [kind.contract.hash(), kind.audio_dtype, kind.mel_dtype]
 
 
-def finished(output: Path) -> dict[str, Record]:
-    """The records of all complete shards, by key."""
-    records = {part.stem: json.loads(part.read_text()) for part in sorted((output / PARTS).glob("*.json"))}
-    return {key: record for key, record in records.items() if _sizes(output, record) == record["bytes"]}
+def finished(output: Path, parts: Iterable[Path]) -> dict[str, Record]:
+    """The records of all complete shards, by key. A record or a file that is damaged does not count.
 
-
-def _sizes(output: Path, record: Record) -> list[int]:
-    """Sizes of a shard's arrays, [] if it has no usable recording."""
-    files = [output / record["audio"], output / record["mel"]]
-    return [file.stat().st_size for file in files if file.is_file()]
+    parts: the files of the records, `output/.parts/*.json`.
+    """
+    found = {}
+    for part in parts:
+        try:
+            record = json.loads(part.read_text(encoding="utf-8"))
+            check_seal(record, part)
+            whole = [file_crc32(output / record[what]) for what in ("audio", "mel") if record["frames"]] == record[
+                "crc32"
+            ]
+        except (OSError, ValueError, KeyError, TypeError, UserError):
+            continue
+        if whole:
+            found[part.stem] = record
+    return found
 
 
 def build(
     todo: list[tuple[str, list[Recording]]],
+    done: dict[str, Record],
     source: Path,
     output: Path,
     kind: Kind,
     pool: ProcessPoolExecutor,
     ahead: int,
 ) -> Iterator[None]:
-    """Writes the shards of `todo`, yields after each recording. Copies arrays that are stored in another shard."""
+    """Writes the shards of `todo` and adds their records to `done`; yields after each recording.
+
+    Arrays that are stored in another shard of `done` are copied.
+    """
     stored = {
         entry["sha256"]: (entry, output / record["audio"], output / record["mel"])
-        for record in finished(output).values()
+        for record in done.values()
         if record["kind"] == _kind(kind)
         for entry in record["entries"]
         if "frames" in entry
@@ -99,20 +113,19 @@ def build(
                 entries.append(entry | {"reason": result})
             else:
                 frames = len(result.mel)
-                entries.append(
-                    entry | {"frames": frames, "samples": result.samples, "start": start, "notes": result.notes}
-                )
+                entry |= {"frames": frames, "samples": result.samples, "start": start, "notes": result.notes}
+                sums = {f"{what}_crc32": crc32([getattr(result, what).tobytes()]) for what in ("audio", "mel")}
+                entries.append(entry | sums)
                 audio.append(result.audio)
                 mel.append(result.mel)
                 start += frames
             yield
         record: Record = {"kind": _kind(kind), "audio": f"audio-{key}.npy", "mel": f"mel-{key}.npy", "frames": start}
-        if start:
-            _write_array(output / f"audio-{key}.npy", audio)
-            _write_array(output / f"mel-{key}.npy", mel)
-        record |= {"bytes": _sizes(output, record), "entries": entries}
+        arrays = [("audio", audio), ("mel", mel)] if start else []
+        written = [_write_array(output / record[what], parts) for what, parts in arrays]
+        done[key] = sealed(record | {"crc32": written, "entries": entries})
         with atomic(output / PARTS / f"{key}.json") as file:
-            file.write(json.dumps(record).encode())
+            file.write(json.dumps(done[key]).encode())
 
 
 def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
@@ -123,14 +136,20 @@ def _copy(entry: Record, audio: Path, mel: Path, hop: int) -> Converted:
     )
 
 
-def _write_array(path: Path, parts: list[np.ndarray]) -> None:
-    """np.save(path, np.concatenate(parts)), without a second copy of the shard in memory."""
-    header = np.lib.format.header_data_from_array_1_0(parts[0])
-    header |= {"shape": (sum(map(len, parts)), *parts[0].shape[1:]), "fortran_order": False}
+def _write_array(path: Path, parts: list[np.ndarray]) -> str:
+    """np.save(path, np.concatenate(parts)), without a second copy of the shard in memory. Returns the file's CRC-32."""
+    described = np.lib.format.header_data_from_array_1_0(parts[0])
+    described |= {"shape": (sum(map(len, parts)), *parts[0].shape[1:]), "fortran_order": False}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, described)
     with atomic(path) as file:  # not np.save, whose error on a full disk has no errno
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            file.write(part.tobytes())
+
+        def written() -> Iterator[bytes]:
+            for piece in itertools.chain([header.getvalue()], (part.tobytes() for part in parts)):
+                file.write(piece)
+                yield piece
+
+        return crc32(written())
 
 
 def sweep(output: Path, keys: set[str]) -> None:

@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
             "loss": {},  # weights of the loss terms, for systems with several
             "mel": "flowavenet",  # a preset's name, or a JSON file with all fields of a fwn.mel.MelContract
             "data": "data/ljspeech",  # a folder made by data_prep.prepare
+            "verify_data": True,  # compare the data with its checksums when a run begins
             "frames": 62,  # mel frames per crop: 15,872 samples
             "batch_size": 8,  # crops per step on all devices together
             "dequantise": False,  # add noise to the audio, uniform over one 16-bit step

@@ -1,6 +1,5 @@
 """Experiment configs: their fields, their checks, and config.json, the copy in a workdir."""
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fwn import __version__
-from fwn.disk import atomic
+from fwn.disk import atomic, check_seal, sealed
 from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, read_contract
 
@@ -25,6 +24,7 @@ FIELDS = {
     "loss": False,
     "mel": True,  # the preset or file may differ, the mel contract may not
     "data": True,
+    "verify_data": True,
     "frames": False,
     "batch_size": False,
     "dequantise": False,
@@ -109,22 +109,6 @@ def record(config: Mapping[str, Any], mel: MelContract) -> dict[str, Any]:
     return {"fwn": __version__, "config": plain(config), "mel": mel.to_dict(), "mel_hash": mel.hash()}
 
 
-def sealed(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with their checksum, which `check_seal` compares."""
-    return values | {"checksum": _checksum(values)}
-
-
-def check_seal(values: Mapping[str, Any], file: Path, remedy: str) -> None:
-    """Raises UserError if values that were read are not those that were sealed. Version 0.1 had no checksums."""
-    if (stated := values.get("checksum")) is not None and stated != _checksum(values):
-        raise UserError(f"{file}: damaged (its checksum is {_checksum(values)}, {stated} was saved); {remedy}")
-
-
-def _checksum(values: Mapping[str, Any]) -> str:
-    content = {name: value for name, value in values.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
     """The config and mel contract of a workdir. Raises UserError if it has none or they are damaged."""
     file = workdir / FILE
@@ -135,7 +119,7 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
         raise UserError(f"{workdir}: no {FILE} in it; give a workdir of fwn.train or an output folder of fwn.convert")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        check_seal(values, file, 'restore it; if you changed it on purpose, delete its line "checksum"')
+        check_seal(values, file)
         config, mel = (
             ConfigDict(_upgraded(values["config"], file)),
             MelContract.from_dict(values["mel"], f"{file}: mel"),
@@ -152,6 +136,7 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
 def _upgraded(values: dict[str, Any], file: Path) -> dict[str, Any]:
     """A stored config with today's field names. Early configs had only Adam, and students' a loss term `features`."""
     values["model"].pop("weight_norm", None)  # it was a field, always true
+    values.setdefault("verify_data", True)
     if weight := values["loss"].pop("features", 0):
         raise UserError(
             f"{file}: loss.features is {weight}, a term that fwn no longer has; set it to 0 there to sample from the "

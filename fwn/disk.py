@@ -1,11 +1,14 @@
-"""Atomic writes and file locks."""
+"""Atomic writes, file locks and checksums."""
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fwn.errors import UserError
 
@@ -40,3 +43,36 @@ def locked(file: Path, otherwise: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(otherwise) from error
         yield
+
+
+def sealed(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a JSON file with their checksum, which `check_seal` compares."""
+    return values | {"checksum": _checksum(values)}
+
+
+def check_seal(values: Mapping[str, Any], file: Path) -> None:
+    """Raises UserError if values that were read are not those that were sealed. Version 0.1 had no checksums."""
+    if (stated := values.get("checksum")) is not None and stated != _checksum(values):
+        raise UserError(
+            f"{file}: damaged (its checksum is {_checksum(values)}, {stated} was saved); restore it, or, if you "
+            'changed it on purpose, delete its entry "checksum"'
+        )
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    content = {name: value for name, value in values.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def crc32(pieces: Iterable[bytes]) -> str:
+    """CRC-32 of the pieces together, in hexadecimal."""
+    value = 0
+    for piece in pieces:
+        value = zlib.crc32(piece, value)
+    return f"{value:08x}"
+
+
+def file_crc32(path: Path) -> str:
+    """CRC-32 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return crc32(iter(lambda: file.read(1 << 20), b""))

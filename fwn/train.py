@@ -74,6 +74,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     system, frozen = build(config, teacher_config, mel), parallel.replicate(frozen)
     corpus = Corpus(config.data)
     corpus.check_contract(mel, "config.mel")
+    if config.verify_data:
+        corpus.verify()
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
     shape |= {"process": jax.process_index(), "processes": jax.process_count(), "past": system.past}
     stream, tests = loader.batches(corpus, "train", **shape), loader.batches(corpus, "test", **shape)

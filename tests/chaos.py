@@ -89,6 +89,33 @@ def checkpoint_bits(workdir: Path, step: int, trials: int, rng: np.random.Genera
     return ends
 
 
+def data_bits(folder: Path, trials: int, rng: np.random.Generator) -> Counter[str]:
+    """Single bits of a data set's files, read as training does and by utterance. `folder` is restored."""
+
+    def everything() -> Any:
+        """What a run sees, as arrays: the data is verified once, when it begins."""
+        corpus = Corpus(folder)
+        corpus.verify()
+        described = repr((corpus.contract, corpus.utterances, corpus.left_out))
+        return [np.array(described)] + [np.array(a) for i in range(len(corpus)) for a in corpus[i].values()]
+
+    def by_utterance() -> Any:
+        """What other programs see."""
+        corpus = Corpus(folder)
+        return [a for i in range(len(corpus)) for a in (corpus.audio(i), corpus.mel(i))]
+
+    ends = Counter[str]()
+    files = sorted(path for path in folder.glob("*.*") if path.is_file())
+    for read in (everything, by_utterance):
+        whole = read()
+        for file, bit in flipped(files, trials // 2, rng):
+            end = attempt(read, whole, folder)
+            ends[end] += 1
+            if end.isupper():
+                print(f"{end}: bit {bit} of {file}")
+    return ends
+
+
 TRIALS = flags.DEFINE_integer("trials", 500, "Trials of each attack.", lower_bound=1)
 CKPT = flags.DEFINE_string("ckpt", None, "Workdir to attack, a copy of it; by default a minuscule one is trained.")
 
@@ -108,6 +135,9 @@ def main(args: list[str]) -> None:
             assert trained.code == 0, trained
         else:
             run = shutil.copytree(CKPT.value, folder / "run")
+        data = shutil.copytree(configs.read(run)[0].data, folder / "copy")
+        ends = data_bits(data, TRIALS.value, np.random.default_rng(0))
+        print(f"single bits of a data set: {TRIALS.value} trials: {dict(ends)}")
         step = max(int(path.name) for path in (run / checkpoints.FOLDER).iterdir())
         ends = checkpoint_bits(run, step, TRIALS.value, np.random.default_rng(0))
         print(f"single bits of a checkpoint: {TRIALS.value} trials: {dict(ends)}")

@@ -107,7 +107,7 @@ def test_a_run_from_before_a_field_was(corpus, tmp_path):
     for name in configs.ADDED_LATER:
         del recorded["config"]["model"][name]
     file.write_text(json.dumps(recorded))
-    is_one_line(continued(corpus, tmp_path, **before), 1, f"{file}: damaged", 'delete its line "checksum"')
+    is_one_line(continued(corpus, tmp_path, **before), 1, f"{file}: damaged", 'delete its entry "checksum"')
     del recorded["checksum"]  # as before checksums
     file.write_text(json.dumps(recorded))
     result = continued(corpus, tmp_path, **before, **{"model.conditioner": "frames"})
@@ -205,7 +205,7 @@ def test_where_one_checkpoint_is_damaged_the_others_are_offered(tmp_path):
     for damaged in (data, folder / "_CHECKPOINT_METADATA"):
         content = damaged.read_bytes()
         damaged.write_bytes(content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :])
-        with pytest.raises(UserError, match=f"{folder}.*(--step=2|delete all of)"):
+        with pytest.raises(UserError, match=f"{folder}.*(--step=2|restore it)"):
             checkpoints.read(tmp_path)
         assert checkpoints.read(tmp_path, 2).params["a"][0] == 2
         damaged.write_bytes(content)

@@ -2,11 +2,15 @@
 
 import json
 import pickle
+import shutil
 
+import chaos
 import numpy as np
 import pytest
+import small
 
-from fwn.data.corpus import FORMAT, Corpus, Utterance
+from fwn.data.corpus import Corpus
+from fwn.data.manifest import FORMAT, Utterance
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 
@@ -106,6 +110,24 @@ BROKEN = [
     (edited(lambda m: m.update(format="fwn-corpus-9")), f"format 'fwn-corpus-9', but this version reads '{FORMAT}'"),
     (edited(lambda m: m.pop("utterances")), r"manifest.json: damaged \('utterances'\); prepare the data set again"),
     (edited(lambda m: m["utterances"][0].update(txt="x")), r"manifest.json: damaged \(.*'txt'"),
+    (edited(lambda m: m["utterances"][0].pop("name")), r"damaged \(utterances\[0\]: name is missing\)"),
+    (edited(lambda m: m["utterances"][0].update(frames="5")), r"damaged \(utterances\[0\]: frames is '5'\)"),
+    (edited(lambda m: m["utterances"][0].update(samples=True)), r"damaged \(utterances\[0\]: samples is True\)"),
+    (edited(lambda m: m["utterances"][2].update(shard=2)), r"damaged \(utterances\[2\]: shard is 2 of 2\)"),
+    (edited(lambda m: m["utterances"][2].update(shard=-1)), r"damaged \(utterances\[2\]: shard is -1 of 2\)"),
+    (edited(lambda m: m["utterances"][1].update(start=6)), r"utterances\[1\]: frames 6 … 9 are not in shard 0"),
+    (edited(lambda m: m["utterances"][1].update(start=-1)), r"utterances\[1\]: frames -1 … 2 are not in shard 0"),
+    (edited(lambda m: m["utterances"][1].update(frames=0)), r"utterances\[1\]: frames 5 … 5 are not in shard 0"),
+    (edited(lambda m: m["utterances"][1].update(split="dev")), r"utterances\[1\]: split is 'dev'"),
+    (edited(lambda m: m["utterances"][1].update(name="u0")), r"2 utterances are named 'u0'"),
+    (edited(lambda m: m["shards"][1].update(audio="../audio-1.npy")), r"shards\[1\]: '../audio-1.npy' is no .npy"),
+    (edited(lambda m: m["shards"][1].update(mel="/etc/passwd")), r"shards\[1\]: '/etc/passwd' is no .npy file here"),
+    (edited(lambda m: m["shards"][1].update(frames=0)), r"shards\[1\]: frames is 0"),
+    (edited(lambda m: m["shards"].append(3)), r"damaged \("),
+    (edited(lambda m: m.update(audio_dtype="object")), "audio_dtype is 'object'"),
+    (edited(lambda m: m.update(sample_rate=8000)), "sample_rate is 8000"),
+    (edited(lambda m: m.update(utterances=[])), "it has no utterances"),
+    (edited(lambda m: m.update(checksum="0")), r"manifest.json: damaged \(its checksum is \w+, 0 was saved\); restore"),
     (edited(lambda m: m["mel"].pop("fmin")), "manifest.json: mel: missing fmin"),
     (edited(lambda m: m["mel"].update(fmin=0)), "manifest.json: mel_hash is a13bd5d9b250, but its mel is flowavenet"),
     (lambda folder: (folder / "mel-1.npy").unlink(), "mel-1.npy: listed in the manifest but missing"),
@@ -124,6 +146,41 @@ def test_a_damaged_data_set_raises(folder, damage, message):
     with pytest.raises(UserError, match=message) as error:
         Corpus(folder)
     assert str(error.value).startswith(str(folder))
+
+
+def test_no_flipped_bit_of_a_data_set_is_read(corpus, tmp_path):
+    ends = chaos.data_bits(shutil.copytree(corpus, tmp_path / "data"), 200, np.random.default_rng(0))
+    assert ends["refused"] > 100
+    assert ends.keys() <= {"refused", "equal"}
+
+
+def test_a_damaged_utterance_is_named_when_training_begins_or_when_it_is_read(corpus, tmp_path):
+    """And prepared again; the rest of its shard can still be evaluated."""
+    folder = shutil.copytree(corpus, tmp_path / "data")
+    data = Corpus(folder)
+    file = folder / data._files[0].audio
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    last = data.utterances[-1]
+    begun = small.program("fwn.train", *small.config_flags(folder), f"--workdir={tmp_path / 'run'}")
+    assert begun.err.startswith(f"python -m fwn.train: {file}: damaged: its checksum is"), begun
+    assert f"(damaged utterances: {last.name}); run data_prep.prepare again" in begun.err
+    data = Corpus(folder)
+    data.audio(0)
+    data.mel(len(data) - 1)
+    with pytest.raises(UserError, match=f"{file}: damaged: the audio of {last.name} does not have its checksum"):
+        data.audio(len(data) - 1)
+
+
+def test_verification_can_be_left_out(corpus, tmp_path):
+    folder = shutil.copytree(corpus, tmp_path / "data")
+    file = folder / Corpus(folder)._files[0].mel
+    content = bytearray(file.read_bytes())
+    content[200] ^= 1
+    file.write_bytes(content)
+    settings = small.config_flags(folder, num_steps=1, eval_every=9, verify_data=False)
+    assert small.program("fwn.train", *settings, f"--workdir={tmp_path / 'run'}").code == 0
 
 
 def test_invalid_folders_raise(tmp_path):

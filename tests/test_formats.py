@@ -1,6 +1,7 @@
-"""Workdirs of earlier versions can be read: tests/golden has one of each format.
+"""Workdirs and data sets of earlier versions can be read: tests/golden has one of each format.
 
 workdir_0.1: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with results of that version.
+data_0.1: three recordings of small.record, of the same day. Neither has checksums.
 """
 
 import json
@@ -14,6 +15,7 @@ import small
 import fwn
 from experiments import parallel_wavenet
 from fwn import config as configs
+from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 
@@ -46,6 +48,27 @@ def test_training_can_be_continued(stored, corpus):
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     losses = [r["nats_per_sample"] for r in records if r["what"] == "train" and r["step"] > 4]
     np.testing.assert_allclose(losses, computed["losses"], atol=1e-4)
+
+
+def test_a_data_set_without_checksums(tmp_path, capsys):
+    """It is read and trained on; preparing it again adds checksums and changes no stored sample."""
+    with zipfile.ZipFile(small.ROOT / "tests" / "golden" / "data_0.1.zip") as file:
+        file.extractall(tmp_path / "data")
+    old = Corpus(tmp_path / "data")
+    old.verify()
+    assert "not verified: version 0.1 stored no checksums" in capsys.readouterr().out
+    before = [(old.audio(i), old.mel(i)) for i in range(3)]
+    small.record(tmp_path / "in", [3800, 4600, 2300])
+    settings = ["--corpus=folder", f"--input={tmp_path / 'in'}", "--test_share=0.34", "--mel_dtype=float16"]
+    result = small.program("data_prep.prepare", *settings, f"--output={tmp_path / 'data'}", "--workers=1")
+    assert result.code == 0, result
+    assert "1 shards are damaged, or of version 0.1, which had no checksums: they are made again" in result.out
+    new = Corpus(tmp_path / "data")
+    new.verify()
+    assert new.utterances[0].audio_crc32
+    for (audio, mel), i in zip(before, range(3), strict=True):
+        np.testing.assert_array_equal(new.audio(i), audio)
+        np.testing.assert_allclose(new.mel(i), mel, atol=1e-3)  # half precision
 
 
 def test_a_loss_term_that_is_gone(tmp_path):

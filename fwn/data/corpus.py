@@ -1,41 +1,26 @@
 """A data set prepared by data_prep.prepare: memory-mapped shards of aligned audio and mels.
 
-    manifest.json   {format, mel, mel_hash, sample_rate, audio_dtype, mel_dtype, seed, test_share, …,
-                     shards: [{audio, mel, frames, …}], utterances: [Utterance], left_out: [{name, source, reason}]}
+    manifest.json   its mel contract, files and utterances, with checksums (fwn/data/manifest.py)
     audio-*.npy     [frames · hop] int16 (scaled by 32768) or float16, several utterances concatenated
     mel-*.npy       [frames, n_mels] float16 or float32
 
 Mel frame f of a shard belongs to its audio samples f·hop … (f+1)·hop - 1. Uses NumPy only.
 """
 
-import dataclasses
-import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fwn.data.manifest import read
+from fwn.disk import crc32, file_crc32
 from fwn.errors import UserError
 from fwn.mel import MelContract, difference
+from fwn.terminal import progress, say
 
-FORMAT = "fwn-corpus-1"
-MANIFEST = "manifest.json"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Utterance:
-    """One recording of `samples` samples at the contract's sample rate, stored padded or cut to `frames · hop`."""
-
-    name: str
-    split: str  # "train" or "test"
-    frames: int
-    samples: int
-    shard: int
-    start: int  # first frame within the shard
-    source: str  # path relative to the folder it was prepared from
-    sha256: str  # of the source file
-    text: str = ""  # transcript; empty if the corpus has none
+REPAIR = "run data_prep.prepare again, which makes damaged files again"
 
 
 class Corpus:
@@ -46,25 +31,17 @@ class Corpus:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
-        manifest = read_manifest(self.path)
-        file = self.path / MANIFEST
-        try:
-            self.contract = MelContract.from_dict(manifest["mel"], f"{file}: mel")
-            if self.contract.hash() != manifest["mel_hash"]:
-                raise UserError(f"{file}: mel_hash is {manifest['mel_hash']}, but its mel is {self.contract.title}")
-            self.utterances = [Utterance(**utterance) for utterance in manifest["utterances"]]
-            audio, mel = np.dtype(manifest["audio_dtype"]), np.dtype(manifest["mel_dtype"])
-            hop, bands = self.contract.hop_length, self.contract.n_mels
-            self._shards = [
-                (
-                    _map(self.path / shard["audio"], audio, (shard["frames"] * hop,)),
-                    _map(self.path / shard["mel"], mel, (shard["frames"], bands)),
-                )
-                for shard in manifest["shards"]
-            ]
-            self.left_out: list[dict[str, str]] = manifest["left_out"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
+        manifest = read(self.path)
+        self.contract, self.utterances, self.left_out = manifest.contract, manifest.utterances, manifest.left_out
+        self._files = manifest.shards
+        hop, bands = self.contract.hop_length, self.contract.n_mels
+        self._shards = [
+            (
+                _map(self.path / shard.audio, np.dtype(manifest.audio_dtype), (shard.frames * hop,)),
+                _map(self.path / shard.mel, np.dtype(manifest.mel_dtype), (shard.frames, bands)),
+            )
+            for shard in manifest.shards
+        ]
 
     def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
         return Corpus, (self.path,)
@@ -93,12 +70,45 @@ class Corpus:
         return np.pad(known, (samples - len(known), 0))
 
     def audio(self, i: int) -> np.ndarray:
-        """float32 [frames · hop] in -1 … 1."""
-        return to_float(self[i]["audio"])
+        """float32 [frames · hop] in -1 … 1. Raises UserError unless it has its checksum."""
+        return to_float(self._verified(i, "audio"))
 
     def mel(self, i: int) -> np.ndarray:
-        """float32 [frames, n_mels]."""
-        return np.array(self[i]["mel"], np.float32)
+        """float32 [frames, n_mels]. Raises UserError unless it has its checksum."""
+        return np.array(self._verified(i, "mel"), np.float32)
+
+    def _verified(self, i: int, what: str) -> np.ndarray:
+        """The stored "audio" or "mel" of an utterance."""
+        stored = self[i][what]
+        if not self._whole(i, what):
+            file = self.path / getattr(self._files[self.utterances[i].shard], what)
+            raise UserError(
+                f"{file}: damaged: the {what} of {self.utterances[i].name} does not have its checksum; {REPAIR}"
+            )
+        return stored
+
+    def _whole(self, i: int, what: str) -> bool:
+        """Whether the audio or mel of an utterance has its checksum, or has none (version 0.1)."""
+        saved = getattr(self.utterances[i], f"{what}_crc32")
+        return not saved or saved == crc32([self[i][what].tobytes()])
+
+    def verify(self) -> None:
+        """Reads all files. Raises UserError, with the damaged utterances, unless they have their checksums."""
+        files = [(shard, what) for shard in self._files for what in ("audio", "mel")]
+        if not all(getattr(shard, f"{what}_crc32") for shard, what in files):
+            say(f"{self.path}: not verified: version 0.1 stored no checksums; run data_prep.prepare again to add them")
+            return
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda file: file_crc32(self.path / getattr(*file)), files)
+            for (shard, what), value in zip(files, progress(found, "verifying data", len(files)), strict=True):
+                if value == (saved := getattr(shard, f"{what}_crc32")):
+                    continue
+                names = [u.name for i, u in enumerate(self.utterances) if not self._whole(i, what)]
+                within = f"{', '.join(names[:4]) or 'none'}{' …' if len(names) > 4 else ''}"
+                raise UserError(
+                    f"{self.path / getattr(shard, what)}: damaged: its checksum is {value}, {saved} was saved "
+                    f"(damaged utterances: {within}); {REPAIR}"
+                )
 
     def split(self, name: str) -> list[int]:
         """Indices of the utterances of split "train" or "test", in order."""
@@ -118,29 +128,6 @@ class Corpus:
 def to_float(audio: np.ndarray) -> np.ndarray:
     """Stored audio, int16 or float16 -> float32 in -1 … 1."""
     return audio.astype(np.float32) / np.float32(32768) if audio.dtype == np.int16 else audio.astype(np.float32)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the data set in folder `path`. Raises UserError if there is none, or one of another format."""
-    file = path / MANIFEST
-    if not path.is_dir():
-        raise UserError(f"{path}: {'not a' if path.exists() else 'no such'} folder; give one made by data_prep.prepare")
-    if not file.is_file():
-        raise UserError(
-            f"{path}: not a prepared data set, or preparing it did not finish (no {MANIFEST}); run data_prep.prepare"
-        )
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
-    if not isinstance(manifest, dict) or "format" not in manifest:
-        raise UserError(f"{file}: not the manifest of a prepared data set")
-    if manifest["format"] != FORMAT:
-        raise UserError(
-            f"{file}: format {manifest['format']!r}, but this version reads {FORMAT!r};"
-            " prepare the data set again in a new folder"
-        )
-    return manifest
 
 
 def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:

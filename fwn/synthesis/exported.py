@@ -15,6 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn import config as configs
+from fwn.disk import sealed
 from fwn.errors import UserError
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.training import checkpoints
@@ -34,7 +35,7 @@ def write(folder: Path, run: Run) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / WEIGHTS, **arrays)
     record = configs.record(run.config, run.mel) | {"step": run.step, "sha256": _sha256(folder / WEIGHTS)}
-    (folder / configs.FILE).write_text(json.dumps(configs.sealed(record), indent=2) + "\n", encoding="utf-8")
+    (folder / configs.FILE).write_text(json.dumps(sealed(record), indent=2) + "\n", encoding="utf-8")
     return sum((folder / name).stat().st_size for name in (WEIGHTS, configs.FILE))
 
 

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
+from fwn.disk import check_seal, sealed
 from fwn.errors import UserError
 from fwn.mel import MelContract
 from fwn.training.checksum import checksums, form, leaves
@@ -78,7 +79,7 @@ class Checkpoints:
             )
         measured = score is not None and math.isfinite(score)
         metrics = {METRIC: score} if measured else None
-        record = configs.sealed(self.record | {METRIC: score if measured else None, "checksums": checksums(arrays)})
+        record = sealed(self.record | {METRIC: score if measured else None, "checksums": checksums(arrays)})
         self._saving(
             lambda: self.checkpointer.save_checkpointables_async(
                 step, arrays, metrics=metrics, custom_metadata=record, force=True
@@ -202,7 +203,7 @@ def _record(path: Path) -> dict[str, Any]:
     remedy = f"restore it, or delete all of {path}"
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["custom_metadata"] or {}
-        configs.check_seal(record, file, remedy)
+        check_seal(record, file)
         file = metrics
         score = json.loads(file.read_text(encoding="utf-8")).get(METRIC) if file.exists() else None
         if record.setdefault(METRIC, score) != score:
