@@ -74,7 +74,9 @@ def main(args: list[str]) -> None:
             f"{source}: takes mels with {n_mels} bands, but --mel_contract={MEL.value} has {mel.n_mels}; name another"
         )
     leaves = jax.tree.leaves(params)
-    step = int(checkpoint.get("global_step", 0))  # a state dict alone has none
+    step = checkpoint.get("global_step", 0)  # a state dict alone has none
+    if type(step) is not int or not 0 <= step < 2**31:
+        raise UserError(f"{source}: its global_step is a {type(step).__name__} or out of range; it must be 0 or more")
     cli.say(f"{source}: {system}, " + ", ".join(f"{name} {value}" for name, value in fields.items()))
     cli.say(
         f"{sum(leaf.size for leaf in leaves):,} parameters with weight-norm gains, "

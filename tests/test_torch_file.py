@@ -1,8 +1,11 @@
 """Files of PyTorch 2.13 in its two formats (golden/torch_{zip,legacy}.pth), and damaged and malicious files."""
 
 import contextlib
+import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -142,3 +145,74 @@ def test_no_checkpoint(tmp_path):
     ]:
         with pytest.raises(UserError, match=said):
             torch_reader.read(path)
+
+
+def archive(pickled: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A checkpoint in the zip format, with one storage of three floats."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/data/0", np.float32([0, 1, 2]).tobytes())
+    return content.getvalue()
+
+
+def word(text: str) -> bytes:
+    return b"X" + len(text).to_bytes(4, "little") + text.encode()
+
+
+def tensor(size: bytes, stride: bytes) -> bytes:
+    """{"w": a tensor in the storage}, in opcodes."""
+    storage = b"(" + word("storage") + b"ctorch\nFloatStorage\n" + word("0") + word("cpu") + b"K\x03tQ"
+    rebuilt = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + size + stride + b"tR"
+    return b"\x80\x02}" + word("w") + rebuilt + b"s."
+
+
+NESTED = b")" + b"2\x86" * 60  # a tuple of two equal tuples, sixty deep
+HUGE = b"\x8a\x06" + (2**40).to_bytes(6, "little")
+HOSTILE = {  # what each made the reader do before it had limits
+    "compressed": archive(b"\x80\x02" + word("a" * 2**27) + b".", zipfile.ZIP_DEFLATED),  # 128 MiB, and any more
+    "bytearray": archive(b"\x80\x05\x96" + (6 << 30).to_bytes(8, "little") + b"."),  # 6 GiB
+    "key": archive(b"\x80\x02}" + NESTED + b"K\x01s."),  # never ends, like the next four
+    "key of many": archive(b"\x80\x02}(" + NESTED + b"K\x01u."),
+    "key of pairs": archive(b"\x80\x02ccollections\nOrderedDict\n](" + NESTED + b"K\x01\x86e\x85R."),
+    "storage": archive(b"\x80\x02(" + NESTED + NESTED + NESTED + b"K\x00K\x00tQ."),
+    "key in a dict": archive(b"\x80\x02(" + NESTED + b"K\x01d."),
+    "copies": archive(  # 20,000 copies of 100,000 items
+        b"\x80\x02]("
+        + b"K\x01" * 100_000
+        + b"e0]("
+        + b"ctorch\nSize\n]("
+        + b"K\x01" * 100_000
+        + b"eq\x01\x85R"
+        + b"ctorch\nSize\nh\x01\x85R" * 20_000
+        + b"e."
+    ),
+    "stride": archive(tensor(HUGE + b"\x85", b"K\x00\x85\x85")),  # 2^40 items
+    "repeated": archive(tensor(HUGE + b"\x85", b"K\x00\x85")),
+    "instance": archive(b"\x80\x02(ctorch\nSize\no."),
+}
+READ = """
+import resource, sys
+from fwn.errors import UserError
+from fwn.official import torch_reader
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        torch_reader.read(path)
+    except UserError as error:
+        assert str(error).startswith(path) and "\\n" not in str(error), error
+    else:
+        raise AssertionError(path)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_small_files_take_neither_memory_nor_time(tmp_path):
+    """All of them in one process, which ends in 30 s and grows by less than 300 MiB."""
+    for name, content in HOSTILE.items():
+        (tmp_path / f"{name}.pth").write_bytes(content)
+        assert len(content) < 2**20, name
+    command = [sys.executable, "-c", READ, *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 300

@@ -6,13 +6,14 @@ pickles, which the official checkpoints of 2018-2019 use (PyTorch: torch/seriali
 """
 
 import io
+import math
 import mmap
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -21,6 +22,7 @@ from fwn.errors import UserError
 
 Storage = Callable[[str, np.dtype], np.ndarray]  # (key, dtype) -> all elements of a storage, flat
 
+LARGEST = 16  # times what is stored: compressed entries, and tensors that repeat their elements
 LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -64,24 +66,62 @@ def read(path: str | Path) -> dict[str, Any]:
     return saved
 
 
+class Plain(OrderedDict[Any, Any]):
+    """A dict with plain keys: the hash of nested tuples that share their parts can take for ever."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str | int | float | None):
+            raise ValueError(f"a {type(key).__name__} as a key")
+        super().__setitem__(key, value)
+
+
 class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Allows tensors, storages and plain containers only.
+    """Allows tensors, storages and plain containers only, of which the file can have as many as it has bytes.
 
     storage(key, dtype) returns the elements of a storage as a flat array; tensor(storage, offset, size, stride, ...)
     returns a tensor in it. The base class is the Python unpickler: in the C one, a single damaged byte (a memo index)
     can allocate tens of gigabytes.
     """
 
+    # Opcodes that make objects of classes, or allocate what the file only states, are not in files of torch.save.
+    dispatch: ClassVar[Any] = {
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
+        if bytes([code])
+        not in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.DICT)
+    }
+
     def __init__(self, file: BinaryIO, path: Path, storage: Storage, tensor: Callable[..., Any]) -> None:
         super().__init__(file)
         self.path, self.storage, self.tensor = path, storage, tensor
+        self.copies = path.stat().st_size  # items that may still be copied from one container to another
+
+    def load_empty_dictionary(self: Any) -> None:
+        self.append(Plain())
+
+    def load_build(self: Any) -> None:
+        """Attributes (`_metadata` of a state dict) are not needed."""
+        self.stack.pop()
+
+    dispatch |= {pickle.EMPTY_DICT[0]: load_empty_dictionary, pickle.BUILD[0]: load_build}
+
+    def copied(self, kind: Callable[..., Any]) -> Callable[..., Any]:
+        """`kind`, of containers of which all copies together are not larger than the file."""
+
+        def make(items: Any = ()) -> Any:
+            self.copies -= len(items)
+            if self.copies < 0:
+                raise ValueError("more containers than the file can have")
+            return kind(items)
+
+        return make
 
     def find_class(self, module: str, name: str) -> Any:
         if not name:
             raise EOFError("the file ends within a name")
         allowed: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch", "Size"): tuple,
+            ("collections", "OrderedDict"): self.copied(Plain),
+            ("torch", "Size"): self.copied(tuple),
             ("torch._utils", "_rebuild_tensor"): self.tensor,
             ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
@@ -97,6 +137,8 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         kind, name, key, _location, _elements, *view = pid
+        if not all(isinstance(word, str) for word in (kind, name, key)):
+            raise ValueError("a storage without a name")
         if kind != "storage" or any(view):
             raise UserError(f"{self.path}: has a {kind} in an unsupported form; save it again with a newer PyTorch")
         return self.storage(key, STORAGES[name])
@@ -104,6 +146,10 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
     """A view of a storage. Offset and stride are in elements. Checks the bounds, which as_strided does not."""
+    if not all(type(n) is int for n in (offset, *size, *stride)):
+        raise ValueError("a tensor whose shape is not of whole numbers")
+    if math.prod(size) > LARGEST * max(1, len(storage)):
+        raise ValueError(f"a tensor of shape {size} repeats {len(storage)} stored elements")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
         raise ValueError(f"a tensor of shape {size} reaches beyond its {len(storage)} stored elements")
@@ -115,6 +161,9 @@ def _zip(_: BinaryIO, data: np.ndarray, path: Path) -> Any:
     """The zip format: folder/data.pkl, and one uncompressed entry folder/data/KEY per storage."""
     with zipfile.ZipFile(path) as archive:
         entries = {name.partition("/")[2]: name for name in archive.namelist()}
+        packed = [info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+        if sum(info.file_size for info in packed) > LARGEST * len(data):
+            raise UserError(f"{path}: its compressed entries are over {LARGEST} times as large as the file")
         if "data.pkl" not in entries:
             raise UserError(f"{path}: a zip file without PyTorch's data.pkl; give a file of torch.save")
         if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
