@@ -5,6 +5,7 @@
 Prints one line per attack: trials, and how each kind of trial ended.
 """
 
+import argparse
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 import small
-from absl import app, flags
 
 from fwn import cli
 from fwn import config as configs
@@ -116,32 +116,33 @@ def data_bits(folder: Path, trials: int, rng: np.random.Generator) -> Counter[st
     return ends
 
 
-TRIALS = flags.DEFINE_integer("trials", 500, "Trials of each attack.", lower_bound=1)
-CKPT = flags.DEFINE_string("ckpt", None, "Workdir to attack, a copy of it; by default a minuscule one is trained.")
-
-
-def main(args: list[str]) -> None:
+def main(trials: int, ckpt: str | None) -> None:
     sys.unraisablehook = cli._unraisable  # as in all programs: orbax leaves threads behind after an error
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if CKPT.value is None:
+        if ckpt is None:
             small.record(folder / "in", [3000 + 700 * i for i in range(2, 9)] + [9000])
-            prepared = small.program(
-                "data_prep.prepare", "--corpus=folder", f"--input={folder}/in", f"--output={folder}/data"
-            )
+            arguments = "--corpus=folder", f"--input={folder}/in", f"--output={folder}/data"
+            prepared = small.program("data_prep.prepare", *arguments)
             assert prepared.code == 0, prepared
             run = folder / "run"
             trained = small.program("fwn.train", *small.config_flags(folder / "data"), f"--workdir={run}")
             assert trained.code == 0, trained
         else:
-            run = shutil.copytree(CKPT.value, folder / "run")
-        data = shutil.copytree(configs.read(run)[0].data, folder / "copy")
-        ends = data_bits(data, TRIALS.value, np.random.default_rng(0))
-        print(f"single bits of a data set: {TRIALS.value} trials: {dict(ends)}")
+            run = shutil.copytree(ckpt, folder / "run")
         step = max(int(path.name) for path in (run / checkpoints.FOLDER).iterdir())
-        ends = checkpoint_bits(run, step, TRIALS.value, np.random.default_rng(0))
-        print(f"single bits of a checkpoint: {TRIALS.value} trials: {dict(ends)}")
+        data = shutil.copytree(configs.read(run)[0].data, folder / "copy")
+        rng = np.random.default_rng(0)
+        for what, ends in (
+            ("a data set", data_bits(data, trials, rng)),
+            ("a checkpoint", checkpoint_bits(run, step, trials, rng)),
+        ):
+            print(f"single bits of {what}: {trials} trials: {dict(ends)}", flush=True)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=500, help="trials of each attack (500)")
+    parser.add_argument("--ckpt", help="workdir to attack, a copy of it; by default a minuscule one is trained")
+    given = parser.parse_args()
+    main(given.trials, given.ckpt)
