@@ -212,6 +212,27 @@ def test_where_one_checkpoint_is_damaged_the_others_are_offered(tmp_path):
     assert checkpoints.read(tmp_path).step == 1
 
 
+def test_damaged_lines_of_the_journal_are_kept_aside(copy, corpus):
+    """Training goes on; a whole line keeps its place, also the newest, and an incomplete one is written again."""
+    file = copy / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    damaged = [
+        b'{"what": "train", "ste\xff\n',
+        b"[1]\n",
+        b'{"what": "train", "step": 1}\n',
+        b"\r\n",
+        lines[0][:20] + b"\n",
+    ]
+    damaged += [b"[" * 100_000 + b"\n", lines[0].replace(b'"step": 1,', b'"step": "1",')]
+    file.write_bytes(b"".join(damaged[:3] + lines[:2] + damaged[3:] + lines[2:]) + lines[-1][:30])
+    result = continued(corpus, copy, num_steps=9)
+    assert (result.code, result.err) == (0, ""), result
+    aside = copy / "metrics.damaged"
+    assert f"{file}: {len(damaged)} damaged lines, moved to {aside}; the other {len(lines)} are kept" in result.out
+    assert aside.read_bytes() == b"".join(damaged)
+    assert file.read_bytes().splitlines(keepends=True)[: len(lines)] == lines
+
+
 def test_a_converted_model_is_not_a_run_to_continue(run, corpus, tmp_path):
     config, mel, weights, _ = checkpoints.read(run, 8)
     checkpoints.write(tmp_path / "converted", config, mel, weights, 0)

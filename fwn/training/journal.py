@@ -17,6 +17,7 @@ from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
 
 FILE = "metrics.jsonl"
+KINDS = "train", "held_out"
 
 
 def headline(metrics: Collection[str]) -> str:
@@ -114,10 +115,36 @@ class Journal:
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl, [] if there is no file. An incomplete last line, after a kill, is ignored."""
+    """The records of metrics.jsonl, [] if there is no file. Damaged lines are left out (`_parsed`)."""
+    return _parsed(workdir)[0]
+
+
+def _parsed(workdir: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """(records, damaged lines) of metrics.jsonl. An incomplete last line, after a kill, is in neither."""
     file = workdir / FILE
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    records, damaged = [], []
+    *lines, _ = file.read_bytes().split(b"\n") if file.is_file() else [b""]
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if _is_record(record):
+            records.append(record)
+        else:
+            damaged.append(line + b"\n")
+    return records, damaged
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has all that is read from a record."""
+    if not isinstance(record, dict) or type(record.get("step")) is not int or record.get("what") not in KINDS:
+        return False
+    values = [value for name, value in record.items() if name not in ("what", "step")]
+    clocked = record.get("training_seconds") is not None or record.get("audio_seconds_per_second")
+    return all(value is None or type(value) in (int, float) for value in values) and (
+        record["what"] != "train" or bool(clocked)
+    )
 
 
 def training_seconds(records: list[dict[str, Any]], audio_per_step: float) -> float:
@@ -127,7 +154,7 @@ def training_seconds(records: list[dict[str, Any]], audio_per_step: float) -> fl
     """
     total, before = 0.0, 0
     for record in (r for r in records if r["what"] == "train"):
-        if "training_seconds" in record:
+        if record.get("training_seconds") is not None:
             total = record["training_seconds"]
         else:
             total += (record["step"] - before) * audio_per_step / record["audio_seconds_per_second"]
@@ -136,8 +163,17 @@ def training_seconds(records: list[dict[str, Any]], audio_per_step: float) -> fl
 
 
 def _truncated(workdir: Path, first: int) -> Path:
-    """Removes from metrics.jsonl the records of steps after `first` and an incomplete last line; returns its path."""
-    kept = [record for record in read(workdir) if record["step"] <= first]
+    """Removes from metrics.jsonl the records of steps after `first`, and incomplete or damaged lines; returns its path.
+
+    Damaged lines are kept in metrics.damaged.
+    """
+    records, damaged = _parsed(workdir)
+    kept = [record for record in records if record["step"] <= first]
+    if damaged:
+        aside = workdir / "metrics.damaged"
+        with aside.open("ab") as file:
+            file.writelines(damaged)
+        say(f"{workdir / FILE}: {len(damaged)} damaged lines, moved to {aside}; the other {len(records)} are kept")
     with atomic(workdir / FILE) as file:
         file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
     return workdir / FILE
