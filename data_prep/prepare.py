@@ -37,7 +37,6 @@ from fwn.mel import PRESETS, MelContract, difference, read_contract
 from . import shards
 from .recordings import Kind, Recording, find, fingerprint
 
-LEFT_OUT = 3  # exit code, see fwn.cli
 KEPT = "frames", "samples", "start", "source", "sha256", "audio_crc32", "mel_crc32"  # of an entry, in the manifest
 SHOWN = 20  # print at most this many of the recordings left out; the manifest lists all
 
@@ -234,7 +233,7 @@ def main(args: list[str]) -> int | None:
         seed=SEED.value,
         workers=WORKERS.value or os.cpu_count() or 1,
     )
-    return LEFT_OUT if left_out else None
+    return cli.LEFT_OUT if left_out else None
 
 
 if __name__ == "__main__":

@@ -105,8 +105,11 @@ def _folder(folder: Path) -> list[Recording]:
 
 def fingerprint(folder: Path, recording: Recording) -> Recording:
     """The recording with its checksum and length, as far as the file can be read (`convert` reports why not)."""
+    path = folder / recording.source
+    if not path.is_file():  # opening a pipe would wait for ever, a device would never end
+        return recording
     try:
-        with (folder / recording.source).open("rb") as file:
+        with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             info = soundfile.info(file)

@@ -21,7 +21,9 @@ from absl import app, flags, logging
 
 from fwn.errors import UserError
 from fwn.shipped import experiment_file
-from fwn.terminal import progress, say
+from fwn.terminal import printable, progress, say
+
+LEFT_OUT = 3  # exit code of a program that finished without some of its inputs
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
@@ -153,7 +155,7 @@ def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: 
 
 
 def _fail(program: str, message: str, code: int) -> int:
-    print(f"{program}: {message}", file=sys.stderr)
+    print(printable(f"{program}: {message}"), file=sys.stderr)
     return code
 
 

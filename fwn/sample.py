@@ -9,6 +9,7 @@ as a multiple of real time.
 """
 
 import glob
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -106,38 +107,73 @@ def read(file: Path, mel: MelContract) -> np.ndarray:
     if not file.is_file():
         raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     try:
-        with file.open("rb") as opened:  # numpy.load would read other files as pickles or zip archives
-            array = np.lib.format.read_array(opened, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{file}: not a .npy array ({error}); write it with numpy.save") from error
+        array = read_array(file)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header can raise any exception
+        why = " ".join(str(error).split())
+        raise UserError(f"{file}: not a .npy array ({why}); write it with numpy.save") from error
     return check_mel(array, mel, str(file))
 
 
-def synthesise(vocoder: Vocoder, named: list[Path], mels: list[np.ndarray], output: Path) -> Iterator[Path]:
-    """Samples in order of length, shortest first, and yields the path of each file once it is written."""
-    keys = [jax.random.fold_in(jax.random.key(SEED.value), i) for i in range(len(named))]
-    order = sorted(range(len(named)), key=lambda i: bucket(len(mels[i])))
+def read_array(file: Path) -> np.ndarray:
+    """The array in a .npy file. Raises ValueError before memory is allocated if the file has not its bytes."""
+    with file.open("rb") as opened:  # numpy.load would read other files as pickles or zip archives
+        version = np.lib.format.read_magic(opened)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in header:
+            raise ValueError(f"format {version[0]}.{version[1]}")
+        shape, _, dtype = header[version](opened)
+        stated, there = math.prod(shape) * dtype.itemsize, file.stat().st_size - opened.tell()
+        if dtype.hasobject or stated != there:
+            raise ValueError(f"its header states {dtype} {list(shape)}, {stated} bytes, and {there} bytes follow")
+        opened.seek(0)
+        return np.lib.format.read_array(opened, allow_pickle=False)
+
+
+def readable(named: list[Path], mel: MelContract) -> dict[Path, np.ndarray]:
+    """The mels of the files that can be read. Says which cannot, and raises UserError if none can."""
+    mels, refused = {}, []
+    for file in named:
+        try:
+            mels[file] = read(file, mel)
+        except UserError as error:
+            refused.append(str(error))
+    if not mels:
+        raise UserError("\n".join(refused))
+    for message in refused:
+        cli.say(f"left out {message}")
+    return mels
+
+
+def synthesise(vocoder: Vocoder, named: list[Path], mels: dict[Path, np.ndarray], output: Path) -> Iterator[Path]:
+    """Samples in order of length, shortest first, and yields the path of each file once it is written.
+
+    The noise of a file depends on its place among `named`, and not on which of them can be read.
+    """
+    keys = {file: jax.random.fold_in(jax.random.key(SEED.value), i) for i, file in enumerate(named)}
+    order = sorted(mels, key=lambda file: bucket(len(mels[file])))
     results = vocoder.synthesise(
-        [mels[i] for i in order],
-        [keys[i] for i in order],
+        [mels[file] for file in order],
+        [keys[file] for file in order],
         vocoder.temperature if TEMPERATURE.value is None else TEMPERATURE.value,
         BATCH_SIZE.value,
         chunk=CHUNK.value,
     )
-    for i, samples in zip(order, results, strict=True):
-        path = output / f"{named[i].stem}.wav"
+    for file, samples in zip(order, results, strict=True):
+        path = output / f"{file.stem}.wav"
         if saturated := audio_file.write(path, samples, vocoder.mel.sample_rate):
             cli.say(f"{path}: {saturated} of {len(samples)} samples beyond full scale were saturated")
         if PLOT.value:
             from fwn.evaluation import plots
 
             plots.waveform_and_mel(
-                path.with_suffix(".png"), samples, mels[i], vocoder.mel.sample_rate, vocoder.mel.hop_length
+                path.with_suffix(".png"), samples, mels[file], vocoder.mel.sample_rate, vocoder.mel.hop_length
             )
         yield path
 
 
-def main(args: list[str]) -> None:
+def main(args: list[str]) -> int | None:
     keep_memory(jax.default_backend())
     if not MEL.value and not WAV.value:
         raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
@@ -157,7 +193,7 @@ def main(args: list[str]) -> None:
             f"{vocoder.mel.title}; compute the mels by that\n{difference(vocoder.mel, stated)}"
         )
     start = time.perf_counter()
-    mels = [read(file, vocoder.mel) for file in named]  # all before the first write, so that a bad file stops early
+    mels = readable(named, vocoder.mel)  # all before the first write
     output.mkdir(parents=True, exist_ok=True)
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
@@ -168,7 +204,7 @@ def main(args: list[str]) -> None:
             f"--chunk={CHUNK.value}: each chunk is computed with {context} frames of context, which takes "
             f"{(context + CHUNK.value) / CHUNK.value:.1f} times the work of one long chunk"
         )
-    written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(named)))
+    written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(mels)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(
@@ -177,6 +213,7 @@ def main(args: list[str]) -> None:
     )
     for path in written:
         cli.say(f"  {path}")
+    return cli.LEFT_OUT if len(mels) < len(named) else None
 
 
 if __name__ == "__main__":

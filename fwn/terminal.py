@@ -2,6 +2,7 @@
 
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
@@ -12,8 +13,13 @@ T = TypeVar("T")
 
 def say(message: str) -> None:
     """Prints a line on stdout and flushes it; above the progress bar, if there is one."""
-    tqdm.write(message, file=sys.stdout)
+    tqdm.write(printable(message), file=sys.stdout)
     sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """The text with control characters but newlines as escapes, since names of files may have them: ESC -> \\x1b."""
+    return "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:

@@ -253,6 +253,18 @@ def odd_folder(folder):
     (folder / ".hidden.wav").write_text("no")
     (folder / "text.wav").write_text("hello")
     (folder / "phone.m4a").write_text("hello")
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "zeros.wav").symlink_to("/dev/zero")
+    (folder / "gone.wav").symlink_to("nowhere")
+    (folder / "a\x1b[31m.wav").write_text("hello")
+    soundfile.write(folder / "loud.wav", 1e30 * speech(8), 22050, subtype="FLOAT")
+    loudest = np.abs(np.float32(1e30 * speech(8))).max()
+    soundfile.write(folder / "claims.flac", speech(9), 22050)
+    flac = bytearray((folder / "claims.flac").read_bytes())
+    flac[21] |= 0x0F
+    flac[22:26] = b"\xff" * 4  # the lowest 36 bits of STREAMINFO's second number: samples
+    (folder / "claims.flac").write_bytes(flac)
+    soundfile.write(folder / "slow.wav", speech(10), 7)
     soundfile.write(folder / "empty.wav", np.zeros(0), 22050)
     soundfile.write(folder / "silent.flac", np.zeros(22050), 22050)
     soundfile.write(folder / "short.wav", speech(6)[:1000], 22050)
@@ -260,6 +272,13 @@ def odd_folder(folder):
     nan[5] = np.nan
     soundfile.write(folder / "nan.wav", nan, 22050, subtype="FLOAT")
     return {
+        "a\x1b[31m": "not an audio file that libsndfile can read (Format not recognised)",
+        "claims": f"damaged, claims 68719476735 samples of 1 channels in {len(flac)} bytes",
+        "gone": "no such file",
+        "loud": f"not in the range of audio, its peak is {loudest:.3g} times full scale (over +20 dB)",
+        "pipe": "not a regular file, not a recording",
+        "slow": "has a sample rate of 7 Hz; 4000 to 384000 Hz can be read",
+        "zeros": "not a regular file, not a recording",
         "empty": "holds 0 samples",
         "nan": "1 of 11725 samples are NaN or infinite, the first at 5",
         "phone": ".m4a cannot be read by libsndfile; convert it to flac or wav",
@@ -282,7 +301,8 @@ def test_invalid_recordings_are_left_out_and_change_the_exit_code(tmp_path):
         assert "resampled 48000 -> 22050 Hz: 1 recordings" in out
         assert "mixed 2 channels down: 1 recordings" in out
         for name, reason in reasons.items():
-            assert f"left out {name} ({name}." in out
+            shown = name.replace("\x1b", "\\x1b")
+            assert f"left out {shown} ({shown}." in out
             assert reason in out
     corpus = Corpus(tmp_path / "out")
     assert [utterance.name for utterance in corpus.utterances] == ["48k", "C", "b", "deep/er/8k", "deep/mp3"]

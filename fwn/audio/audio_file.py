@@ -13,14 +13,17 @@ from fwn.errors import UserError
 # File name extensions of the formats that libsndfile can read.
 EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus", ".mp2", ".snd"}
 EXTENSIONS -= {".raw", ".txt"}
+RATES = 4_000, 384_000  # Hz
+MOST_SAMPLES = 1024  # per byte of a file; silence in FLAC, the densest format, has 300 with usual blocks
+LOUDEST = 10.0  # times full scale, +20 dB
 SILENCE = 1e-4  # peak of -80 dB, 3 steps of 16-bit audio; below it a recording is silent
 
 
 def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024) -> tuple[np.ndarray, list[str]]:
     """A recording -> (mono float32 [T] at `sample_rate`, changes such as "resampled 8000 -> 22050 Hz").
 
-    Raises UserError, starting with the path, if the file is missing, not audio, damaged, empty, not finite, silent or
-    shorter than `min_samples` samples (the n_fft of a mel contract).
+    Raises UserError, starting with the path, if the file is missing, not audio, damaged, empty, not finite, of another
+    rate than 4 to 384 kHz, louder than +20 dB, silent, or shorter than `min_samples` samples (a contract's n_fft).
     """
     path = Path(path)
     if not path.exists():
@@ -29,27 +32,28 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
         raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}, not a recording")
     try:
         with path.open("rb") as file, soundfile.SoundFile(file) as sound:
-            expected, rate = sound.frames, sound.samplerate
-            channels = sound.read(dtype="float32", always_2d=True)
+            expected, rate, count = sound.frames, sound.samplerate, sound.channels
+            if not RATES[0] <= rate <= RATES[1]:
+                raise UserError(f"{path}: has a sample rate of {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be read")
+            if expected * count > (size := path.stat().st_size) * MOST_SAMPLES:
+                raise UserError(f"{path}: damaged, claims {expected} samples of {count} channels in {size} bytes")
+            audio, finite = _mono(sound)
     except soundfile.LibsndfileError as error:
         why = error.error_string.rstrip(".")
         raise UserError(f"{path}: not an audio file that libsndfile can read ({why})") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(channels) == 0:
+    if len(audio) == 0:
         raise UserError(f"{path}: holds 0 samples")
-    if len(channels) != expected:
-        raise UserError(f"{path}: damaged, only {len(channels)} of its {expected} samples can be read")
-    wrong = ~np.isfinite(channels).all(axis=1)
-    if wrong.any():
+    if len(audio) != expected:
+        raise UserError(f"{path}: damaged, only {len(audio)} of its {expected} samples can be read")
+    if not finite.all():
         raise UserError(
-            f"{path}: {wrong.sum()} of {len(wrong)} samples are NaN or infinite, the first at {wrong.argmax()}"
+            f"{path}: {np.sum(~finite)} of {len(finite)} samples are NaN or infinite, the first at {finite.argmin()}"
         )
-    notes = []
-    audio = channels[:, 0]
-    if channels.shape[1] > 1:
-        audio = channels.mean(axis=1)
-        notes.append(f"mixed {channels.shape[1]} channels down")
+    if (peak := np.abs(audio).max()) > LOUDEST:
+        raise UserError(f"{path}: not in the range of audio, its peak is {peak:.3g} times full scale (over +20 dB)")
+    notes = [f"mixed {count} channels down"] if count > 1 else []
     if rate != sample_rate:
         audio = _resample(audio, rate, sample_rate)
         notes.append(f"resampled {rate} -> {sample_rate} Hz")
@@ -61,6 +65,16 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
             f"{path}: too short, {len(audio)} samples at {sample_rate} Hz (at least {min_samples} are needed)"
         )
     return np.ascontiguousarray(audio), notes
+
+
+def _mono(sound: soundfile.SoundFile) -> tuple[np.ndarray, np.ndarray]:
+    """(the mean of all channels float32 [T], whether all of them are finite [T]), read in pieces to save memory."""
+    audio, finite = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
+    while len(piece := sound.read(2**16, dtype="float32", always_2d=True)):
+        finite.append(np.isfinite(piece).all(axis=1))
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are reported
+            audio.append(piece[:, 0] if piece.shape[1] == 1 else piece.mean(axis=1))
+    return np.concatenate(audio), np.concatenate(finite)
 
 
 def _resample(audio: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
