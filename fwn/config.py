@@ -73,7 +73,8 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     for name, value, holds, rule in (
         ("seed", config["seed"], 0 <= config["seed"] < 2**32, "in 0 … 2^32 - 1"),
         ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "at least 0 (no averaging) and below 1"),
-        ("optimizer.learning_rate", optimizer["learning_rate"], 0 < optimizer["learning_rate"] < math.inf, "positive"),
+        ("eval_batches", config["eval_batches"], config["eval_batches"] <= 10_000, "at most 10,000"),
+        ("optimizer.learning_rate", optimizer["learning_rate"], 0 < optimizer["learning_rate"] <= 1, "in 0 … 1"),
         ("optimizer.max_grad_norm", optimizer["max_grad_norm"], optimizer["max_grad_norm"] > 0, "positive"),
         ("optimizer.warmup", optimizer["warmup"], optimizer["warmup"] >= 0, "0 or more steps"),
     ):

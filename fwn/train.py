@@ -119,6 +119,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
         with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
             last: tuple[int, Any] | None = None
+            stop.begin()
             for i, batch in enumerate(loader.iterate(stream, first), first + 1):
                 state, metrics = step(state, frozen, parallel.batch(batch))
                 if last is not None:  # one step late, so that devices do not wait for the host
@@ -205,10 +206,11 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
     if skipped >= config.max_skipped:
         file = workdir / f"nonfinite-{step - 1}-process{jax.process_index()}.npz"
         np.savez(file, **stream[step - 1])
+        kept = "the newest checkpoint is in place" if checkpoints_in(workdir) else "no checkpoint was saved yet"
         raise UserError(
             f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} "
-            f"(config.max_skipped); the last batch is in {file}, the newest checkpoint is in place; lower "
-            "config.optimizer.learning_rate, or look for the cause in that batch"
+            f"(config.max_skipped); the last batch is in {file}; {kept}; lower config.optimizer.learning_rate, or look "
+            "for the cause in that batch"
         )
 
 

@@ -1,6 +1,7 @@
 """The programs as a user runs them: --help, what they write, and every mistake as one line with nothing half done."""
 
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -159,6 +160,13 @@ FIELDS = [
         "--config: optimizer: no such field: 'learning_rte'; did you mean 'learning_rate'?",
     ),
     ("del c.seed", "--config: missing seed; start from experiments/base.py"),
+    *(
+        (f"c.model.s_max = float('{s_max}')", f"config.model: s_max is {s_max}; it must be a positive number, or none")
+        for s_max in ("0.0", "-1.0", "inf")
+    ),
+    ("c.eval_batches = 10**8", "--config: eval_batches is 100000000; it must be at most 10,000"),
+    ("c.optimizer.learning_rate = 1e30", "--config: optimizer.learning_rate is 1e+30; it must be in 0 … 1"),
+    ("c.optimizer.max_grad_norm = float('nan')", "--config: optimizer.max_grad_norm is nan; it must be positive"),
     ("del c.model.upsample_strides", "--config: missing model.upsample_strides; start from experiments/base.py"),
 ]
 
@@ -174,25 +182,30 @@ def test_mistakes_in_a_config_file(line, message, tmp_path):
     assert result == small.Result(1, "", f"python -m fwn.train: {message}\n")
 
 
-def test_too_many_bad_steps_stop_the_run_and_a_single_one_does_not(corpus, tmp_path):
-    """A rate of 1e30 makes the second step's weights and every later loss not finite."""
-    workdir = tmp_path / "run"
-    flags = small.config_flags(
-        corpus, **{"optimizer.learning_rate": 1e30, "optimizer.warmup": 0, "optimizer.max_grad_norm": 1e30}
-    )
+@pytest.mark.parametrize("good", [0, 2])
+def test_too_many_bad_steps_stop_the_run(corpus, tmp_path, good):
+    """After good steps the run goes on with data of which all mels are NaN, and its checkpoint stays."""
+    workdir, spoilt = tmp_path / "run", shutil.copytree(corpus, tmp_path / "spoilt")
+    for file in spoilt.glob("mel-*.npy"):
+        np.lib.format.open_memmap(file, mode="r+")[:] = np.nan
+    if good:
+        flags = small.config_flags(corpus, num_steps=good)
+        assert small.program("fwn.train", *flags, f"--workdir={workdir}").code == 0
+    flags = small.config_flags(spoilt, verify_data=False, eval_every=9, save_every=9)
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
-    batch = workdir / "nonfinite-3-process0.npz"
-    assert result.code == 1
-    assert result.err == (
-        f"python -m fwn.train: {workdir}: loss or gradient was not finite in the 3 steps 2 to 4 (config.max_skipped); "
-        f"the last batch is in {batch}, the newest checkpoint is in place; lower config.optimizer.learning_rate, or "
-        "look for the cause in that batch\n"
+    batch = workdir / f"nonfinite-{good + 2}-process0.npz"
+    kept = "the newest checkpoint is in place" if good else "no checkpoint was saved yet"
+    assert (result.code, result.err) == (
+        1,
+        f"python -m fwn.train: {workdir}: loss or gradient was not finite in the 3 steps {good + 1} to {good + 3} "
+        f"(config.max_skipped); the last batch is in {batch}; {kept}; lower config.optimizer.learning_rate, or look "
+        "for the cause in that batch\n",
     )
     saved = np.load(batch)
     shapes = {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,), "past": (4, 12)}
     assert {name: saved[name].shape for name in saved} == shapes
-    assert saved["index"].tolist() == [12, 13, 14, 15]  # the fourth batch
-    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2"]
+    assert saved["index"].tolist() == list(range(4 * good + 8, 4 * good + 12))
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == [str(good)] * bool(good)
 
 
 @pytest.fixture(scope="module")
@@ -306,15 +319,54 @@ SAMPLE = [
 
 
 @pytest.mark.parametrize(("flag", "name", "make", "message"), SAMPLE)
-def test_mistakes_in_sampling_leave_nothing(run, mels, tmp_path, flag, name, make, message):
-    """The good mel beside the bad one is not sampled either: everything is read before anything is written."""
+def test_mistakes_in_sampling_leave_nothing(run, tmp_path, flag, name, make, message):
     path = tmp_path / name
     make(path)
     before = sorted(tmp_path.iterdir())
-    result = sample(run, f"--mel={mels}/a.npy", f"--{flag}={path}", f"--output={tmp_path / 'out'}")
+    result = sample(run, f"--{flag}={path}", f"--output={tmp_path / 'out'}")
     expected = message.format(path=path, hash=MEL.hash())
     assert (result.code, result.err) == (1, f"python -m fwn.sample: {expected}\n")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_bad_files_are_left_out_by_name_and_the_others_are_as_they_were(run, mels, tmp_path):
+    """The noise of a file depends on its place among the files that were given."""
+    damaged = {
+        "a0": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (90000000000, 80)}".ljust(127)
+        + b"\n",
+        "a1": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (((((, )".ljust(127) + b"\n",
+        "a2": (mels / "a.npy").read_bytes()[:-1],
+        "a3": (mels / "a.npy").read_bytes() + b"\0",
+    }
+    files = [mels / "a.npy", *(tmp_path / f"{name}.npy" for name in damaged), mels / "b.npy", tmp_path / "missing.npy"]
+    for name, content in damaged.items():
+        (tmp_path / f"{name}.npy").write_bytes(content)
+    given = [f"--mel={file}" for file in files]
+    result = sample(run, *given, f"--output={tmp_path / 'out'}")
+    assert (result.code, result.err) == (3, ""), result
+    for file in files:
+        assert (f"left out {file}: " in result.out) == (file.parent == tmp_path), file
+    assert "90000000000, 80], 28800000000000 bytes, and 0 bytes follow" in result.out
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert made.keys() == {"a.wav", "b.wav"}
+    for name in damaged:
+        np.save(tmp_path / f"{name}.npy", np.load(mels / "a.npy"))
+    np.save(tmp_path / "missing.npy", np.load(mels / "b.npy"))
+    assert sample(run, *given, f"--output={tmp_path / 'all'}").code == 0
+    assert {name: (tmp_path / "all" / name).read_bytes() for name in made} == made
+    refused = sample(run, *[f"--mel={tmp_path}/none{i}.npy" for i in range(2)], f"--output={tmp_path / 'none'}")
+    assert (refused.code, refused.err.count("no such file")) == (1, 2)
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(run, mels, tmp_path):
+    file = tmp_path / "a\x1b[31m\x07\udcff.npy"
+    file.write_bytes((mels / "a.npy").read_bytes())
+    result = sample(run, f"--mel={tmp_path}", f"--output={tmp_path / 'out'}")
+    assert result.code == 0
+    assert "a\\x1b[31m\\x07\\udcff.wav" in result.out
+    file.write_text("x")
+    result = sample(run, f"--mel={tmp_path}", f"--output={tmp_path / 'out'}")
+    assert "a\\x1b[31m\\x07\\udcff.npy: not a .npy array" in result.err
 
 
 def test_other_mistakes_in_sampling(run, mels, tmp_path):

@@ -7,6 +7,7 @@ and "other" [B, F, M], the mel of a different example for each (parallel.paired)
 frames of each mel in arrays that are padded to a common length; None: all frames.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -147,6 +148,8 @@ def checked(
             )
         if kind == tuple[int, ...] and not wholes(value):
             raise UserError(f"{source}: {name} is {value!r}; it must be whole numbers, each at least 1, as in (1,1)")
+        if kind == float | None and value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise UserError(f"{source}: {name} is {value!r}; it must be a positive number, or none")
         if name == "dtype" and value not in DTYPES:
             raise UserError(
                 f"{source}: dtype is {value!r}; there are: {', '.join(filter(None, DTYPES))}, or none for float32"

@@ -11,11 +11,17 @@ from jax.experimental import multihost_utils
 class Stop:
     """Whether the run was asked to stop, by SIGTERM or ctrl-C. A second ctrl-C stops at once.
 
-    The processes of a pod agree on the step after which they all stop, through jax's handler of SIGTERM.
+    Before `begin` both end the process at once: nothing is to be saved, and a handler in Python would not be called
+    while XLA compiles. The processes of a pod agree on the step after which they all stop, through jax's handler of
+    SIGTERM.
     """
 
     def __init__(self) -> None:
         self.signal = 0
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def begin(self) -> None:
+        """From now on the run stops after a step."""
         signal.signal(signal.SIGINT, self.asked)
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self.asked)
