@@ -9,6 +9,7 @@ CORPUS ?= ljspeech
 ARGS ?=
 DEMO ?= demo
 DEMO_STEPS ?= 300
+TRIALS ?= 500
 COMPARE ?= runs/compare
 COMPARE_STEPS ?= 300
 DATA ?=
@@ -27,7 +28,7 @@ pins := constraints/pinned.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test smoke data train demo voice page bench bench-gpu compare clean
+.PHONY: help install format lint types test chaos smoke data train demo voice page bench bench-gpu compare clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +61,9 @@ types: $(ready) ## check the type hints
 
 test: $(ready) ## run the tests on all cores (ARGS="-k name" for some of them)
 	$(run) pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=20 $(ARGS)
+
+chaos: $(ready) ## attack copies of what fwn reads and writes, 500 times each, and count how it ends (TRIALS=5000)
+	PYTHONPATH=. $(VENV)/bin/python tests/chaos.py --trials=$(TRIALS)
 
 smoke: $(ready) ## the demo end to end in build/smoke, with 20 steps of training
 	rm -rf build/smoke

@@ -30,6 +30,7 @@ FIELDS = {
     "dequantise": False,
     "seed": False,
     "num_steps": True,
+    "max_seconds": True,
     "optimizer": False,
     "ema_decay": False,
     "parallel": True,
@@ -39,6 +40,8 @@ FIELDS = {
     "save_every": True,
     "max_skipped": True,
 }
+# Defaults for fields that older configs do not have.
+ADDED_OUTSIDE = {"verify_data": True, "max_seconds": 0}
 # Defaults for model fields that older configs do not have; with them a model computes the same as before.
 ADDED_LATER: dict[str, Any] = {
     "conditioner": "squeezed",
@@ -73,6 +76,7 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     for name, value, holds, rule in (
         ("seed", config["seed"], 0 <= config["seed"] < 2**32, "in 0 … 2^32 - 1"),
         ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "at least 0 (no averaging) and below 1"),
+        ("max_seconds", config["max_seconds"], 0 <= config["max_seconds"] < math.inf, "0 (no limit) or more"),
         ("eval_batches", config["eval_batches"], config["eval_batches"] <= 10_000, "at most 10,000"),
         ("optimizer.learning_rate", optimizer["learning_rate"], 0 < optimizer["learning_rate"] <= 1, "in 0 … 1"),
         ("optimizer.max_grad_norm", optimizer["max_grad_norm"], optimizer["max_grad_norm"] > 0, "positive"),
@@ -137,7 +141,7 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
 def _upgraded(values: dict[str, Any], file: Path) -> dict[str, Any]:
     """A stored config with today's field names. Early configs had only Adam, and students' a loss term `features`."""
     values["model"].pop("weight_norm", None)  # it was a field, always true
-    values.setdefault("verify_data", True)
+    values = ADDED_OUTSIDE | values
     if weight := values["loss"].pop("features", 0):
         raise UserError(
             f"{file}: loss.features is {weight}, a term that fwn no longer has; set it to 0 there to sample from the "

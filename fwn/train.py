@@ -6,7 +6,8 @@
 Every field of the experiment can be set by --config.FIELD=VALUE (experiments/base.py lists and explains them).
 A student (experiments/clarinet.py, parallel_wavenet.py) learns from the model in --config.teacher.
 The workdir has config.json, checkpoints/ (the newest, and the best by held-out nats/sample, a student's by its loss),
-metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and stops.
+metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and stops, --config.max_seconds does so
+before that time is up, with exit code 4.
 """
 
 import signal
@@ -140,6 +141,9 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                     return 0
                 if leaving:
                     checkpoints.wait()
+                    if stop.signal == signal.SIGALRM:
+                        tell(f"stopped by config.max_seconds={config.max_seconds}; saved step {i}; run again to go on")
+                        return cli.TIME_IS_UP
                     tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
                     return 128 + (stop.signal or signal.SIGTERM)
     raise AssertionError("unreachable: the stream of batches is endless")
@@ -221,7 +225,8 @@ def main(args: list[str]) -> int:
             f"--init_parts={','.join(INIT_PARTS.value)}: needs --init_from, the workdir or voice that has these parts"
         )
     join_processes()
-    return train(CONFIG.value.copy_and_resolve_references(), Path(WORKDIR.value), Stop())
+    config = CONFIG.value.copy_and_resolve_references()
+    return train(config, Path(WORKDIR.value), Stop(config.get("max_seconds", 0)))
 
 
 def join_processes() -> None:

@@ -1,6 +1,6 @@
 """Attacks on what fwn reads and writes, each counted: `make chaos` runs many, `make test` a few.
 
-    python tests/chaos.py --trials=500
+    PYTHONPATH=. python tests/chaos.py --trials=500
 
 Prints one line per attack: trials, and how each kind of trial ended.
 """
@@ -61,8 +61,8 @@ def files_of(workdir: Path, step: int) -> list[Path]:
     return [workdir / configs.FILE, *sorted(path for path in inside if path.is_file() and path.stat().st_size)]
 
 
-def checkpoint_bits(workdir: Path, step: int, trials: int, rng: np.random.Generator) -> Counter[str]:
-    """Single bits of a run's files, read to sample from and to train on. `workdir` is restored."""
+def reader(workdir: Path, step: int) -> Callable[[], Any]:
+    """Reads a run to sample from and to train on: its weights and whole state, as NumPy arrays."""
     config, mel = configs.read(workdir)
     corpus = Corpus(config.data)
     system, parallel = build(config, mel=mel), Parallel("jit", config.batch_size)
@@ -80,9 +80,15 @@ def checkpoint_bits(workdir: Path, step: int, trials: int, rng: np.random.Genera
             kept.close()
         return jax.device_get((run.params, np.int32(run.step), resumed))
 
-    whole, ends = both(), Counter[str]()
+    return both
+
+
+def checkpoint_bits(workdir: Path, step: int, trials: int, rng: np.random.Generator) -> Counter[str]:
+    """Single bits of a run's files, read to sample from and to train on. `workdir` is restored."""
+    read, ends = reader(workdir, step), Counter[str]()
+    whole = read()
     for file, bit in flipped(files_of(workdir, step), trials, rng):
-        end = attempt(both, whole, workdir)
+        end = attempt(read, whole, workdir)
         ends[end] += 1
         if end.isupper():
             print(f"{end}: bit {bit} of {file}")
@@ -133,11 +139,11 @@ def main(trials: int, ckpt: str | None) -> None:
         step = max(int(path.name) for path in (run / checkpoints.FOLDER).iterdir())
         data = shutil.copytree(configs.read(run)[0].data, folder / "copy")
         rng = np.random.default_rng(0)
-        for what, ends in (
-            ("a data set", data_bits(data, trials, rng)),
-            ("a checkpoint", checkpoint_bits(run, step, trials, rng)),
+        for what, attack in (
+            ("a data set", lambda: data_bits(data, trials, rng)),
+            ("a checkpoint", lambda: checkpoint_bits(run, step, trials, rng)),
         ):
-            print(f"single bits of {what}: {trials} trials: {dict(ends)}", flush=True)
+            print(f"single bits of {what}: {trials} trials: {dict(attack())}", flush=True)
 
 
 if __name__ == "__main__":

@@ -169,26 +169,33 @@ def refusal(workdir):
 
 
 def test_training_does_not_continue_from_a_truncated_file_nor_lose_the_others(corpus, copy):
-    refused = 0
+    """Each file in turn as it is read, one as the program says it."""
+
+    def contents():
+        return {path: path.read_bytes() for path in (copy / "checkpoints").rglob("*") if path.is_file()}
+
+    read, refused = chaos.reader(copy, 8), []
+    whole = read()
     for file in files(copy):
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
-        before = {path: path.read_bytes() for path in (copy / "checkpoints").rglob("*") if path.is_file()}
-        result = continued(corpus, copy)
-        if result.code != 0:
-            refused += 1
-            is_one_line(result, 1, str(copy))
-            assert "damaged" in result.err
-            after = {path: path.read_bytes() for path in (copy / "checkpoints").rglob("*") if path.is_file()}
-            assert after == before
+        before = contents()
+        end = chaos.attempt(read, whole, copy)
+        assert end in ("refused", "equal"), file
+        refused += [file] * (end == "refused")
+        assert contents() == before
         file.write_bytes(content)
-    assert refused >= 6
-    assert continued(corpus, copy).code == 0
+    assert len(refused) >= 6
+    data = max(refused, key=lambda path: path.stat().st_size)
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    before = contents()
+    is_one_line(continued(corpus, copy), 1, f"{copy}/checkpoints/8: the checkpoint is damaged", "delete it to")
+    assert contents() == before
 
 
 def test_no_flipped_bit_changes_what_is_read(copy):
     """Single random bits of config.json and of each file of a checkpoint, read to sample from and to train on."""
-    ends = chaos.checkpoint_bits(copy, 8, 40, np.random.default_rng(0))
+    ends = chaos.checkpoint_bits(copy, 8, 30, np.random.default_rng(0))
     assert ends["refused"] > 10
     assert ends.keys() <= {"refused", "equal"}
 
@@ -231,6 +238,17 @@ def test_damaged_lines_of_the_journal_are_kept_aside(copy, corpus):
     assert f"{file}: {len(damaged)} damaged lines, moved to {aside}; the other {len(lines)} are kept" in result.out
     assert aside.read_bytes() == b"".join(damaged)
     assert file.read_bytes().splitlines(keepends=True)[: len(lines)] == lines
+
+
+def test_a_time_limit_saves_and_stops(corpus, tmp_path):
+    """Exit code 4, for a batch queue to start it again."""
+    workdir = tmp_path / "run"
+    result = continued(corpus, workdir, num_steps=1000, save_every=1000, eval_every=1000, max_seconds=1)
+    assert (result.code, result.err) == (4, "")
+    assert "stopped by config.max_seconds=1; saved step 1; run again to go on" in result.out
+    result = continued(corpus, workdir, num_steps=2, max_seconds=600)
+    assert result.code == 0
+    assert "continuing from the checkpoint of step 1" in result.out
 
 
 def test_a_converted_model_is_not_a_run_to_continue(run, corpus, tmp_path):

@@ -1,7 +1,9 @@
 """A training run that is asked to stop."""
 
+import math
 import os
 import signal
+import time
 from typing import Any
 
 import jax
@@ -9,19 +11,23 @@ from jax.experimental import multihost_utils
 
 
 class Stop:
-    """Whether the run was asked to stop, by SIGTERM or ctrl-C. A second ctrl-C stops at once.
+    """Whether the run was asked to stop, by SIGTERM, ctrl-C or its time limit. A second ctrl-C stops at once.
 
     Before `begin` both end the process at once: nothing is to be saved, and a handler in Python would not be called
     while XLA compiles. The processes of a pod agree on the step after which they all stop, through jax's handler of
     SIGTERM.
+    max_seconds: time limit, counted from here; 0: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_seconds: float = 0) -> None:
         self.signal = 0
+        self.deadline = time.monotonic() + (max_seconds or math.inf)
+        self.longest = 0.0  # seconds between two calls of `now`, which a save may be part of
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def begin(self) -> None:
         """From now on the run stops after a step."""
+        self.before = time.monotonic()
         signal.signal(signal.SIGINT, self.asked)
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self.asked)
@@ -34,4 +40,9 @@ class Stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
+        """Whether to save and stop after this step. Within the time limit another step and a save must still fit."""
+        now = time.monotonic()
+        self.longest, self.before = max(self.longest, now - self.before), now
+        if not self.signal and now + 2 * self.longest > self.deadline:
+            self.asked(signal.SIGALRM, None)
         return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
