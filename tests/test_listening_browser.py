@@ -103,6 +103,25 @@ def test_answer_reload_download_analyse(page, root):
     assert [(p["a"], p["b"], p["prefer_a"]) for p in found["preferences"]] == [("Alpha", "Beta flow", 1)]
 
 
+def test_a_name_is_neither_a_formula_nor_html(page, root):
+    """In the file a spreadsheet would compute it, on the page a browser would run it."""
+    name = '=HYPERLINK("http://x","<img src=x onerror=alert(1)>")'
+    key = json.loads((root / "key.json").read_text())
+    start(page, root, name)
+    answer(page, "3")
+    page.open(root / "test" / "index.html")
+    assert f"Welcome back, {name}:" in page.js("document.querySelector('#status').textContent")
+    assert page.js("document.querySelectorAll('img').length") == 0
+    page.click("#sofar")
+    file = page.downloaded(page.js("fileName()"))
+    (line,) = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))[1:]
+    assert line[:2] == [key["test"], f"'{name}"]
+    result = small.program(
+        "fwn.listening", "analyse", str(file), f"--key={root / 'key.json'}", f"--output={root / 'analysis'}"
+    )
+    assert result.code == 0, result
+
+
 def test_resumes_after_the_browser_was_closed(root, tmp_path):
     with Browser(tmp_path / "browser") as page:
         start(page, root, "Ümit")

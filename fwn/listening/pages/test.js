@@ -178,7 +178,8 @@ function fileName() {
 }
 
 function download() {
-  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+  const text = (value) => (/^[=+\-@\t]/.test(value) ? `'${value}` : String(value)); // a spreadsheet would compute it
+  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${text(value).replaceAll('"', '""')}"` : text(value));
   const lines = [COLUMNS, ...state.answers].map((row) => row.map(quoted).join(",") + "\r\n");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob(lines, { type: "text/csv" }));
