@@ -25,10 +25,11 @@ name = $(notdir $(patsubst %/,%,$(CKPT)))
 run := $(VENV)/bin/python -m
 ready := $(VENV)/.ready
 pins := constraints/pinned.txt
+hashes := constraints/hashes.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test chaos smoke data train demo voice page bench bench-gpu compare clean
+.PHONY: help install format lint types test lock audit chaos smoke data train demo voice page bench bench-gpu compare clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +62,17 @@ types: $(ready) ## check the type hints
 
 test: $(ready) ## run the tests on all cores (ARGS="-k name" for some of them)
 	$(run) pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=20 $(ARGS)
+
+lock: $(ready) ## write constraints/hashes.txt anew, after a change of constraints/pinned.txt
+	$(run) pip install -q uv
+	$(VENV)/bin/uv pip compile -q setup.cfg --extra=dev --extra=demo --extra=eval -c $(pins) --universal \
+		--python-version=3.11 --generate-hashes --no-annotate --no-header > $(hashes).new
+	{ grep '^#' $(hashes); cat $(hashes).new; } > $(hashes).both
+	mv $(hashes).both $(hashes) && rm $(hashes).new
+
+audit: $(ready) ## look up known vulnerabilities of the pinned packages
+	$(run) pip install -q pip-audit
+	$(VENV)/bin/pip-audit --requirement=$(hashes) --require-hashes --disable-pip
 
 chaos: $(ready) ## attack copies of what fwn reads and writes, 500 times each, and count how it ends (TRIALS=5000)
 	PYTHONPATH=. $(VENV)/bin/python tests/chaos.py --trials=$(TRIALS)

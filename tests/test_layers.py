@@ -248,3 +248,24 @@ def test_every_imported_distribution_is_declared() -> None:
 )
 def test_how_distributions_are_read(source: str, distributions: set[str]) -> None:
     assert third_party(ast.parse(source)) == distributions
+
+
+def test_the_lock_has_hashes_of_the_pinned_versions() -> None:
+    """pip install --require-hashes installs the versions that make install does."""
+
+    def entries(name: str) -> dict[str, tuple[set[str], str]]:
+        """{package: (versions, its lines)}"""
+        found: dict[str, tuple[set[str], str]] = {}
+        for entry in re.split(r"^(?=[a-z])", (ROOT / "constraints" / name).read_text(), flags=re.M)[1:]:
+            package, version = re.split("[ ;\n]", entry)[0].split("==")
+            versions, lines = found.get(package, (set(), ""))
+            found[package] = versions | {version}, lines + entry
+        return found
+
+    pinned, hashed = entries("pinned.txt"), entries("hashes.txt")
+    elsewhere = {"colorama", "nest-asyncio"}  # of Windows alone
+    assert len(hashed) > 80
+    assert {name: versions for name, (versions, _) in hashed.items() if name not in elsewhere} == {
+        name: pinned[name][0] for name in hashed.keys() - elsewhere
+    }
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}$", lines, re.M) for _, lines in hashed.values())
