@@ -11,6 +11,7 @@ import soundfile
 
 from fwn.audio import audio_file
 from fwn.audio.audio_file import EXTENSIONS
+from fwn.audio.quiet import quiet
 from fwn.cli import say
 from fwn.errors import UserError
 from fwn.mel import MelContract, align
@@ -112,12 +113,13 @@ def fingerprint(folder: Path, recording: Recording) -> Recording:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            info = soundfile.info(file)
+            with quiet(), audio_file.opened(file) as sound:
+                seconds = sound.frames / sound.samplerate
     except soundfile.LibsndfileError:
         return dataclasses.replace(recording, sha256=sha256)
     except OSError:
         return recording
-    return dataclasses.replace(recording, sha256=sha256, seconds=info.frames / info.samplerate)
+    return dataclasses.replace(recording, sha256=sha256, seconds=seconds)
 
 
 def convert(folder: Path, recording: Recording, kind: Kind) -> Converted | str:

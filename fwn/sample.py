@@ -9,7 +9,6 @@ as a multiple of real time.
 """
 
 import glob
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from absl import flags
 from fwn import cli, shipped
 from fwn.audio import audio_file
 from fwn.errors import UserError
-from fwn.mel import MelContract, align, check_mel, difference, read_contract
+from fwn.mel import MelContract, align, difference, read_contract, read_mel
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder, load
 from fwn.xla.malloc import keep_memory
@@ -104,31 +103,7 @@ def read(file: Path, mel: MelContract) -> np.ndarray:
         if notes:
             cli.say(f"{file}: {', '.join(notes)}")
         return align(samples, mel)[1]
-    if not file.is_file():
-        raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
-    try:
-        array = read_array(file)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header can raise any exception
-        why = " ".join(str(error).split())
-        raise UserError(f"{file}: not a .npy array ({why}); write it with numpy.save") from error
-    return check_mel(array, mel, str(file))
-
-
-def read_array(file: Path) -> np.ndarray:
-    """The array in a .npy file. Raises ValueError before memory is allocated if the file has not its bytes."""
-    with file.open("rb") as opened:  # numpy.load would read other files as pickles or zip archives
-        version = np.lib.format.read_magic(opened)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in header:
-            raise ValueError(f"format {version[0]}.{version[1]}")
-        shape, _, dtype = header[version](opened)
-        stated, there = math.prod(shape) * dtype.itemsize, file.stat().st_size - opened.tell()
-        if dtype.hasobject or stated != there:
-            raise ValueError(f"its header states {dtype} {list(shape)}, {stated} bytes, and {there} bytes follow")
-        opened.seek(0)
-        return np.lib.format.read_array(opened, allow_pickle=False)
+    return read_mel(file, mel)
 
 
 def readable(named: list[Path], mel: MelContract) -> dict[Path, np.ndarray]:

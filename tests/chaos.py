@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fuzz
 import jax
 import numpy as np
 import small
@@ -144,6 +145,10 @@ def main(trials: int, ckpt: str | None) -> None:
             ("a checkpoint", lambda: checkpoint_bits(run, step, trials, rng)),
         ):
             print(f"single bits of {what}: {trials} trials: {dict(attack())}", flush=True)
+        (folder / "fuzz").mkdir()
+        for name, attack in fuzz.attacks(folder / "fuzz", data, run).items():
+            ends = fuzz.run({name: attack}, trials, rng)[name]
+            print(f"damaged files, {name}: {trials} trials: {dict(ends)}", flush=True)
 
 
 if __name__ == "__main__":

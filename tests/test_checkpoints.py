@@ -234,7 +234,7 @@ def test_damaged_lines_of_the_journal_are_kept_aside(copy, corpus):
     file.write_bytes(b"".join(damaged[:3] + lines[:2] + damaged[3:] + lines[2:]) + lines[-1][:30])
     result = continued(corpus, copy, num_steps=9)
     assert (result.code, result.err) == (0, ""), result
-    aside = copy / "metrics.damaged"
+    aside = copy / "damaged.jsonl"
     assert f"{file}: {len(damaged)} damaged lines, moved to {aside}; the other {len(lines)} are kept" in result.out
     assert aside.read_bytes() == b"".join(damaged)
     assert file.read_bytes().splitlines(keepends=True)[: len(lines)] == lines

@@ -3,16 +3,18 @@
 import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from fwn.audio.quiet import quiet
 from fwn.disk import atomic
 from fwn.errors import UserError
 
 # File name extensions of the formats that libsndfile can read.
 EXTENSIONS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".oga", ".opus", ".mp2", ".snd"}
-EXTENSIONS -= {".raw", ".txt"}
+EXTENSIONS -= {".raw", ".txt", ".sd2"}  # whose headers are elsewhere
 RATES = 4_000, 384_000  # Hz
 MOST_SAMPLES = 1024  # per byte of a file; silence in FLAC, the densest format, has 300 with usual blocks
 LOUDEST = 10.0  # times full scale, +20 dB
@@ -31,7 +33,7 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
     if not path.is_file():
         raise UserError(f"{path}: {'a folder' if path.is_dir() else 'not a regular file'}, not a recording")
     try:
-        with path.open("rb") as file, soundfile.SoundFile(file) as sound:
+        with quiet(), path.open("rb") as file, opened(file) as sound:
             expected, rate, count = sound.frames, sound.samplerate, sound.channels
             if not RATES[0] <= rate <= RATES[1]:
                 raise UserError(f"{path}: has a sample rate of {rate} Hz; {RATES[0]} to {RATES[1]} Hz can be read")
@@ -65,6 +67,11 @@ def read(path: str | os.PathLike[str], sample_rate: int, min_samples: int = 1024
             f"{path}: too short, {len(audio)} samples at {sample_rate} Hz (at least {min_samples} are needed)"
         )
     return np.ascontiguousarray(audio), notes
+
+
+def opened(file: BinaryIO) -> soundfile.SoundFile:
+    """The recording in an open file. By its descriptor: errors inside callbacks of a file object are tracebacks."""
+    return soundfile.SoundFile(os.dup(file.fileno()))  # which it closes
 
 
 def _mono(sound: soundfile.SoundFile) -> tuple[np.ndarray, np.ndarray]:

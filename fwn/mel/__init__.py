@@ -6,6 +6,17 @@ model. So data sets and checkpoints store the contract of their mels, and a mel 
 
 from fwn.mel.check import check_mel, difference
 from fwn.mel.convention import PRESETS, MelContract, contract, read_contract
+from fwn.mel.npy_file import read_mel
 from fwn.mel.spectrogram import align, mel_spectrogram
 
-__all__ = ["PRESETS", "MelContract", "align", "check_mel", "contract", "difference", "mel_spectrogram", "read_contract"]
+__all__ = [
+    "PRESETS",
+    "MelContract",
+    "align",
+    "check_mel",
+    "contract",
+    "difference",
+    "mel_spectrogram",
+    "read_contract",
+    "read_mel",
+]

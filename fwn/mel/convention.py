@@ -116,7 +116,10 @@ class MelContract:
             raise UserError(
                 f"{source}: missing {', '.join(missing)} (every field must be given; presets: {', '.join(PRESETS)})"
             )
-        return cls(**values)
+        try:
+            return cls(**values)
+        except UserError as error:
+            raise UserError(str(error) if str(error).startswith(source) else f"{source}: {error}") from error
 
     def hash(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of all parameters except the name."""

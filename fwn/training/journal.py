@@ -165,12 +165,12 @@ def training_seconds(records: list[dict[str, Any]], audio_per_step: float) -> fl
 def _truncated(workdir: Path, first: int) -> Path:
     """Removes from metrics.jsonl the records of steps after `first`, and incomplete or damaged lines; returns its path.
 
-    Damaged lines are kept in metrics.damaged.
+    Damaged lines are kept in the file damaged.jsonl.
     """
     records, damaged = _parsed(workdir)
     kept = [record for record in records if record["step"] <= first]
     if damaged:
-        aside = workdir / "metrics.damaged"
+        aside = workdir / "damaged.jsonl"
         with aside.open("ab") as file:
             file.writelines(damaged)
         say(f"{workdir / FILE}: {len(damaged)} damaged lines, moved to {aside}; the other {len(records)} are kept")

@@ -1,0 +1,31 @@
+"""Damaged and odd files, a few of each kind: nothing hangs, takes memory or ends in a traceback (tests/fuzz.py)."""
+
+import fuzz
+import numpy as np
+import pytest
+
+from fwn.audio import audio_file
+
+
+@pytest.fixture(scope="module")
+def attacks(tmp_path_factory, corpus, run):
+    return fuzz.attacks(tmp_path_factory.mktemp("fuzz"), corpus, run)
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(attacks, capfd):
+    """And no library prints anything."""
+    found = fuzz.run(attacks, 40, np.random.default_rng())
+    assert all(ends.keys() <= {"read", "refused"} for ends in found.values()), found
+    refused = sum(ends["refused"] for ends in found.values())
+    assert refused > 400
+    assert capfd.readouterr().err == ""
+
+
+def test_every_valid_recording_is_read(tmp_path):
+    """Over 100 files: every format and width of libsndfile, 8 to 192 kHz, one or two channels."""
+    made = fuzz.odd_recordings(tmp_path, np.random.default_rng(0))
+    assert len(made) > 100
+    for file in made:
+        audio, _ = audio_file.read(file, 22050)
+        assert 20_000 < len(audio) < 24_000, file
+        assert 0.1 < np.abs(audio).max() < 0.6, file
