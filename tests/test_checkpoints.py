@@ -65,6 +65,12 @@ def test_without_held_out_figures_the_newest_is_read(tmp_path):
     assert checkpoints.read(tmp_path)[3] == 2
 
 
+def test_a_relative_path(run, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    read, relative = checkpoints.read(run), checkpoints.read(run.name)
+    jax.tree.map(np.testing.assert_array_equal, read.params, relative.params)
+
+
 def test_config_and_contract_lie_in_every_checkpoint(run):
     metadata = json.loads((run / "checkpoints" / "8" / "_CHECKPOINT_METADATA").read_text())
     recorded = json.loads((run / "config.json").read_text())

@@ -175,10 +175,11 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
 
     def load() -> Any:
         saved = _saved(record, "params")
-        stored = {"params": ocp.checkpointables_metadata(path).metadata["params"]}
+        absolute = path.resolve()
+        stored = {"params": ocp.checkpointables_metadata(absolute).metadata["params"]}
         forms = {name: form(a) for name, a in leaves(stored).items()}
         _compare(forms, {name: value.split()[0] for name, value in saved.items()})  # before memory is allocated
-        found = ocp.load_checkpointables(path, jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored))
+        found = ocp.load_checkpointables(absolute, jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored))
         _compare(checksums(found), saved)
         return found["params"]
 
