@@ -1,5 +1,7 @@
 """Padding, batches and order never change a sample; the likelihood is training's; what is no mel is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import fwn
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-from fwn.mel import PRESETS
+from fwn.mel import PRESETS, align
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder
@@ -124,6 +126,43 @@ def test_roundtrip_gives_the_recording_back(vocoder, corpus):
     back = vocoder.roundtrip(audio, mel)
     assert back.shape == audio.shape
     assert abs(back - audio).max() < 1e-4
+
+
+T = 40 * HOP
+EXTREMES = {
+    "silence": np.zeros(T),
+    "DC": np.full(T, 0.9),
+    "full-scale squares": np.sign(np.sin(np.arange(T) / 20)),
+    "impulses": (np.arange(T) % 1000 == 0).astype(float),
+    "noise": np.clip(np.random.default_rng(0).normal(size=T), -1, 1),
+    "a tenth of a second": 0.5 * np.sin(np.arange(9 * HOP) / 5),
+    "ten seconds": 0.5 * np.sin(np.arange(10 * 22050 // HOP * HOP) / 5),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_likelihoods_and_audio_of_extremes_are_finite(run, name):
+    """Of a model trained for eight steps, whose audio stays within a hundred times full scale."""
+    vocoder = fwn.load(run)
+    audio = EXTREMES[name].astype(np.float32)
+    if name == "silence":  # align cannot scale it to the contract's peak
+        mel = np.zeros((len(audio) // HOP, 80), np.float32)
+    else:
+        audio, mel = align(audio, vocoder.mel)
+    assert np.isfinite(vocoder.log_likelihood(audio, mel))
+    copy = vocoder(mel, 0.8, jax.random.key(0))
+    assert np.isfinite(copy).all()
+    assert np.abs(copy).max() < 100
+
+
+def test_sixteen_threads_load_and_sample_what_one_does(run, mels):
+    def one(_):
+        return fwn.load(run)(mels[40], 0.8, jax.random.key(3))
+
+    alone = one(0)
+    with ThreadPoolExecutor(16) as pool:
+        for audio in pool.map(one, range(16)):
+            np.testing.assert_array_equal(audio, alone)
 
 
 def hifigan_mel():
