@@ -12,7 +12,11 @@ _lock = threading.Lock()  # two threads would restore each other's stderr
 def quiet() -> Iterator[None]:
     """What is written to the process's stderr inside the block is lost; exceptions are not."""
     with _lock:
-        kept = os.dup(2)
+        try:
+            kept = os.dup(2)
+        except OSError:  # the process has no stderr
+            yield
+            return
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
         os.close(nowhere)
