@@ -116,17 +116,17 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _check_settings(old: dict[str, Any], new: dict[str, Any], output: Path) -> None:
-    differs = [key for key in new if key != "mel" and old[key] != new[key]]
+    differs = [key for key in new if key != "mel" and old.get(key) != new[key]]
     if differs:
-        what = ", ".join(f"{key} {old[key]} instead of {new[key]}" for key in differs)
+        what = ", ".join(f"{key} {old.get(key)} instead of {new[key]}" for key in differs)
         tables = ""
         if "mel_hash" in differs:
-            tables = "\n" + difference(MelContract.from_dict(old["mel"]), MelContract.from_dict(new["mel"]))
+            tables = "\n" + difference(MelContract.from_dict(old.get("mel", {})), MelContract.from_dict(new["mel"]))
         raise UserError(f"--output={output}: was prepared with {what}; give another --output{tables}")
 
 
 def _check_same_corpus(old: dict[str, Any], recordings: list[Recording], output: Path) -> None:
-    before = {utterance["sha256"] for utterance in old["utterances"]}
+    before = {utterance["sha256"] for utterance in old.get("utterances", [])}
     if not before & {recording.sha256 for recording in recordings}:
         raise UserError(
             f"--output={output}: holds another corpus (none of its recordings is in --input); give another --output"

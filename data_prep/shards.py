@@ -70,7 +70,7 @@ def finished(output: Path, parts: Iterable[Path]) -> dict[str, Record]:
             whole = [file_crc32(output / record[what]) for what in ("audio", "mel") if record["frames"]] == record[
                 "crc32"
             ]
-        except (OSError, ValueError, KeyError, TypeError, UserError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
             continue
         if whole:
             found[part.stem] = record

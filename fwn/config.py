@@ -69,6 +69,13 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
             f"{source}: optimizer.kind is {optimizer['kind']!r}; there are: {', '.join(OPTIMIZERS)}"
             + nearest(str(optimizer["kind"]), OPTIMIZERS)
         )
+    numbers = {name: config[name] for name in ("seed", "ema_decay", "max_seconds")}
+    numbers |= {f"optimizer.{name}": optimizer[name] for name in OPTIMIZER if name != "kind"}
+    for name, value in numbers.items():
+        if type(value) not in (int, float):
+            raise UserError(f"{source}: {name} is {value!r}; it must be a number")
+    if type(config["verify_data"]) is not bool:
+        raise UserError(f"{source}: verify_data is {config['verify_data']!r}; it must be True or False")
     counts = {name: config[name] for name in COUNTS} | {"optimizer.halve_every": optimizer["halve_every"]}
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

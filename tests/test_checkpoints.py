@@ -65,6 +65,38 @@ def test_without_held_out_figures_the_newest_is_read(tmp_path):
     assert checkpoints.read(tmp_path)[3] == 2
 
 
+def test_an_interrupted_deletion_of_an_older_checkpoint_is_no_damage(tmp_path):
+    """Orbax deletes file by file, so a kill can leave a folder without its record or score."""
+    for missing in ("_CHECKPOINT_METADATA", "metrics/metrics"):
+        workdir = tmp_path / missing.replace("/", "-")
+        kept = checkpoints.Checkpoints(workdir, small.config("data"), MEL)
+        for step, nats in [(1, 2.0), (2, 1.0)]:
+            kept.save(step, params(step), params(-step), nats)
+        kept.close()
+        configs.write(workdir, small.config("data"), MEL)
+        (workdir / "checkpoints" / "1" / missing).unlink()
+        assert checkpoints.read(workdir).step == 2
+        again = checkpoints.Checkpoints(workdir, small.config("data"), MEL)
+        assert again.latest() == 2
+        again.save(3, params(3), params(-3), 3.0)
+        again.close()
+        assert checkpoints.read(workdir).step == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_seconds": None}, "max_seconds is None; it must be a number"),
+        ({"seed": "7"}, "seed is '7'; it must be a number"),
+        ({"verify_data": "False"}, "verify_data is 'False'; it must be True or False"),
+    ],
+)
+def test_other_types_in_a_stored_config(run, change, message):
+    stored = configs.plain(configs.read(run)[0])
+    with pytest.raises(UserError, match=f"^here: {message}"):
+        configs.check(stored | change, MEL, "here")
+
+
 def test_a_relative_path(run, monkeypatch):
     monkeypatch.chdir(run.parent)
     read, relative = checkpoints.read(run), checkpoints.read(run.name)

@@ -189,6 +189,18 @@ HOSTILE = {  # what each made the reader do before it had limits
     ),
     "stride": archive(tensor(HUGE + b"\x85", b"K\x00\x85\x85")),  # 2^40 items
     "repeated": archive(tensor(HUGE + b"\x85", b"K\x00\x85")),
+    "tensor in a tensor": archive(
+        b"\x80\x02}"
+        + word("w")
+        + b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + tensor(b"K\x30\x85", b"K\x00\x85")[len(b"\x80\x02}" + word("w")) : -2]  # 48 times the first of 3 elements
+        + b"K\x00"
+        + b"K\x30\x85"
+        + b"K\x01\x85"
+        + b"tRs."
+    ),
+    "set": archive(b"\x80\x04\x8f(" + NESTED + b"\x90."),
+    "frozen set": archive(b"\x80\x04(" + NESTED + b"\x91."),
     "instance": archive(b"\x80\x02(ctorch\nSize\no."),
 }
 READ = """

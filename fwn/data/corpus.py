@@ -103,7 +103,12 @@ class Corpus:
             for (shard, what), value in zip(files, progress(found, "verifying data", len(files)), strict=True):
                 if value == (saved := getattr(shard, f"{what}_crc32")):
                     continue
-                names = [u.name for i, u in enumerate(self.utterances) if not self._whole(i, what)]
+                names = [
+                    utterance.name
+                    for i, utterance in enumerate(self.utterances)
+                    if self._files[utterance.shard] == shard and not self._whole(i, what)
+                ]
+                pool.shutdown(wait=False, cancel_futures=True)
                 within = f"{', '.join(names[:4]) or 'none'}{' …' if len(names) > 4 else ''}"
                 raise UserError(
                     f"{self.path / getattr(shard, what)}: damaged: its checksum is {value}, {saved} was saved "

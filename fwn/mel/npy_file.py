@@ -16,8 +16,8 @@ def read_mel(file: Path, contract: MelContract) -> np.ndarray:
         raise UserError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     try:
         array = _array(file)
-    except OSError:
-        raise
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
     except Exception as error:  # a damaged header can raise any exception
         why = " ".join(str(error).split())[:300]
         raise UserError(f"{file}: not a .npy array ({why}); write it with numpy.save") from error

@@ -88,7 +88,10 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         code: load
         for code, load in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
         if bytes([code])
-        not in (pickle.BYTEARRAY8, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.DICT)
+        not in (
+            *(pickle.BYTEARRAY8, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
+            *(pickle.DICT, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
+        )
     }
 
     def __init__(self, file: BinaryIO, path: Path, storage: Storage, tensor: Callable[..., Any]) -> None:
@@ -146,6 +149,8 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
     """A view of a storage. Offset and stride are in elements. Checks the bounds, which as_strided does not."""
+    if not isinstance(storage, np.ndarray) or storage.ndim != 1 or storage.strides != (storage.itemsize,):
+        raise ValueError("a tensor in something that is no storage")
     if not all(type(n) is int for n in (offset, *size, *stride)):
         raise ValueError("a tensor whose shape is not of whole numbers")
     if math.prod(size) > LARGEST * max(1, len(storage)):
@@ -169,10 +174,16 @@ def _zip(_: BinaryIO, data: np.ndarray, path: Path) -> Any:
         if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
             raise UserError(f"{path}: was saved on a big-endian machine; save it again on a little-endian one")
 
+        if archive.getinfo(entries["data.pkl"]).compress_type != zipfile.ZIP_STORED:
+            raise UserError(f"{path}: its data.pkl is compressed, as torch.save does not do it; save it again")
+        unpacked: dict[str, bytes] = {}
+
         def storage(key: str, dtype: np.dtype) -> np.ndarray:
             info = archive.getinfo(entries[f"data/{key}"])
             if info.compress_type != zipfile.ZIP_STORED:
-                return np.frombuffer(archive.read(info), dtype)
+                if key not in unpacked:
+                    unpacked[key] = archive.read(info)
+                return np.frombuffer(unpacked[key], dtype)
             header = data[info.header_offset + 26 :][:4].view("<u2")  # lengths of the file name and the extra field
             start = info.header_offset + 30 + int(header.sum(dtype=np.int64))
             return data[start : start + info.file_size].view(dtype)
@@ -202,6 +213,8 @@ def _legacy(file: BinaryIO, data: np.ndarray, path: Path) -> Any:
     start = file.tell()
     load(record_dtype, lambda *_: None)
     keys = load()
+    if not all(isinstance(key, str) for key in keys):
+        raise ValueError("a storage without a name")
     at = file.tell()
     for key in keys:
         elements = int(data[at : at + 8].view("<i8")[0])

@@ -169,9 +169,7 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
     path = folder / str(step)
     record = _record(path)
     if (begun := record.get("mel_hash", mel.hash())) != mel.hash():
-        raise UserError(
-            f"{path}: its mel contract has the hash {begun}, that of {workdir / configs.FILE} is {mel.title}"
-        )
+        raise UserError(f"{path}: its mel contract is {begun}, that of {workdir / configs.FILE} is {mel.title}")
 
     def load() -> Any:
         saved = _saved(record, "params")
@@ -190,7 +188,19 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
 
 def _steps(folder: Path) -> list[int]:
     """The steps of all complete checkpoints, in order. Incomplete ones have longer names."""
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+    return [step for step in steps if step == steps[-1] or _whole(folder / str(step))]
+
+
+def _whole(path: Path) -> bool:
+    """False for a checkpoint of which the deletion was interrupted: orbax deletes older ones file by file."""
+    try:
+        record = json.loads((path / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))["custom_metadata"] or {}
+        return record.get(METRIC) is None or (path / "metrics" / "metrics").exists()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # damaged, as _record says
 
 
 def _records(folder: Path) -> dict[int, dict[str, Any]]:
@@ -231,7 +241,7 @@ def _read(path: Path, load: Any, remedy: str) -> Any:
     """load(). Raises UserError with orbax's reason if files are damaged or missing."""
     try:
         return load()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: the checkpoint is damaged or incomplete ({_reason(error)}); {remedy}") from error
 
 

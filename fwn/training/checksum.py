@@ -13,8 +13,9 @@ from jax.experimental import multihost_utils
 def checksums(tree: Any) -> dict[str, str]:
     """{path: "float32[3,80] 16 hexadecimal digits"} of all arrays in `tree`.
 
-    The digits are Σ b_i · (2i + 1) mod 2^64, where b_i is the bit pattern of element i as an unsigned integer. Every
-    changed bit changes the sum. Each process adds up the shards that it holds, so all processes must call this.
+    The digits are Σ b_i · (2i + 1) mod 2^64, where b_i is the bit pattern of element i as an unsigned integer, of
+    64-bit elements a weighted sum of its halves. A change of one element always changes the sum, changes of several do,
+    but for rare coincidences. Each process adds up the shards that it holds, so all processes must call this.
     """
     named = leaves(tree)
     with ThreadPoolExecutor() as pool:  # NumPy computes without Python's lock
@@ -56,4 +57,6 @@ def _shard_sum(data: np.ndarray, place: Sequence[slice], shape: Sequence[int]) -
         stride = math.prod(shape[axis + 1 :])
         steps = np.arange(at.start or 0, (at.start or 0) + data.shape[axis], dtype=np.uint64) * np.uint64(stride)
         index = index + steps.reshape(-1, *[1] * (len(shape) - axis - 1))
+    if data.dtype.itemsize == 8:  # else the highest bits of two elements would cancel
+        bits = (bits & np.uint64(0xFFFFFFFF)) + (bits >> np.uint64(32)) * np.uint64(0x9E3779B97F4A7C15)
     return int((bits * (2 * index + np.uint64(1))).sum(dtype=np.uint64))
