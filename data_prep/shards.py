@@ -67,9 +67,8 @@ def finished(output: Path, parts: Iterable[Path]) -> dict[str, Record]:
         try:
             record = json.loads(part.read_text(encoding="utf-8"))
             check_seal(record, part)
-            whole = [file_crc32(output / record[what]) for what in ("audio", "mel") if record["frames"]] == record[
-                "crc32"
-            ]
+            files = [output / record[what] for what in ("audio", "mel") if record["frames"]]
+            whole = [file_crc32(file) for file in files] == record["crc32"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
             continue
         if whole:

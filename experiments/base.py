@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
             "dequantise": False,  # add noise to the audio, uniform over one 16-bit step
             "seed": 1111,
             "num_steps": 700_000,
-            # Save and stop, with exit code 4, before so many seconds have passed since the program began; 0: no limit
+            # Stop when about so many seconds have passed, save, and exit with code 4 (docs/reliability.md); 0: no limit
             "max_seconds": 0,
             "optimizer": {
                 "kind": "adam",  # or "muon" (docs/prediction.md)

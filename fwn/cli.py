@@ -1,7 +1,7 @@
 """Shared by all programs: flag parsing, one-line errors, exit codes.
 
 Exit codes: 0 success, 1 error (one line on stderr), 2 usage error, 3 finished but some inputs were left out, 4 saved
-and stopped as config.max_seconds are over, 130 interrupted.
+and stopped by config.max_seconds, 130 interrupted.
 """
 
 import errno
@@ -24,7 +24,7 @@ from fwn.shipped import experiment_file
 from fwn.terminal import printable, progress, say
 
 LEFT_OUT = 3  # exit code of a program that finished without some of its inputs
-TIME_IS_UP = 4  # of a run that saved and stopped before config.max_seconds
+TIME_IS_UP = 4  # of a run that config.max_seconds stopped
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 

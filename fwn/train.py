@@ -7,7 +7,7 @@ Every field of the experiment can be set by --config.FIELD=VALUE (experiments/ba
 A student (experiments/clarinet.py, parallel_wavenet.py) learns from the model in --config.teacher.
 The workdir has config.json, checkpoints/ (the newest, and the best by held-out nats/sample, a student's by its loss),
 metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint and stops, --config.max_seconds does so
-before that time is up, with exit code 4.
+when that time is nearly up, with exit code 4.
 """
 
 import signal

@@ -13,8 +13,8 @@ from jax.experimental import multihost_utils
 class Stop:
     """Whether the run was asked to stop, by SIGTERM, ctrl-C or its time limit. A second ctrl-C stops at once.
 
-    Before `begin` both end the process at once: nothing is to be saved, and a handler in Python would not be called
-    while XLA compiles. The processes of a pod agree on the step after which they all stop, through jax's handler of
+    Before `begin` both end a single process at once: nothing is to be saved, and a handler in Python would not be
+    called while XLA compiles. The processes of a pod agree on the step after which they all stop, through jax's handler of
     SIGTERM.
     max_seconds: time limit, counted from here; 0: none.
     """
@@ -40,7 +40,7 @@ class Stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
-        """Whether to save and stop after this step. Within the time limit another step and a save must still fit."""
+        """Whether to save and stop after this step: at the time limit less two steps as long as the longest."""
         now = time.monotonic()
         self.longest, self.before = max(self.longest, now - self.before), now
         if not self.signal and now + 2 * self.longest > self.deadline:
