@@ -14,8 +14,8 @@ class Stop:
     """Whether the run was asked to stop, by SIGTERM, ctrl-C or its time limit. A second ctrl-C stops at once.
 
     Before `begin` both end a single process at once: nothing is to be saved, and a handler in Python would not be
-    called while XLA compiles. The processes of a pod agree on the step after which they all stop, through jax's handler of
-    SIGTERM.
+    called while XLA compiles. The processes of a pod agree on the step after which they all stop, through jax's handler
+    of SIGTERM.
     max_seconds: time limit, counted from here; 0: none.
     """
 
