@@ -78,7 +78,12 @@ def get_config() -> ConfigDict:
             "eval_every": 5_000,  # held-out metrics, a sample for TensorBoard and a checkpoint
             "eval_batches": 16,
             "save_every": 1_000,
-            "max_skipped": 50,  # the run stops after this many non-finite steps in a row
+            # A step is not taken if its loss is not finite, or over the running mean by more than 1 and by more than
+            # max_spike mean deviations (0: no limit). After max_skipped such steps in a row the run returns to a
+            # checkpoint, at most max_returns times, and goes on with other batches (docs/reliability.md).
+            "max_spike": 10.0,
+            "max_skipped": 50,
+            "max_returns": 3,
         }
     )
     return config.lock()

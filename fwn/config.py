@@ -38,10 +38,12 @@ FIELDS = {
     "eval_every": True,
     "eval_batches": True,
     "save_every": True,
+    "max_spike": True,
     "max_skipped": True,
+    "max_returns": True,
 }
 # Defaults for fields that older configs do not have.
-ADDED_OUTSIDE = {"verify_data": True, "max_seconds": 0}
+ADDED_OUTSIDE = {"verify_data": True, "max_seconds": 0, "max_spike": 10.0, "max_returns": 3}
 # Defaults for model fields that older configs do not have; with them a model computes the same as before.
 ADDED_LATER: dict[str, Any] = {
     "conditioner": "squeezed",
@@ -69,7 +71,7 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
             f"{source}: optimizer.kind is {optimizer['kind']!r}; there are: {', '.join(OPTIMIZERS)}"
             + nearest(str(optimizer["kind"]), OPTIMIZERS)
         )
-    numbers = {name: config[name] for name in ("seed", "ema_decay", "max_seconds")}
+    numbers = {name: config[name] for name in ("seed", "ema_decay", "max_seconds", "max_spike", "max_returns")}
     numbers |= {f"optimizer.{name}": optimizer[name] for name in OPTIMIZER if name != "kind"}
     for name, value in numbers.items():
         if type(value) not in (int, float):
@@ -84,6 +86,13 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
         ("seed", config["seed"], 0 <= config["seed"] < 2**32, "in 0 … 2^32 - 1"),
         ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "at least 0 (no averaging) and below 1"),
         ("max_seconds", config["max_seconds"], 0 <= config["max_seconds"] < math.inf, "0 (no limit) or more"),
+        ("max_spike", config["max_spike"], 0 <= config["max_spike"] < math.inf, "0 (no limit) or more"),
+        (
+            "max_returns",
+            config["max_returns"],
+            type(config["max_returns"]) is int and config["max_returns"] >= 0,
+            "a whole number, 0 or more",
+        ),
         ("eval_batches", config["eval_batches"], config["eval_batches"] <= 10_000, "at most 10,000"),
         ("optimizer.learning_rate", optimizer["learning_rate"], 0 < optimizer["learning_rate"] <= 1, "in 0 … 1"),
         ("optimizer.max_grad_norm", optimizer["max_grad_norm"], optimizer["max_grad_norm"] > 0, "positive"),

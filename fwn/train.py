@@ -10,6 +10,7 @@ metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint a
 when that time is nearly up, with exit code 4.
 """
 
+import dataclasses
 import signal
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -30,13 +31,13 @@ from fwn.mel import MelContract, difference
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
+from fwn.training import guard
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.examiner import Examiner
-from fwn.training.journal import Journal
+from fwn.training.loop import Loop, tell
 from fwn.training.parallel import Parallel
-from fwn.training.step import PARTS, State, abstract, compiled_step, initial, parts
+from fwn.training.step import PARTS, State, abstract, initial, parts
 from fwn.training.stop import Stop
-from fwn.xla.malloc import give_back_memory
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment: a Python file with get_config(), or the name of one that comes with fwn. Required."
@@ -64,7 +65,7 @@ PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: number of t
 
 
 def train(config: Any, workdir: Path, stop: Stop) -> int:
-    """The loop. Returns the exit code. Raises UserError for what cannot be trained or continued."""
+    """Prepares a run and trains. Returns the exit code. Raises UserError for what cannot be trained or continued."""
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
     build(config, mel=mel)  # checks the fields before anything is read
@@ -105,6 +106,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = State.merge(*checkpoints.load(first, *like.split()))
+            if state.guard == () or configs.read(workdir)[0].data != config.data:  # what is usual is not known
+                state = dataclasses.replace(state, guard=parallel.replicate(guard.new()))
             check_taught(state.params, frozen, config)
             tell(f"continuing from the checkpoint of step {first}")
         if jax.process_index() == 0:
@@ -114,39 +117,10 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on"
             )
             return 0
-        tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
-        step = compiled_step(system, config, parallel, state, stream[0], frozen)
-        give_back_memory()
         examiner = Examiner(system, config, parallel, corpus, tests, frozen)
-        with closing(Journal(workdir, first, config, mel, main=jax.process_index() == 0)) as journal:
-            last: tuple[int, Any] | None = None
-            stop.begin()
-            for i, batch in enumerate(loader.iterate(stream, first), first + 1):
-                state, metrics = step(state, frozen, parallel.batch(batch))
-                if last is not None:  # one step late, so that devices do not wait for the host
-                    watch(*last, config, workdir, stream, journal)
-                last = i, metrics
-                leaving = stop.now(i)
-                examining = i % config.eval_every == 0 or i == config.num_steps
-                if examining or leaving or i % config.save_every == 0:
-                    watch(*last, config, workdir, stream, journal)
-                    last = None
-                    # Also when stopping: a continued run does not come back to this step.
-                    held_out_score = examiner(i, state, journal) if examining else None
-                    weights, rest = parallel.global_arrays(state).split()
-                    checkpoints.save(i, weights, rest, held_out_score)
-                if i == config.num_steps:
-                    checkpoints.wait()
-                    tell(f"trained to step {i}: {workdir}")
-                    return 0
-                if leaving:
-                    checkpoints.wait()
-                    if stop.signal == signal.SIGALRM:
-                        tell(f"stopped by config.max_seconds={config.max_seconds}; saved step {i}; run again to go on")
-                        return cli.TIME_IS_UP
-                    tell(f"stopped by {signal.Signals(stop.signal or signal.SIGTERM).name}; saved step {i}")
-                    return 128 + (stop.signal or signal.SIGTERM)
-    raise AssertionError("unreachable: the stream of batches is endless")
+        loop = Loop(system, config, mel, workdir, parallel, stream, frozen, checkpoints)
+        number = loop.run(state, first, examiner, stop)
+        return {0: 0, signal.SIGALRM: cli.TIME_IS_UP}.get(number, 128 + number)
 
 
 def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
@@ -193,28 +167,6 @@ def check_taught(params: Any, frozen: Any, config: Any) -> None:
         raise UserError(
             f"config.teacher={config.teacher} has other weights than the teacher that this run began with (was "
             "it trained further?); give that teacher, or another --workdir"
-        )
-
-
-def tell(message: str) -> None:
-    """Prints a line, in the first process only."""
-    if jax.process_index() == 0:
-        cli.say(message)
-
-
-def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, journal: Journal) -> None:
-    """Logs a step's metrics. Raises UserError, and saves the batch, after too many non-finite steps in a row."""
-    values = jax.device_get(metrics)
-    journal.step(step, {name: value.item() for name, value in values.items()})
-    skipped = int(values["skipped"])
-    if skipped >= config.max_skipped:
-        file = workdir / f"nonfinite-{step - 1}-process{jax.process_index()}.npz"
-        np.savez(file, **stream[step - 1])
-        kept = "the newest checkpoint is in place" if checkpoints_in(workdir) else "no checkpoint was saved yet"
-        raise UserError(
-            f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} "
-            f"(config.max_skipped); the last batch is in {file}; {kept}; lower config.optimizer.learning_rate, or look "
-            "for the cause in that batch"
         )
 
 

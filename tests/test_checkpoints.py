@@ -283,7 +283,7 @@ def test_a_time_limit_saves_and_stops(corpus, tmp_path):
     workdir = tmp_path / "run"
     result = continued(corpus, workdir, num_steps=1000, save_every=1000, eval_every=1000, max_seconds=1)
     assert (result.code, result.err) == (4, "")
-    assert "stopped by config.max_seconds=1; saved step 1; run again to go on" in result.out
+    assert "stopped by config.max_seconds=1; saved step 1; run the same command again to go on" in result.out
     result = continued(corpus, workdir, num_steps=2, max_seconds=600)
     assert result.code == 0
     assert "continuing from the checkpoint of step 1" in result.out

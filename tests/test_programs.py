@@ -191,20 +191,30 @@ def test_too_many_bad_steps_stop_the_run(corpus, tmp_path, good):
     if good:
         flags = small.config_flags(corpus, num_steps=good)
         assert small.program("fwn.train", *flags, f"--workdir={workdir}").code == 0
-    flags = small.config_flags(spoilt, verify_data=False, eval_every=9, save_every=9)
+    flags = small.config_flags(spoilt, verify_data=False, eval_every=9, save_every=9, max_returns=1)
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
-    batch = workdir / f"nonfinite-{good + 2}-process0.npz"
-    kept = "the newest checkpoint is in place" if good else "no checkpoint was saved yet"
+    batch = workdir / f"skipped-{good + 1}-process0.npz"
+    remedy = "begin another run with a lower config.optimizer.learning_rate"
+    what = (
+        "3 steps in a row were skipped (config.max_skipped): the loss is nan and its gradient's norm nan"
+        if good
+        else "weights or moments were not finite"  # ActNorm began with NaN
+    )
+    kept = (
+        "the run returned to a checkpoint 1 times before (config.max_returns=1); the checkpoint of step 2 is in place: "
+        f"look at the batches in {workdir}/skipped-*.npz, or {remedy} and --init_from={workdir}"
+        if good
+        else f"no checkpoint was saved yet: {remedy}"
+    )
     assert (result.code, result.err) == (
         1,
-        f"python -m fwn.train: {workdir}: loss or gradient was not finite in the 3 steps {good + 1} to {good + 3} "
-        f"(config.max_skipped); the last batch is in {batch}; {kept}; lower config.optimizer.learning_rate, or look "
-        "for the cause in that batch\n",
+        f"python -m fwn.train: {workdir}: at step {5 if good else 1}, {what}; {kept}\n",
     )
     saved = np.load(batch)
     shapes = {"audio": (4, 2048), "mel": (4, 8, 80), "index": (4,), "past": (4, 12)}
     assert {name: saved[name].shape for name in saved} == shapes
-    assert saved["index"].tolist() == list(range(4 * good + 8, 4 * good + 12))
+    first = 20 if good else 0  # after the return the first batch is the one after those that were skipped
+    assert saved["index"].tolist() == list(range(first, first + 4))
     assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == [str(good)] * bool(good)
 
 

@@ -6,6 +6,7 @@ FWN_KILLS says how often the run is killed with -9 (3 by default); each one cost
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 import small
 
+from fwn import cli
 from fwn.config import FILE
 
 KILLS = int(os.environ.get("FWN_KILLS", "3"))
 STEPS = 16 * (KILLS + 1)
 TIMEOUT = 300
+AGAIN = "; run the same command again to go on"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def uninterrupted(flags, compiled, tmp_path_factory):
 def journal(workdir):
     """Every line of metrics.jsonl, without what depends on the clock."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    clock = ("audio_seconds_per_second", "training_seconds")
+    clock = ("audio_seconds_per_second", "training_seconds", "waiting_seconds", "memory_bytes")
     return [{name: value for name, value in line.items() if name not in clock} for line in lines]
 
 
@@ -129,14 +132,14 @@ def test_killed_before_the_first_checkpoint_it_starts_over(uninterrupted, flags,
     code, said = finish(process)
     assert code == 128 + signal.SIGTERM, said
     stopped = newest(workdir)
-    assert said.splitlines()[-1] == f"stopped by SIGTERM; saved step {stopped}"
+    assert said.splitlines()[-1] == f"stopped by SIGTERM; saved step {stopped}{AGAIN}"
     assert journal(workdir) == [line for line in journal(uninterrupted) if line["step"] <= stopped]
     process = begin(flags, workdir, compiled)
     wait_until(process, lambda: newest(workdir) > stopped)
     process.send_signal(signal.SIGINT)
     code, said = finish(process)
     assert code == 128 + signal.SIGINT, said
-    assert said.splitlines()[-1] == f"stopped by SIGINT; saved step {newest(workdir)}"
+    assert said.splitlines()[-1] == f"stopped by SIGINT; saved step {newest(workdir)}{AGAIN}"
     assert finish(begin(flags, workdir, compiled))[0] == 0
     assert_the_same_run(workdir, uninterrupted)
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
@@ -146,17 +149,34 @@ def test_killed_before_the_first_checkpoint_it_starts_over(uninterrupted, flags,
     )
 
 
-def test_two_processes_stop_together(corpus, compiled, tmp_path):
-    """Ctrl-C, which passes for SIGTERM, of one process of a pod: all of them save the same step and leave."""
+def test_two_processes_stop_together_and_go_on_anywhere(corpus, compiled, tmp_path):
+    """SIGTERM of one process of a pod: all save the same step and leave. One or more devices or processes go on."""
     workdir = tmp_path / "run"
-    flags = small.config_flags(corpus, num_steps=100_000, save_every=50_000, eval_every=50_000)
+    flags = small.config_flags(corpus, batch_size=8, num_steps=100_000, save_every=50_000, eval_every=50_000)
     processes = small.start_two(flags, workdir, compiled)
     wait_until(processes[0], lambda: len(lines(workdir)) > 2)
-    processes[1].send_signal(signal.SIGINT)
+    processes[1].send_signal(signal.SIGTERM)
     results = [finish(process) for process in processes]
-    assert [code for code, _ in results] == [128 + signal.SIGTERM, 128 + signal.SIGINT], results
-    assert newest(workdir) > 2
-    assert journal(workdir)[-1]["step"] == newest(workdir)
+    assert [code for code, _ in results] == [128 + signal.SIGTERM] * 2, results
+    stopped = newest(workdir)
+    assert results[0][1].splitlines()[-1] == f"stopped by SIGTERM; saved step {stopped}{AGAIN}"
+    assert stopped > 2
+    assert journal(workdir)[-1]["step"] == stopped
+
+    copies = {devices: shutil.copytree(workdir, tmp_path / str(devices)) for devices in (1, 2, 8)}
+    more = [*flags, f"--config.num_steps={stopped + 2}", "--config.eval_every=1"]
+    others = [small.start("fwn.train", *more, f"--workdir={w}", cache=compiled, devices=n) for n, w in copies.items()]
+    copies[4] = shutil.copytree(workdir, tmp_path / "4")
+    assert small.program("fwn.train", *more, f"--workdir={copies[4]}").code == 0
+    assert [code for code, _ in map(finish, others)] == [0, 0, 0]
+    losses = {n: [line["nats_per_sample"] for line in journal(w)[-4:]] for n, w in copies.items()}
+    for devices in copies:
+        np.testing.assert_allclose(losses[devices], losses[1], rtol=0, atol=1e-6, err_msg=str(devices))
+
+    processes = small.start_two([*flags, "--config.max_seconds=1"], workdir, compiled)
+    results = [finish(process) for process in processes]
+    assert [code for code, _ in results] == [cli.TIME_IS_UP] * 2, results
+    assert newest(workdir) > stopped
 
 
 def lines(workdir: Path) -> list:

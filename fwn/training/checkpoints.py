@@ -5,10 +5,10 @@ workdir/checkpoints/STEP/params  weights to sample from: the average (EMA) if th
 workdir/checkpoints/STEP/train   everything else that training needs to continue exactly
 workdir/checkpoints/STEP/_CHECKPOINT_METADATA   beside orbax's fields: the config, the score, a checksum of every array
 
-What is read is compared with its checksum. Checkpoints of version 0.1 have none.
+What is read is compared with its checksum (training/records.py).
 """
 
-import json
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,14 +21,14 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
-from fwn.disk import check_seal, sealed
+from fwn.disk import sealed
 from fwn.errors import UserError
 from fwn.mel import MelContract
+from fwn.training import records
 from fwn.training.checksum import checksums, form, leaves
 
 FOLDER = "checkpoints"
 KEEP_BEST = 1
-METRIC = "score"
 MARGIN = 2**20  # bytes of a checkpoint beside its arrays and 4 KiB of metadata for each
 
 
@@ -47,11 +47,11 @@ class Checkpoints:
     def __init__(self, workdir: Path, config: Mapping[str, Any], mel: MelContract):
         keep = ocp.training.preservation_policies
         best = keep.BestN(
-            get_metric_fn=lambda metrics: metrics[METRIC], n=KEEP_BEST, keep_checkpoints_without_metrics=False
+            get_metric_fn=lambda metrics: metrics[records.METRIC], n=KEEP_BEST, keep_checkpoints_without_metrics=False
         )
         self.folder = workdir / FOLDER
         if self.folder.is_dir():
-            _records(self.folder)
+            records.read_all(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(
             self.folder.resolve(),
@@ -60,8 +60,10 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def save(self, step: int, params: Any, train: Any = None, score: float | None = None) -> None:
-        """Starts to save; after the return the arrays may change. score: held-out (journal.score), if measured.
+    def save(
+        self, step: int, params: Any, train: Any = None, score: float | None = None, inverse_error: float | None = None
+    ) -> None:
+        """Starts to save; after the return the arrays may change. score, inverse_error: held out, if measured.
 
         Raises UserError if the save cannot start, or if the one before it failed.
         """
@@ -78,8 +80,9 @@ class Checkpoints:
                 "command again"
             )
         measured = score is not None and math.isfinite(score)
-        metrics = {METRIC: score} if measured else None
-        record = sealed(self.record | {METRIC: score if measured else None, "checksums": checksums(arrays)})
+        metrics = {records.METRIC: score} if measured else None
+        figures = {records.METRIC: score if measured else None, "inverse_error": inverse_error}
+        record = sealed(self.record | figures | {"checksums": checksums(arrays)})
         self._saving(
             lambda: self.checkpointer.save_checkpointables_async(
                 step, arrays, metrics=metrics, custom_metadata=record, force=True
@@ -107,12 +110,22 @@ class Checkpoints:
         """The step of the newest complete checkpoint."""
         return None if self.checkpointer.latest is None else self.checkpointer.latest.step
 
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints, in order."""
+        return records.steps(self.folder)
+
+    def delete(self, step: int) -> None:
+        self.checkpointer.delete(step)
+
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
-        """The arrays of a step, sharded like the given ones (arrays or ShapeDtypeStructs)."""
+        """The arrays of a step, sharded like the given ones (arrays or ShapeDtypeStructs).
+
+        train: a dataclass. Fields that the checkpoint does not have, because it is older, are ().
+        """
         path = self.folder / str(step)
-        before = [other for other in _steps(self.folder) if other != step]
+        before = [other for other in records.steps(self.folder) if other != step]
         remedy = "restore it, or delete it to " + (f"go on from step {before[-1]}" if before else "begin again")
-        record = _records(self.folder)[step]
+        record = records.read_all(self.folder)[step]
         described = _read(path, lambda: self.checkpointer.checkpointables_metadata(step).metadata, remedy)
         if "train" not in described:
             raise UserError(
@@ -120,10 +133,13 @@ class Checkpoints:
                 "training state to continue from; give another --workdir"
             )
 
+        older = {name: () for name in vars(train) if name not in (described["train"] or vars(train))}
+        train = dataclasses.replace(train, **older)
+
         def one(name: str, like: Any) -> Any:  # one by one: if one fails, orbax does not await the others
             def load() -> Any:
                 found = self.checkpointer.load_checkpointables(step, {name: like})
-                _compare(checksums(found), _saved(record, name))
+                records.compare(checksums(found), records.of_part(record, name))
                 return found[name]
 
             return _read(path, load, remedy)
@@ -158,83 +174,36 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
     folder = workdir / FOLDER
     if not folder.is_dir():
         raise UserError(f"{workdir}: no checkpoint in it; train for longer, or give another folder")
-    steps = _steps(folder)
+    steps = records.steps(folder)
     if not steps:
         raise UserError(f"{workdir}: no complete checkpoint in it; train for longer, or give another folder")
     if step is None:
-        scores = {at: record[METRIC] for at, record in _records(folder).items() if record.get(METRIC) is not None}
+        scores = {
+            at: record[records.METRIC]
+            for at, record in records.read_all(folder).items()
+            if record.get(records.METRIC) is not None
+        }
         step = max(scores, key=lambda at: scores[at]) if scores else steps[-1]
     elif step not in steps:
         raise UserError(f"{workdir}: no checkpoint of step {step}; there are: {', '.join(map(str, steps))}")
     path = folder / str(step)
-    record = _record(path)
+    record = records.read(path)
     if (begun := record.get("mel_hash", mel.hash())) != mel.hash():
         raise UserError(f"{path}: its mel contract is {begun}, that of {workdir / configs.FILE} is {mel.title}")
 
     def load() -> Any:
-        saved = _saved(record, "params")
+        saved = records.of_part(record, "params")
         absolute = path.resolve()
         stored = {"params": ocp.checkpointables_metadata(absolute).metadata["params"]}
         forms = {name: form(a) for name, a in leaves(stored).items()}
-        _compare(forms, {name: value.split()[0] for name, value in saved.items()})  # before memory is allocated
+        records.compare(forms, {name: value.split()[0] for name, value in saved.items()})  # before memory is allocated
         found = ocp.load_checkpointables(absolute, jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored))
-        _compare(checksums(found), saved)
+        records.compare(checksums(found), saved)
         return found["params"]
 
     others = ", ".join(f"--step={other}" for other in steps if other != step)
     remedy = "restore it" + (f", or take another checkpoint: {others}" if others else " or train again")
     return Run(config, mel, _read(path, load, remedy), step)
-
-
-def _steps(folder: Path) -> list[int]:
-    """The steps of all complete checkpoints, in order. Incomplete ones have longer names."""
-    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
-    return [step for step in steps if step == steps[-1] or _whole(folder / str(step))]
-
-
-def _whole(path: Path) -> bool:
-    """False for a checkpoint of which the deletion was interrupted: orbax deletes older ones file by file."""
-    try:
-        record = json.loads((path / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))["custom_metadata"] or {}
-        return record.get(METRIC) is None or (path / "metrics" / "metrics").exists()
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return True  # damaged, as _record says
-
-
-def _records(folder: Path) -> dict[int, dict[str, Any]]:
-    """What `save` recorded beside the arrays of each step, verified. Raises UserError if one is damaged."""
-    return {step: _record(folder / str(step)) for step in _steps(folder)}
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """The record of the checkpoint in folder `path`: fields of config.json, score, checksums."""
-    file, metrics = path / "_CHECKPOINT_METADATA", path / "metrics" / "metrics"
-    remedy = f"restore it, or delete all of {path}"
-    try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["custom_metadata"] or {}
-        check_seal(record, file)
-        file = metrics
-        score = json.loads(file.read_text(encoding="utf-8")).get(METRIC) if file.exists() else None
-        if record.setdefault(METRIC, score) != score:
-            raise ValueError(f"{METRIC} is {score}, {record[METRIC]} was saved")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: damaged ({error!r}); {remedy}") from error
-    return record
-
-
-def _saved(record: dict[str, Any], part: str) -> dict[str, str]:
-    """The recorded checksums of a part, "params" or "train"; {} if version 0.1 saved it, which had none."""
-    return {name: value for name, value in record.get("checksums", {}).items() if name.startswith(f"{part}/")}
-
-
-def _compare(found: dict[str, str], saved: dict[str, str]) -> None:
-    """Raises ValueError if what was found differs from what was saved, unless nothing was recorded."""
-    differ = sorted(name for name in found.keys() | saved.keys() if found.get(name) != saved.get(name))
-    if saved and differ:
-        more = f", and {len(differ) - 1} more differ" if len(differ) > 1 else ""
-        raise ValueError(f"{differ[0]} is {found.get(differ[0])}, saved was {saved.get(differ[0])}{more}")
 
 
 def _read(path: Path, load: Any, remedy: str) -> Any:

@@ -14,21 +14,28 @@ PREVIEW = 256  # mel frames of the held-out utterance in TensorBoard
 
 
 class Examiner:
-    """Computes loss and metrics over fixed held-out crops, and a sample of a held-out utterance for TensorBoard."""
+    """Computes loss and metrics over fixed held-out crops, and a sample and the inverse error of one utterance."""
 
     def __init__(self, system: Any, config: Any, parallel: Parallel, corpus: Corpus, tests: Any, frozen: Any):
         self.frozen = frozen
         self.evaluate = parallel.compile(held_out(system, config))
         self.batches, self.parallel = [tests[i] for i in range(config.eval_batches)], parallel
         self.sample, self.temperature = jax.jit(system.sample), system.temperature
+        self.roundtrip = None if system.roundtrip is None else jax.jit(system.roundtrip)
         self.key = jax.random.key(config.seed)[None]
         utterance = corpus.split("test")[0]
         self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
 
-    def __call__(self, step: int, state: State, journal: Journal) -> float:
+    def __call__(self, step: int, state: State, journal: Journal) -> dict[str, float]:
+        """{"score", and for a flow "inverse_error": the largest |inverse(forward(audio)) - audio|, of audio in ±1}."""
         weights = self.parallel.all_gather(state.split()[0])
         results = [self.evaluate(weights, self.frozen, self.parallel.batch(batch)) for batch in self.batches]
         mean = jax.tree.map(lambda *values: float(np.mean(jax.device_get(values))), *results)
         audio = np.asarray(self.sample(weights, self.mel[None], self.key, self.temperature))[0]
-        journal.held_out(step, mean, {"recording": self.audio, f"sample at T={self.temperature}": audio})
-        return score(mean)
+        measured = {}
+        if self.roundtrip is not None:
+            again = np.asarray(self.roundtrip(weights, self.audio[None], self.mel[None]))[0]
+            measured["inverse_error"] = float(np.abs(again - self.audio).max())
+        heard = {"recording": self.audio, f"sample at T={self.temperature}": audio}
+        journal.held_out(step, mean | measured, heard)
+        return {"score": score(mean), **measured}

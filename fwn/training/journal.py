@@ -2,12 +2,14 @@
 
 import json
 import math
+import resource
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -17,7 +19,7 @@ from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
 
 FILE = "metrics.jsonl"
-KINDS = "train", "held_out"
+KINDS = "train", "held_out", "return"
 
 
 def headline(metrics: Collection[str]) -> str:
@@ -34,6 +36,7 @@ def score(metrics: Mapping[str, float]) -> float:
 class Journal:
     """Continues the log of a run after step `first`. Records of later steps are removed from metrics.jsonl.
 
+    Train records have waiting_seconds: for how long the loop waited for batches since the record before.
     Train records have training_seconds: the wall time of all training steps, over all starts of the run. It excludes
     compilation (the first step of each start) and evaluation.
     main: whether this process writes. Of several processes only one does.
@@ -43,7 +46,7 @@ class Journal:
         self.first, self.steps, self.every, self.mel, self.main = first, config.num_steps, config.log_every, mel, main
         self.audio_per_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate
         self.mark = (time.monotonic(), first)
-        self.rate = 0.0
+        self.rate = self.waiting = 0.0
         if not main:
             return
         file = _truncated(workdir, first)
@@ -54,6 +57,15 @@ class Journal:
         )
         self.file = open(file, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self.events = SummaryWriter(str(workdir / "events"), purge_step=first + 1)
+
+    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches. The time until each comes counts as waiting."""
+        iterator = iter(batches)
+        while True:
+            start = time.monotonic()
+            batch = next(iterator)
+            self.waiting += time.monotonic() - start
+            yield batch
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """Takes the metrics of one training step, and writes them every `log_every` steps."""
@@ -71,6 +83,8 @@ class Journal:
             return
         self.rate = self.audio_per_step / seconds
         clock = {"audio_seconds_per_second": self.rate, "training_seconds": self.training_seconds}
+        clock |= {"waiting_seconds": self.waiting, "memory_bytes": float(most_memory())}
+        self.waiting = 0.0
         self._write("train", step, metrics | clock)
         shown = {
             headline(metrics).replace("_per_", "/"): f"{metrics[headline(metrics)]:.4f}",
@@ -84,6 +98,12 @@ class Journal:
             values = ", ".join(f"{name} {value}" for name, value in shown.items())
             left = "compiled" if step == self.first + 1 else f"{(self.steps - step) * seconds:.0f} s left"
             say(f"step {step}/{self.steps}: {values}, {left}")
+
+    def returned(self, step: int, why: str) -> None:
+        """Notes that the run went back to this step."""
+        if self.main:
+            self.file.write(json.dumps({"what": "return", "step": step, "why": why}) + "\n")
+            self.file.flush()
 
     def held_out(self, step: int, metrics: dict[str, float], audio: dict[str, np.ndarray]) -> None:
         """Writes metrics, which are means over held-out crops, and examples of audio in ±1."""
@@ -114,6 +134,12 @@ class Journal:
             self.events.close()
 
 
+def most_memory() -> int:
+    """The most bytes that an accelerator, or on a CPU this process, held so far."""
+    of_device = jax.local_devices()[0].memory_stats()
+    return (of_device or {}).get("peak_bytes_in_use") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def read(workdir: Path) -> list[dict[str, Any]]:
     """The records of metrics.jsonl, [] if there is no file. Damaged lines are left out (`_parsed`)."""
     return _parsed(workdir)[0]
@@ -140,7 +166,7 @@ def _is_record(record: Any) -> bool:
     """Whether it has all that is read from a record."""
     if not isinstance(record, dict) or type(record.get("step")) is not int or record.get("what") not in KINDS:
         return False
-    values = [value for name, value in record.items() if name not in ("what", "step")]
+    values = [value for name, value in record.items() if name not in ("what", "step", "why")]
     clocked = record.get("training_seconds") is not None or record.get("audio_seconds_per_second")
     return all(value is None or type(value) in (int, float) for value in values) and (
         record["what"] != "train" or bool(clocked)

@@ -15,6 +15,7 @@ from fwn.nn.conv import draw
 from fwn.nn.weight_norm import unfold_weight_norm
 from fwn.systems import predictor
 from fwn.systems.base import System
+from fwn.training import guard
 from fwn.training.optimizer import clip_factor, optimizer, schedule, select
 from fwn.training.parallel import Mean, Parallel
 from fwn.xla.scheduling import computed
@@ -34,6 +35,7 @@ class State:
     opt: Any
     skipped: Array
     skipped_in_all: Array
+    guard: Any  # guard.Guard; () in checkpoints from before there was one
 
     def split(self) -> tuple[Any, Any]:
         """(weights to sample from, everything else): the two parts of a checkpoint."""
@@ -50,7 +52,7 @@ def complete(config: Any, params: Any) -> State:
     """The state before step 0 for these weights; everything else is zero."""
     zero = jnp.zeros((), jnp.int32)
     ema = params if config.ema_decay else ()
-    return State(zero, params, ema, optimizer(config.optimizer).init(params), zero, zero)
+    return State(zero, params, ema, optimizer(config.optimizer).init(params), zero, zero, guard.new())
 
 
 def places(state: State, parallel: Parallel) -> State:
@@ -99,7 +101,10 @@ def initial(
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, batch, mean) -> (state, metrics). With a non-finite loss or gradient only counts change."""
+    """step(state, frozen, batch, mean) -> (state, metrics).
+
+    With a loss or gradient that is not finite, or a loss over guard.limit, only counts change.
+    """
     tx, rate = optimizer(config.optimizer), schedule(config.optimizer)
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
@@ -107,7 +112,9 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         size = norm(grads)
-        ok, factor = computed(jnp.isfinite(loss) & jnp.isfinite(size), clip_factor(size, config.optimizer))
+        most = guard.limit(state.guard, config.max_spike)
+        usual = jnp.isfinite(loss) & jnp.isfinite(size) & (loss <= most)
+        ok, factor = computed(usual, clip_factor(size, config.optimizer))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
@@ -117,8 +124,9 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
             ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
         taken = state.step - state.skipped_in_all  # steps taken before this one, for the schedule
         skipped = jnp.where(ok, 0, state.skipped + 1)
-        state = State(state.step + 1, params, ema, opt, skipped, state.skipped_in_all + (skipped > 0))
-        metrics |= {"loss": loss, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
+        watched = select(ok, guard.followed(state.guard, loss), state.guard)
+        state = State(state.step + 1, params, ema, opt, skipped, state.skipped_in_all + (skipped > 0), watched)
+        metrics |= {"loss": loss, "loss_limit": most, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
         return state, metrics | {"skipped_in_all": state.skipped_in_all}
 
     return step

@@ -4,9 +4,11 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 
@@ -22,12 +24,13 @@ class Stop:
     def __init__(self, max_seconds: float = 0) -> None:
         self.signal = 0
         self.deadline = time.monotonic() + (max_seconds or math.inf)
-        self.longest = 0.0  # seconds between two calls of `now`, which a save may be part of
+        self.longest = 0.0  # seconds between two calls of `now`
+        self.saving = 0.0  # seconds of a save
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def begin(self) -> None:
         """From now on the run stops after a step."""
-        self.before = time.monotonic()
+        self.before = math.inf  # before the first step, which compiles in some modes
         signal.signal(signal.SIGINT, self.asked)
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self.asked)
@@ -40,9 +43,21 @@ class Stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
-        """Whether to save and stop after this step: at the time limit less two steps as long as the longest."""
+        """Whether to save and stop after this step: at the time limit, less a save and two of the longest steps."""
         now = time.monotonic()
         self.longest, self.before = max(self.longest, now - self.before), now
-        if not self.signal and now + 2 * self.longest > self.deadline:
+        if not self.signal and now + 2 * self.longest + self.saving > self.deadline:
             self.asked(signal.SIGALRM, None)
         return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+
+    def time_saving(self, save: Callable[[], None]) -> None:
+        """Calls save() and keeps its time."""
+        start = time.monotonic()
+        save()
+        self.saving = time.monotonic() - start
+
+    def agreed(self) -> int:
+        """The signal that stops all processes: SIGALRM for the time limit. Every process must call this."""
+        if jax.process_count() == 1:
+            return self.signal
+        return int(multihost_utils.process_allgather(np.int32(self.signal)).max()) or signal.SIGTERM
