@@ -11,7 +11,19 @@ import small
 
 from fwn import cli
 from fwn.data.manifest import FORMAT
-from fwn.diagnosis import behaviour, clips, curves, data_set, environment, material, parameters, reference, run, scales
+from fwn.diagnosis import (
+    behaviour,
+    checkpoint,
+    clips,
+    curves,
+    data_set,
+    environment,
+    material,
+    parameters,
+    reference,
+    run,
+    scales,
+)
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Finding, guarded, ordered
 from fwn.disk import crc32, file_crc32, sealed
 from fwn.errors import UserError
@@ -100,6 +112,8 @@ DEFECTS = [
     (with_one(clicks), WARNING, "1 of 10 clips are mostly silent .*: u03"),
     (with_one(lambda r: 0.1 * r[3]), WARNING, "1 of 10 clips are over 12 dB louder or quieter .*: u03"),
     (with_one(lambda r: r[5]), WARNING, "1 clips are copies of others: u05"),
+    (with_one(lambda r: np.pad(0.3 * r[5], (3000, 0))), WARNING, "1 clips are copies of others: u05"),
+    (with_one(lambda r: 0.5 * r[8][500:]), ERROR, "1 held-out clips are also in the training split: u08"),
     (with_one(lambda r: r[9]), ERROR, "1 held-out clips are also in the training split: u09"),
     (lambda: [1e-2 * small.speech(i, 12000) for i in range(10)], WARNING, "the whole data set is low"),
 ]
@@ -416,6 +430,49 @@ def test_a_model_without_a_flow_has_no_scales(corpus):
     config = small.config(corpus)
     config.model.n_block = 0
     assert scales.largest(config, MEL, {}, SOUND, np.zeros((2, 2, 80))) == {}
+
+
+def described(path, change):
+    """Changes the record of a checkpoint, and seals it again."""
+    for file in (path / "_CHECKPOINT_METADATA", path / "metrics" / "metrics"):
+        values = json.loads(file.read_text())
+        inner = values.get("custom_metadata", values)
+        change(inner)
+        if "checksum" in inner:
+            inner |= sealed({name: value for name, value in inner.items() if name != "checksum"})
+        file.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(("part", "use"), [("params", "sampled"), ("train", "trained on")])
+def test_arrays_without_their_checksums(run_copy, part, use):
+    def change(record):
+        for name, value in record.get("checksums", {}).items():
+            if name.startswith(f"{part}/") and name.endswith("kernel"):
+                record["checksums"][name] = value[:-4] + ("0000" if value[-4:] != "0000" else "1111")
+
+    described(run_copy / "checkpoints" / "8", change)
+    sound = []
+    check(findings(checkpoint.files(run_copy, sound)), ERROR, f"arrays do not have their checksums, it cannot be {use}")
+    assert sound == ([8] if part == "train" else [])
+
+
+def test_the_best_checkpoint_is_far_older_than_the_newest(run_copy):
+    folder = run_copy / "checkpoints"
+    shutil.copytree(folder / "8", folder / "80")
+    described(folder / "80", lambda record: record.update(score=record["score"] - 1))
+    sound = []
+    check(findings(checkpoint.files(run_copy, sound)), WARNING, "best checkpoint, of step 8, is far older .* of 80")
+    assert sound == [8, 80]
+
+
+def test_where_the_best_is_damaged_another_is_examined(run_copy, monkeypatch):
+    monkeypatch.setattr(behaviour, "examine", lambda *_: iter(()))
+    folder = run_copy / "checkpoints"
+    shutil.copytree(folder / "8", folder / "80")
+    (folder / "8" / "_CHECKPOINT_METADATA").write_text("{")
+    said = list(checkpoint.examine(run_copy))
+    check(findings(said), ERROR, "checkpoints/8: damaged")
+    assert "step 80, as the best cannot be read" in facts(said)
 
 
 # -- the program

@@ -38,7 +38,7 @@ def examine(run: Run, params: Any, material: Material) -> Examination:
     else:
         keys = jax.random.split(jax.random.key(0), len(material.mel))
         sampled = jax.jit(system.sample)(params, material.mel, keys, np.float32(system.temperature))
-        yield from samples(np.asarray(sampled), audio, system.temperature)
+        yield from samples(np.asarray(sampled), audio if material.real else None, system.temperature)
         if audio is None and np.isfinite(sampled).all():
             audio = np.asarray(sampled)
     yield from tones(run.config, system.temperature)

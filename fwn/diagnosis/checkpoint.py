@@ -35,18 +35,19 @@ def examine(ckpt: Path, data: Path | None = None) -> Examination:
         configs.read(ckpt)  # raises UserError, with what is missing
     sound: list[int] = []
     if not exported.is_one(ckpt):
-        yield from _files(ckpt, sound)
-    run: Run | None = None
-    for step in (None, *reversed(sound)):
+        yield from files(ckpt, sound)
+    run, errors = None, []
+    for step in (None, *reversed(sound)):  # the best; if that is damaged, the newest that is whole
         try:
             run = exported.read_run(ckpt, step)
             break
         except UserError as error:
-            if step is None:
-                yield damage(error, "restore it, or train again")
+            errors.append(error)
     if run is None:
+        yield damage(errors[0], "restore it, or train again")
         return
-    yield f"{run.config.system} of step {run.step}, mel contract {run.mel.title}"
+    instead = ", as the best cannot be read" if errors else ""
+    yield f"{run.config.system} of step {run.step}{instead}, mel contract {run.mel.title}"
     params = jax.device_get(fold_weight_norm(run.params))
     yield from parameters.examine(params)
     chosen = None
@@ -68,8 +69,11 @@ def _of_data(data: Path, run: Run) -> Material | None:
     return material.held_out(corpus)
 
 
-def _files(workdir: Path, sound: list[int]) -> Examination:
-    """Compares all arrays of all checkpoints with their checksums; appends the steps that can be sampled to `sound`."""
+def files(workdir: Path, sound: list[int]) -> Examination:
+    """Compares all arrays of all checkpoints with their checksums. Appends the steps that can be sampled to `sound`.
+
+    Raises UserError if there is no checkpoint.
+    """
     folder = workdir / checkpoints.FOLDER
     steps = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
     if not steps:

@@ -53,7 +53,8 @@ def _loss(config: Any, trained: Records) -> Examination:
             WARNING if spikes.sum() > max(2, len(values) / 50) else NOTE,
             f"{spikes.sum()} spikes of the loss, the largest at step {steps[worst]}, {drop[worst]:.1f} below its "
             "neighbours",
-            "a few are bad clips (fwn.doctor --data); many are a rate that is too high",
+            "a few are bad clips (fwn.doctor --data); at the beginning, raise config.optimizer.warmup; many are a rate "
+            "that is too high",
         )
 
 

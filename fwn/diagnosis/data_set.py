@@ -8,9 +8,9 @@ import numpy as np
 
 from fwn.data import manifest
 from fwn.data.corpus import REPAIR, Corpus, to_float
-from fwn.diagnosis.clips import Clip, measured, mel_difference
+from fwn.diagnosis.clips import Clip, is_copy, measured, mel_difference
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding, named
-from fwn.disk import crc32, file_crc32
+from fwn.disk import file_crc32
 from fwn.errors import UserError
 from fwn.evaluation.measure import evenly_spaced
 from fwn.terminal import progress
@@ -37,17 +37,13 @@ def examine(folder: Path, frames: int | None = None) -> Examination:
     yield from _overview(corpus, frames)
     yield from _files(folder)
     clips: dict[int, Clip] = {}
-    contents: dict[str, list[int]] = defaultdict(list)  # utterances by the checksum of their samples
     damaged = []
     for i in progress(range(len(corpus)), "examining clips", len(corpus)):
-        stored = corpus[i]
         try:
             mel = corpus.mel(i)
             clips[i] = measured(corpus.audio(i), mel, corpus.contract.hop_length)
         except UserError:
             damaged.append(i)
-            continue
-        contents[corpus.utterances[i].audio_crc32 or crc32([stored["audio"].tobytes()])].append(i)
 
     def names(chosen: Sequence[int]) -> str:
         return named([corpus.utterances[i].name for i in chosen])
@@ -56,7 +52,7 @@ def examine(folder: Path, frames: int | None = None) -> Examination:
         what = f"{len(damaged)} utterances do not have their checksums: {names(damaged)}"
         yield Finding(ERROR, f"{folder}: {what}", REPAIR)
     yield from _defects(clips, names)
-    yield from _copies(corpus, contents, names)
+    yield from _copies(corpus, clips, names)
     yield from _mels(corpus, [i for i, clip in clips.items() if clip.finite], names)
 
 
@@ -186,22 +182,24 @@ def _defects(clips: Mapping[int, Clip], names: Callable[[Sequence[int]], str]) -
         )
 
 
-def _copies(
-    corpus: Corpus, contents: Mapping[str, Sequence[int]], names: Callable[[Sequence[int]], str]
-) -> Examination:
-    """Utterances with equal samples, compared where their checksums are equal."""
-    copies, leaked = [], []
-    for same in contents.values():
-        first, *others = same
-        audio = to_float(corpus[first]["audio"])
-        equal = [i for i in others if np.array_equal(to_float(corpus[i]["audio"]), audio)]
-        copies += equal
-        if len({corpus.utterances[i].split for i in [first, *equal]}) > 1:
-            leaked += [i for i in [first, *equal] if corpus.utterances[i].split == "test"]
+def _copies(corpus: Corpus, clips: Mapping[int, Clip], names: Callable[[Sequence[int]], str]) -> Examination:
+    """The same recording more than once, up to level and silence around it. Only clips of equal span are compared."""
+    alike: dict[int, list[int]] = defaultdict(list)
+    for i, clip in clips.items():
+        if clip.finite and clip.level > SILENT:
+            alike[clip.span].append(i)
+    copies, leaked = [], set()
+    for same in alike.values():
+        for n, j in enumerate(same[1:], 1):
+            audio, top = corpus[j]["audio"], clips[j].top
+            equal = [i for i in same[:n] if is_copy(corpus[i]["audio"], clips[i].top, audio, top)]
+            copies += [j] * bool(equal)
+            if len({corpus.utterances[i].split for i in [*equal, j]}) > 1:
+                leaked |= {i for i in [*equal, j] if corpus.utterances[i].split == "test"}
     if leaked:
         yield Finding(
             ERROR,
-            f"{len(leaked)} held-out clips are also in the training split: {names(leaked)}",
+            f"{len(leaked)} held-out clips are also in the training split: {names(sorted(leaked))}",
             "remove the copies and prepare the data set again in a new folder: held-out figures are too good",
         )
     if copies:
@@ -209,7 +207,7 @@ def _copies(
             WARNING, f"{len(copies)} clips are copies of others: {names(copies)}", "remove them: they count twice"
         )
     if not copies:
-        yield "no two clips have equal samples (copies of another level or length are not looked for)"
+        yield "no clip is a copy of another, at any level and with any silence around it"
 
 
 def _mels(corpus: Corpus, whole: Sequence[int], names: Callable[[Sequence[int]], str]) -> Examination:

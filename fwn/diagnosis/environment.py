@@ -98,6 +98,8 @@ def _devices() -> Examination:
     yield f"backend: {jax.default_backend()}, {len(devices)} × {devices[0].device_kind}" + (
         f", {size(limit)} each" if limit else ""
     )
+    if jax.default_backend() != "cpu":
+        yield f"platform: {' '.join(str(devices[0].client.platform_version).split())}"
     gpus = _gpus()
     if gpus:
         yield f"GPU: {gpus}"

@@ -23,8 +23,9 @@ Examination = Iterator[str | Finding]
 
 
 def damage(error: UserError, remedy: str) -> Finding:
-    """An error of reading as a finding. Its own remedy stands after its last semicolon; `remedy` if it has none."""
-    what, _, own = " ".join(str(error).split()).rpartition("; ")
+    """An error of reading as a finding. Its own remedy is what follows its last semicolon; `remedy` if it has none."""
+    line, *_ = str(error).splitlines() or [""]  # tables may follow
+    what, _, own = line.rpartition("; ")
     return Finding(ERROR, what or own, own if what else remedy)
 
 
