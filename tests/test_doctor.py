@@ -475,6 +475,34 @@ def test_where_the_best_is_damaged_another_is_examined(run_copy, monkeypatch):
     assert "step 80, as the best cannot be read" in facts(said)
 
 
+def test_data_of_another_contract_are_a_finding_and_not_used(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(behaviour, "examine", lambda run, params, material: iter([f"on {material.what}"]))
+    said = list(checkpoint.examine(run, prepared(tmp_path, with_one(lambda r: r[3])())))
+    check(findings(said), ERROR, "was prepared with tacotron2")
+    assert "on a synthetic signal" in facts(said)
+
+
+def test_mels_beside_a_voice(tmp_path):
+    """Damaged ones and those of other contracts are not used."""
+    found = material.mels(small.ROOT / "voices" / "lj-mini" / "mels", MEL)
+    assert found.audio is None
+    assert found.mel.shape == (2, 8, 80)
+    (tmp_path / "a.npy").write_text("no mel")
+    assert material.mels(tmp_path, MEL) is None
+
+
+def test_systems_that_are_no_flow(tmp_path):
+    """Official ones, converted: what does not apply is said, and nothing is found."""
+    golden, teacher, student = small.ROOT / "tests" / "golden", tmp_path / "teacher", tmp_path / "student"
+    assert small.program("fwn.convert", golden / "clarinet_tiny_teacher.pth", f"--output={teacher}").code == 0
+    of = [golden / "clarinet_tiny_student.pth", f"--teacher={teacher}", f"--output={student}"]
+    assert small.program("fwn.convert", *of).code == 0
+    for folder, fact in ((teacher, "it is no flow"), (student, "likelihood: not measured; that of a student")):
+        result = doctor(f"--ckpt={folder}")
+        assert (result.code, result.err) == (0, ""), result
+        assert fact in result.out
+
+
 # -- the program
 
 
