@@ -108,7 +108,7 @@ def inverse(error: float) -> Examination:
         yield Finding(
             severity,
             f"the inverse does not undo the map: it errs by {error:.2g} of full scale, so samples are noisy",
-            "look at log_s and ActNorm below: bound the scales with config.model.s_max=2, or go back to a checkpoint "
+            "look at log_s and ActNorm above: bound the scales with config.model.s_max=2, or go back to a checkpoint "
             "before they grew",
         )
 

@@ -145,8 +145,7 @@ def _disk(what: str, folder: Path) -> Examination:
 
 def memory() -> tuple[int, int]:
     """(total, free) bytes for this process: of the machine, or of its control group if that has less."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    total = free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS does not say how much is free
     info = Path("/proc/meminfo")
     if info.is_file():  # of free pages, those that hold copies of files can be used too
         found = re.search(r"^MemAvailable:\s+(\d+) kB", info.read_text(), re.MULTILINE)
