@@ -1,7 +1,8 @@
 """Shared by all programs: flag parsing, one-line errors, exit codes.
 
 Exit codes: 0 success, 1 error (one line on stderr), 2 usage error, 3 finished but some inputs were left out, 4 saved
-and stopped by config.max_seconds, 130 interrupted.
+and stopped by config.max_seconds, 5 the doctor found something to look at, 6 the doctor found an error, 130
+interrupted.
 """
 
 import errno
@@ -25,6 +26,8 @@ from fwn.terminal import printable, progress, say
 
 LEFT_OUT = 3  # exit code of a program that finished without some of its inputs
 TIME_IS_UP = 4  # of a run that config.max_seconds stopped
+WARNINGS = 5  # of fwn.doctor, if the worst finding is a warning
+ERRORS = 6  # of fwn.doctor, if it found an error
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 

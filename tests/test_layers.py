@@ -32,10 +32,11 @@ ARROWS = {
     "synthesis": "config disk errors mel models nn systems training",
     "official": "errors models nn",
     "evaluation": "audio config data errors flows mel nn synthesis systems terminal training",
+    "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training",
     "listening": "audio cli errors evaluation terminal",
     "__init__": "errors synthesis",
 }
-PROGRAMS = "train sample evaluate compare convert export bench"  # may import every package, but no other program
+PROGRAMS = "train sample evaluate compare convert export bench doctor"  # may import every package, but no other program
 FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors mel",
     "experiments": "shipped",

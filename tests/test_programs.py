@@ -15,7 +15,8 @@ from fwn.mel import PRESETS, difference
 
 MEL = PRESETS["flowavenet"]
 PROGRAMS = [
-    *(f"fwn.{name}" for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "listening"]),
+    *(f"fwn.{name}" for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor"]),
+    "fwn.listening",
     *("data_prep.prepare", "data_prep.speak", "tools.slots"),
 ]
 

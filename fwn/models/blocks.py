@@ -3,7 +3,7 @@
 Official code: model.py, Flow and Block. `init` makes weights, and `steps` or `bijector` makes bijectors of weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,7 @@ from fwn.flows.repeated import repeated
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array
+ShiftAndScale = Callable[[Array, Array], tuple[Array, Array]]  # (x_a, c) -> (log_s, t)
 
 
 def bound(log_s: Array, s_max: float | None) -> Array:
@@ -66,17 +67,21 @@ class Flow(NamedTuple):
             return {"scale": actnorm_statistics(jnp.concatenate([x, -x]))[1]}
         return dict(zip(("loc", "scale"), actnorm_statistics(x), strict=True))
 
-    def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
-        normal = weights["actnorm"]
+    def shift_and_scale(self, weights: Any, mask: Array | None) -> ShiftAndScale:
+        """What the coupling does to the second half, by its network."""
 
-        def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
+        def of(x_a: Array, c: Array) -> tuple[Array, Array]:
             theta: Any = self.net.apply({"params": weights["net"]}, x_a, c if self.frames else halves(c)[0], mask)
             log_s, t = halves(theta)
             return bound(log_s, self.s_max), t
 
+        return of
+
+    def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
+        normal = weights["actnorm"]
         loc = jnp.zeros_like(normal["scale"]) if self.odd else normal["loc"]
         order = change_order_of_x if self.frames else change_order
-        return actnorm(loc, normal["scale"], mask), coupling(shift_and_scale, mask), order
+        return actnorm(loc, normal["scale"], mask), coupling(self.shift_and_scale(weights, mask), mask), order
 
 
 class Prior(NamedTuple):
@@ -88,13 +93,18 @@ class Prior(NamedTuple):
     def init(self, key: Array, c_channels: int) -> Any:
         return {"net": net_weights(self.net, key, c_channels)}
 
-    def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
-        def shift_and_scale(x_a: Array, c: Array) -> tuple[Array, Array]:
+    def shift_and_scale(self, weights: Any, mask: Array | None) -> ShiftAndScale:
+        """(log σ, μ) of the half that leaves."""
+
+        def of(x_a: Array, c: Array) -> tuple[Array, Array]:
             theta: Any = self.net.apply({"params": weights["net"]}, x_a, c, mask)
             mean, log_sd = halves(theta)
             return bound(log_sd, self.s_max), mean
 
-        return [coupling(shift_and_scale, mask)]
+        return of
+
+    def steps(self, weights: Any, mask: Array | None) -> Sequence[Bijector]:
+        return [coupling(self.shift_and_scale(weights, mask), mask)]
 
 
 class Block(NamedTuple):
