@@ -9,10 +9,19 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
+_silent = False
+
+
+def silence() -> None:
+    """From now on `say` and `progress` print nothing: for all processes of a run but the first."""
+    global _silent
+    _silent = True
 
 
 def say(message: str) -> None:
     """Prints a line on stdout and flushes it; above the progress bar, if there is one."""
+    if _silent:
+        return
     tqdm.write(printable(message), file=sys.stdout)
     sys.stdout.flush()
 
@@ -24,7 +33,7 @@ def printable(text: str) -> str:
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:
     """Yields `items` with a progress bar on a terminal; elsewhere prints a line with the time left every `every` s."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _silent:
         yield from tqdm(items, desc=what, total=total, leave=False, dynamic_ncols=True, **bar)
         return
     total = total if total is not None else len(items) if isinstance(items, Sized) else None

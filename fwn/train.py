@@ -31,10 +31,11 @@ from fwn.mel import MelContract, difference
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
+from fwn.terminal import silence
 from fwn.training import guard
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.examiner import Examiner
-from fwn.training.loop import Loop, tell
+from fwn.training.loop import Loop
 from fwn.training.parallel import Parallel
 from fwn.training.step import PARTS, State, abstract, initial, parts
 from fwn.training.stop import Stop
@@ -87,7 +88,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     with alone, closing(Checkpoints(workdir, config, mel)) as checkpoints:
         first = checkpoints.latest()
         if first is None:
-            tell(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
+            cli.say(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
             weights = given(mel)
             try:
                 state, first = initial(system, config, parallel, stream[0], frozen, weights), 0
@@ -102,18 +103,18 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                 there, here = parts(weights), parts(state.params)
                 for what, names in (("initialised as usual", here - there), ("not used", there - here)):
                     if names:
-                        tell(f"{what}: {', '.join(sorted(names))}")
+                        cli.say(f"{what}: {', '.join(sorted(names))}")
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = State.merge(*checkpoints.load(first, *like.split()))
             if state.guard == () or configs.read(workdir)[0].data != config.data:  # what is usual is not known
                 state = dataclasses.replace(state, guard=parallel.replicate(guard.new()))
             check_taught(state.params, frozen, config)
-            tell(f"continuing from the checkpoint of step {first}")
+            cli.say(f"continuing from the checkpoint of step {first}")
         if jax.process_index() == 0:
             configs.write(workdir, config, mel)
         if first >= config.num_steps:
-            tell(
+            cli.say(
                 f"{workdir}: trained to step {first} already; raise config.num_steps (now {config.num_steps}) to go on"
             )
             return 0
@@ -133,7 +134,7 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
             f"config.teacher={config.teacher} has the mel contract {its_mel.title}, config.mel is {mel.title}; they "
             f"must be equal\n{difference(its_mel, mel)}"
         )
-    tell(f"teacher: {config.teacher}, {teacher.system}, step {step}")
+    cli.say(f"teacher: {config.teacher}, {teacher.system}, step {step}")
     return teacher, fold_weight_norm(params)
 
 
@@ -149,7 +150,7 @@ def given(mel: MelContract) -> Any:
             )
         new = (parts(weights) & set(INIT_PARTS.value)) - parts(found)
         found |= {name: node for name, node in weights.items() if parts([name]) <= new}
-        tell(f"beginning with the weights of {source}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
+        cli.say(f"beginning with the weights of {source}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
     if INIT_FROM.value and not found:
         raise UserError(
             f"--init_parts={','.join(INIT_PARTS.value)}: {' and '.join(INIT_FROM.value)} has none of these parts; name "
@@ -197,6 +198,8 @@ def join_processes() -> None:
             f"the processes could not be joined ({reason}); outside of a TPU pod or Slurm job give --coordinator, "
             "--processes and --process"
         ) from error
+    if jax.process_index():
+        silence()
 
 
 if __name__ == "__main__":

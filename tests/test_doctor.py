@@ -241,9 +241,9 @@ RUNS = [
     (held_out(lambda i, r: r | {"nats_per_sample": None if i > 30 else 3.5}), ERROR, "are not finite"),
     (held_out(lambda i, r: r | {"inverse_error": 0.05 * (i > 40)}), WARNING, "the inverse no longer undoes the map"),
     (
-        [*journal(), {"what": "return", "step": 700, "to": 600, "why": "loss not finite"}],
+        [*journal(), {"what": "return", "step": 600, "why": "at step 700, loss not finite"}],
         WARNING,
-        r"returned to an earlier checkpoint 1 times, last from step 700 to step 600 \(loss not finite\)",
+        r"returned to an earlier checkpoint 1 times, last to step 600 \(at step 700, loss not finite\)",
     ),
 ]
 
@@ -312,8 +312,8 @@ def test_a_config_without_a_curve_is_not_judged():
         (np.full((2, 64), 0.1), "its data are finite"),
     ],
 )
-def test_batches_of_runs_that_stopped(run_copy, audio, pattern):
-    np.savez(run_copy / "nonfinite-7-process0.npz", audio=audio.astype(np.float32), mel=np.zeros((2, 1, 80)))
+def test_batches_of_skipped_steps(run_copy, audio, pattern):
+    np.savez(run_copy / "skipped-7-process0.npz", audio=audio.astype(np.float32), mel=np.zeros((2, 1, 80)))
     (run_copy / "nonfinite-8-process0.npz").write_text("no archive")
     found = findings(run.examine(run_copy))
     assert sum(bool(re.search(pattern, f.what)) for f in found) == 1

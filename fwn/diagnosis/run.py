@@ -69,8 +69,8 @@ def examine_records(config: Any, records: Records) -> Examination:
         why = f" ({last['why']})" if last.get("why") else ""
         yield Finding(
             WARNING,
-            f"the run returned to an earlier checkpoint {len(returns)} times, last from step {last['step']} to step "
-            f"{last.get('to')}{why}",
+            f"the run diverged and returned to an earlier checkpoint {len(returns)} times, last to step "
+            f"{last['step']}{why}",
             "lower config.optimizer.learning_rate if it goes on; look for bad clips with fwn.doctor --data",
         )
 
@@ -114,17 +114,17 @@ def _held_out(config: Any, records: Records) -> Examination:
 
 def _skipped(config: Any, trained: Records) -> Examination:
     last, skipped = trained[-1], int(trained[-1].get("skipped_in_all") or 0)
-    yield f"skipped steps (loss or gradient not finite): {skipped} of {last['step']}"
+    yield f"skipped steps (loss or gradient not finite, or a spike): {skipped} of {last['step']}"
     if last.get("skipped"):
         yield Finding(
             ERROR,
-            f"the last {last['skipped']:.0f} steps were skipped: loss or gradient is not finite, nothing is learned",
+            f"the last {last['skipped']:.0f} steps were skipped: nothing is learned",
             "go on from an earlier checkpoint with a lower rate; fwn.doctor --data looks for clips that cause it",
         )
     elif skipped:
         yield Finding(
             WARNING if skipped > last["step"] / 1000 else NOTE,
-            f"{skipped} steps were skipped, as loss or gradient was not finite",
+            f"{skipped} steps were skipped, as loss or gradient was not finite, or the loss a spike",
             "a few are harmless; if they go on, lower config.optimizer.learning_rate, and set config.dequantise=True "
             "if the data have digital silence",
         )
@@ -185,8 +185,8 @@ def _memory(records: Records) -> Examination:
 
 
 def _saved_batches(workdir: Path) -> Examination:
-    """The batches that fwn.train saved when it stopped for too many steps that were not finite."""
-    for file in sorted(workdir.glob("nonfinite-*.npz")):
+    """The batches of skipped steps, which fwn.train saved."""
+    for file in sorted([*workdir.glob("skipped-*.npz"), *workdir.glob("nonfinite-*.npz")]):  # the name in version 0.1
         try:
             with np.load(file, allow_pickle=False) as saved:
                 batch = {name: saved[name].astype(np.float32) for name in ("audio", "mel")}
@@ -202,8 +202,8 @@ def _saved_batches(workdir: Path) -> Examination:
         elif quiet:
             why = f"{quiet} of its {len(rms)} crops are silent"
         yield Finding(
-            ERROR,
-            f"the run stopped for steps that were not finite; of {file.name}: {why}",
+            WARNING,
+            f"a step was skipped; of its batch, {file.name}: {why}",
             "repair the data (fwn.doctor --data names the clips)"
             if bad or quiet
             else "go on from an earlier checkpoint with a lower config.optimizer.learning_rate",

@@ -61,7 +61,7 @@ class Loop:
 
         Raises UserError if the run diverges and cannot return to a checkpoint.
         """
-        tell("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
+        say("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
         self.take = compiled_step(self.system, self.config, self.parallel, state, self.stream[0], self.frozen)
         give_back_memory()
         self.like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
@@ -106,14 +106,14 @@ class Loop:
                     stop.time_saving(self.checkpoints.wait)
             if i == config.num_steps:
                 self.checkpoints.wait()
-                tell(f"trained to step {i}: {self.workdir}")
+                say(f"trained to step {i}: {self.workdir}")
                 return 0
             if leaving:
                 self.checkpoints.wait()
                 number = stop.agreed()
                 limit = f"config.max_seconds={config.max_seconds}"
                 by = limit if number == signal.SIGALRM else signal.Signals(number).name
-                tell(f"stopped by {by}; saved step {i}; run the same command again to go on")
+                say(f"stopped by {by}; saved step {i}; run the same command again to go on")
                 return number
         raise AssertionError("unreachable: the stream of batches is endless")
 
@@ -129,7 +129,7 @@ class Loop:
         if math.isfinite(loss) and math.isfinite(norm):
             what = f"the loss is {loss:.4g}, over {most:.4g} (config.max_spike)"
         if skipped == 1:
-            tell(f"step {step} is skipped: {what}{self.saved(step)}")
+            say(f"step {step} is skipped: {what}{self.saved(step)}")
         if not guard.finite(state):
             raise Diverged(step, "weights or moments were not finite")
         if skipped >= self.config.max_skipped:
@@ -167,11 +167,5 @@ class Loop:
         state = State.merge(*self.checkpoints.load(to, *self.like.split()))
         self.moved, self.returns = self.moved + at - to, self.returns + 1
         counts = {name: self.parallel.replicate(np.int32(getattr(self, name))) for name in ("moved", "returns")}
-        tell(f"{why}; returning to step {to}, with other batches (return {self.returns} of {self.config.max_returns})")
+        say(f"{why}; returning to step {to}, with other batches (return {self.returns} of {self.config.max_returns})")
         return dataclasses.replace(state, guard=dataclasses.replace(state.guard, **counts)), to
-
-
-def tell(message: str) -> None:
-    """Prints a line, in the first process only."""
-    if jax.process_index() == 0:
-        say(message)
