@@ -1,6 +1,5 @@
 """A checkpoint: the checksums of a workdir's files, then its weights and what they do."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,13 @@ from fwn.data.corpus import Corpus
 from fwn.diagnosis import behaviour, material, parameters
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding, damage, named
 from fwn.diagnosis.material import Material
-from fwn.disk import check_seal
 from fwn.errors import UserError
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
-from fwn.training import checkpoints
+from fwn.training import checkpoints, records
 from fwn.training.checkpoints import Run
 from fwn.training.checksum import checksums
 
-RECORD = "_CHECKPOINT_METADATA"
 FAR = 0.5  # of the newest step: a best checkpoint before that is far behind
 
 
@@ -90,7 +87,7 @@ def files(workdir: Path, sound: list[int]) -> Examination:
                 f"restore it, or delete all of {folder / str(step)} to use the others",
             )
             continue
-        scores[step] = record.get(checkpoints.METRIC)
+        scores[step] = record.get(records.METRIC)
         for part, wrong in parts.items():
             if wrong:
                 use = "sampled" if part == "params" else "trained on"
@@ -125,11 +122,9 @@ def files(workdir: Path, sound: list[int]) -> Examination:
 def _verified(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """(record of a checkpoint, {part: names of arrays that differ from their checksums}).
 
-    Raises whatever json and orbax raise for damaged files.
+    Raises UserError, or whatever orbax raises for damaged files.
     """
-    file = path / RECORD
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["custom_metadata"] or {}
-    check_seal(record, file)
+    record = records.read(path)
     path = path.resolve()
     described = ocp.checkpointables_metadata(path).metadata
     saved: dict[str, str] = record.get("checksums", {})
@@ -137,6 +132,6 @@ def _verified(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
     for part in {name.split("/")[0] for name in saved} | ({"params", "train"} & set(described)):
         like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), described[part])
         found = checksums(ocp.load_checkpointables(path, {part: like}))
-        known = {name: value for name, value in saved.items() if name.startswith(f"{part}/")}
+        known = records.of_part(record, part)
         parts[part] = sorted(n for n in found.keys() | known.keys() if known and found.get(n) != known.get(n))
     return record, parts
