@@ -24,7 +24,7 @@ from fwn import cli
 from fwn import config as configs
 from fwn.data import loader
 from fwn.data.corpus import Corpus
-from fwn.disk import locked
+from fwn.disk import atomic, locked
 from fwn.errors import UserError
 from fwn.mel import MelContract, difference
 from fwn.nn.weight_norm import fold_weight_norm
@@ -209,7 +209,8 @@ def watch(step: int, metrics: Any, config: Any, workdir: Path, stream: Any, jour
     skipped = int(values["skipped"])
     if skipped >= config.max_skipped:
         file = workdir / f"nonfinite-{step - 1}-process{jax.process_index()}.npz"
-        np.savez(file, **stream[step - 1])
+        with atomic(file) as npz:
+            np.savez(npz, **stream[step - 1])
         kept = "the newest checkpoint is in place" if checkpoints_in(workdir) else "no checkpoint was saved yet"
         raise UserError(
             f"{workdir}: loss or gradient was not finite in the {skipped} steps {step - skipped + 1} to {step} "

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
-from fwn.disk import check_seal, sealed
+from fwn.disk import check_seal, filled, sealed
 from fwn.errors import UserError
 from fwn.mel import MelContract
 from fwn.training.checksum import checksums, form, leaves
@@ -51,6 +51,7 @@ class Checkpoints:
         )
         self.folder = workdir / FOLDER
         if self.folder.is_dir():
+            _finish_deletions(self.folder)
             _records(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(
@@ -138,14 +139,13 @@ def checkpoints_in(workdir: Path) -> bool:
 
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
     """Writes a workdir with one checkpoint of weights only, for sampling and evaluation."""
-    workdir = Path(workdir)
-    if (workdir / configs.FILE).exists() or (workdir / FOLDER).exists():
-        raise UserError(f"{workdir}: holds a run already; give another --output")
+    workdir, there = Path(workdir), "holds a run" if (Path(workdir) / configs.FILE).exists() else "exists"
     configs.check(config, mel, "config")
-    checkpoints = Checkpoints(workdir, config, mel)
-    checkpoints.save(step, params)
-    checkpoints.close()
-    configs.write(workdir, config, mel)
+    with filled(workdir, f"{workdir}: {there} already; give another --output") as unfinished:
+        checkpoints = Checkpoints(unfinished, config, mel)
+        checkpoints.save(step, params)
+        checkpoints.close()
+        configs.write(unfinished, config, mel)
 
 
 def read(workdir: str | Path, step: int | None = None) -> Run:
@@ -190,6 +190,14 @@ def _steps(folder: Path) -> list[int]:
     """The steps of all complete checkpoints, in order. Incomplete ones have longer names."""
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
     return [step for step in steps if step == steps[-1] or _whole(folder / str(step))]
+
+
+def _finish_deletions(folder: Path) -> None:
+    """Removes what is left of older checkpoints whose deletion was interrupted, if orbax no longer finds them."""
+    for path in folder.iterdir() if jax.process_index() == 0 else ():
+        older = path.name.isdigit() and path.is_dir() and int(path.name) < _steps(folder)[-1]
+        if older and not (path / "_CHECKPOINT_METADATA").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _whole(path: Path) -> bool:
