@@ -10,6 +10,7 @@ ARGS ?=
 DEMO ?= demo
 DEMO_STEPS ?= 300
 TRIALS ?= 500
+KILLS ?= 100
 COMPARE ?= runs/compare
 COMPARE_STEPS ?= 300
 DATA ?=
@@ -74,8 +75,8 @@ audit: $(ready) ## look up known vulnerabilities of the pinned packages
 	$(run) pip install -q pip-audit
 	$(VENV)/bin/pip-audit --requirement=$(hashes) --require-hashes --disable-pip
 
-chaos: $(ready) ## attack copies of what fwn reads and writes, 500 times each, and count how it ends (TRIALS=5000)
-	PYTHONPATH=. $(VENV)/bin/python tests/chaos.py --trials=$(TRIALS)
+chaos: $(ready) ## damage what fwn reads, kill what writes, and count how it ends (TRIALS=500 KILLS=100, each)
+	PYTHONPATH=. $(VENV)/bin/python tests/chaos.py --trials=$(TRIALS) --kills=$(KILLS)
 
 smoke: $(ready) ## the demo end to end in build/smoke, with 20 steps of training
 	rm -rf build/smoke

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,6 +31,7 @@ from ml_collections import config_flags
 from fwn import cli
 from fwn import config as configs
 from fwn.data.corpus import Corpus
+from fwn.disk import write_text
 from fwn.errors import UserError
 from fwn.evaluation import flops, measure
 from fwn.models.blocks import unstack
@@ -206,7 +206,7 @@ def main(args: list[str]) -> None:
             "config": configs.plain(config),
             "records": records,
         }
-        Path(OUTPUT.value).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_text(OUTPUT.value, json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from absl import app, flags, logging
 from fwn.errors import UserError
 from fwn.shipped import experiment_file
 from fwn.terminal import printable, progress, say
+from fwn.xla import cache
 
 LEFT_OUT = 3  # exit code of a program that finished without some of its inputs
 TIME_IS_UP = 4  # of a run that config.max_seconds stopped
@@ -41,6 +42,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # libraries also log the errors that they raise, with tracebacks
     if "jax" in sys.modules:
+        cache.write_atomically()
         enable_compilation_cache()
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
 

@@ -22,6 +22,7 @@ from absl import flags
 from fwn import cli
 from fwn import config as configs
 from fwn.data.corpus import Corpus
+from fwn.disk import write_text
 from fwn.errors import UserError
 from fwn.evaluation import ablations, estimates, measure, report, report_plots
 from fwn.evaluation.measure import Figures
@@ -199,9 +200,9 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
             "left_out": left_out,
             "published": [p._asdict() for p in PAPER],
         }
-        (output / "comparison.json").write_text(json.dumps({"how": how, **figures}, indent=2) + "\n", encoding="utf-8")
-        (output / "comparison.txt").write_text(text, encoding="utf-8")
-        (output / "comparison.md").write_text(report.render(sections, markdown=True), encoding="utf-8")
+        write_text(output / "comparison.txt", text)
+        write_text(output / "comparison.md", report.render(sections, markdown=True))
+        write_text(output / "comparison.json", json.dumps({"how": how, **figures}, indent=2) + "\n")
     cli.say(text)
 
 

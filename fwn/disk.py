@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,45 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file atomically."""
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def filled(path: Path, otherwise: str) -> Iterator[Path]:
+    """A folder to write into, of which all comes to `path` when the block succeeds, one by one in order of names.
+
+    After an error `path` is as before. After kill -9 it has only what is whole and the folder .unfinished, and the next
+    call starts anew. Raises UserError(otherwise) if `path` is a file or holds anything else.
+    """
+    unfinished = path / ".unfinished"
+    if path.exists() and not unfinished.is_dir() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(otherwise)
+    created = [folder for folder in (unfinished, path) if not folder.exists()]
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        _empty(unfinished)  # it stays: without it, `path` would be taken for another's folder after the next kill
+        yield unfinished
+        for entry in sorted(unfinished.iterdir()):
+            if (there := path / entry.name).is_dir():  # moved before the kill
+                shutil.rmtree(there)
+            entry.replace(there)
+        unfinished.rmdir()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _empty(unfinished)
+            for folder in created:
+                folder.rmdir()
+        raise
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from absl import flags
 from fwn import cli
 from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
+from fwn.disk import write_text
 from fwn.evaluation import estimates, plots
 from fwn.evaluation.measure import chosen, copy_metrics, likelihoods, machine, training
 from fwn.mel import mel_spectrogram
@@ -170,9 +171,9 @@ def main(args: list[str]) -> None:
         result["low_temperature"] = vocoder.low_temperature
         summary = {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
         result |= {"card": card(vocoder, corpus), "summary": summary, "utterances": rows}
-        (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        (output / "table.txt").write_text(text, encoding="utf-8")
-        (output / "table.md").write_text(report(vocoder, rows, columns, markdown=True), encoding="utf-8")
+        write_text(output / "table.txt", text)
+        write_text(output / "table.md", report(vocoder, rows, columns, markdown=True))
+        write_text(output / "results.json", json.dumps(result, indent=2) + "\n")  # last: then all is there
     cli.say(text)
 
 

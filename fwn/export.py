@@ -7,20 +7,18 @@ Kernels are stored in float16. With --data, likelihoods of held-out utterances b
 export that loses more than 0.01 nats/sample is refused.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from fwn import cli
-from fwn import config as configs
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.evaluation.measure import chosen, dequantised
 from fwn.synthesis import exported
-from fwn.synthesis.vocoder import Vocoder, load
+from fwn.synthesis.vocoder import Vocoder
+from fwn.training.checkpoints import Run
 
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert. Required.", required=True
@@ -46,24 +44,21 @@ def nats(vocoder: Vocoder, corpus: Corpus) -> float:
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
     output = Path(OUTPUT.value)
-    if output.exists() and not exported.is_one(output):
+    if output.exists() and not exported.is_one(output) and not exported.is_begun(output):
         raise UserError(f"--output={output}: exists and is not an exported voice; give another folder")
     run = exported.read_run(CKPT.value, STEP.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as unfinished:
-        folder = Path(unfinished)
-        size = exported.write(folder, run)
-        if DATA.value is not None:
-            corpus = Corpus(DATA.value)
-            corpus.check_contract(run.mel, CKPT.value)
-            before, after = (nats(vocoder, corpus) for vocoder in (Vocoder(run), load(folder)))
-            cli.say(f"held out: {before:.4f} nats/sample, in float16 {after:.4f}")
-            if not before - after <= LOSS:
-                raise UserError(f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}")
-        output.mkdir(exist_ok=True)
-        for name in (exported.WEIGHTS, configs.FILE):
-            shutil.copy(folder / name, output / f".{name}")
-            (output / f".{name}").replace(output / name)
+
+    def check(voice: Run) -> None:
+        if DATA.value is None:
+            return
+        corpus = Corpus(DATA.value)
+        corpus.check_contract(run.mel, CKPT.value)
+        before, after = (nats(Vocoder(model), corpus) for model in (run, voice))
+        cli.say(f"held out: {before:.4f} nats/sample, in float16 {after:.4f}")
+        if not before - after <= LOSS:
+            raise UserError(f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}")
+
+    size = exported.write(output, run, check)
     cli.say(f"{output}: {run.config.system}, step {run.step}, {size / 2**20:.1f} MiB")
 
 

@@ -1,11 +1,12 @@
 """Attacks on what fwn reads and writes, each counted: `make chaos` runs many, `make test` a few.
 
-    PYTHONPATH=. python tests/chaos.py --trials=500
+    PYTHONPATH=. python tests/chaos.py --trials=500 --kills=100
 
-Prints one line per attack: trials, and how each kind of trial ended.
+Prints one line per attack: trials, and how each kind of trial ended. Ends in capitals are faults.
 """
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -16,8 +17,10 @@ from typing import Any
 
 import fuzz
 import jax
+import kills
 import numpy as np
 import small
+import writers
 
 from fwn import cli
 from fwn import config as configs
@@ -123,23 +126,29 @@ def data_bits(folder: Path, trials: int, rng: np.random.Generator) -> Counter[st
     return ends
 
 
-def main(trials: int, ckpt: str | None) -> None:
+def main(trials: int, killed: int, only: str, ckpt: str | None) -> None:
     sys.unraisablehook = cli._unraisable  # as in all programs: orbax leaves threads behind after an error
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if ckpt is None:
-            small.record(folder / "in", [3000 + 700 * i for i in range(2, 9)] + [9000])
-            arguments = "--corpus=folder", f"--input={folder}/in", f"--output={folder}/data"
-            prepared = small.program("data_prep.prepare", *arguments)
-            assert prepared.code == 0, prepared
-            run = folder / "run"
-            trained = small.program("fwn.train", *small.config_flags(folder / "data"), f"--workdir={run}")
-            assert trained.code == 0, trained
-        else:
-            run = shutil.copytree(ckpt, folder / "run")
+        small.record(folder / "in", [3000 + 700 * i for i in range(2, 9)] + [9000])
+        arguments = "--corpus=folder", f"--input={folder}/in", f"--output={folder}/data"
+        prepared = small.program("data_prep.prepare", *arguments)
+        assert prepared.code == 0, prepared
+        run = folder / "run"
+        trained = small.program("fwn.train", *small.config_flags(folder / "data"), f"--workdir={run}")
+        assert trained.code == 0, trained
+        rng = np.random.default_rng(0)
+        if killed:
+            kills.serve()
+            for name, program in writers.programs(folder / "kills", folder / "in", folder / "data", run).items():
+                if re.search(only, name):
+                    print(f"kill -9, {name}: {killed} kills: {dict(kills.attack(program, killed, rng))}", flush=True)
+        if not trials:
+            return
+        if ckpt is not None:
+            run = shutil.copytree(ckpt, folder / "copy_of_run")
         step = max(int(path.name) for path in (run / checkpoints.FOLDER).iterdir())
         data = shutil.copytree(configs.read(run)[0].data, folder / "copy")
-        rng = np.random.default_rng(0)
         for what, attack in (
             ("a data set", lambda: data_bits(data, trials, rng)),
             ("a checkpoint", lambda: checkpoint_bits(run, step, trials, rng)),
@@ -154,6 +163,8 @@ def main(trials: int, ckpt: str | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=500, help="trials of each attack (500)")
+    parser.add_argument("--kills", type=int, default=100, help="kills of each program (100)")
+    parser.add_argument("--only", default="", help="kill only the programs whose name has this pattern")
     parser.add_argument("--ckpt", help="workdir to attack, a copy of it; by default a minuscule one is trained")
     given = parser.parse_args()
-    main(given.trials, given.ckpt)
+    main(given.trials, given.kills, given.only, given.ckpt)

@@ -21,7 +21,7 @@ ARROWS = {
     "disk": "errors",
     "config": "disk errors mel",
     "shipped": "errors",
-    "cli": "errors shipped terminal",
+    "cli": "errors shipped terminal xla",
     "audio": "disk errors",
     "flows": "xla",
     "nn": "flows mel xla",
@@ -31,9 +31,9 @@ ARROWS = {
     "training": "config data disk errors mel nn systems terminal xla",
     "synthesis": "config disk errors mel models nn systems training",
     "official": "errors models nn",
-    "evaluation": "audio config data errors flows mel nn synthesis systems terminal training",
+    "evaluation": "audio config data disk errors flows mel nn synthesis systems terminal training",
     "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training",
-    "listening": "audio cli errors evaluation terminal",
+    "listening": "audio cli disk errors evaluation terminal",
     "__init__": "errors synthesis",
 }
 PROGRAMS = "train sample evaluate compare convert export bench doctor"  # may import every package, but no other program

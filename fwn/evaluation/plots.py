@@ -1,12 +1,13 @@
 """Plots as PNG files, drawn without a display: mels, waveforms, curves, intervals, shares of votes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from fwn.disk import atomic
 from fwn.errors import UserError
 
 WIDTH = 10.0  # inches
@@ -31,7 +32,7 @@ def mel_pair(
     axes[-1].set_xlim(0, max(len(m) for m in mels.values()) * hop / sample_rate)
     axes[-1].set_xlabel("time (s)")
     figure.colorbar(image, ax=axes, label=unit, pad=0.01, aspect=15 * len(mels))
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def waveform_and_mel(
@@ -52,7 +53,7 @@ def waveform_and_mel(
     bottom.set_xlabel("time (s)")
     scale = bottom.inset_axes((1.01, 0, 0.012, 1))  # an inset, so that both plots keep the same width and time axis
     figure.colorbar(image, cax=scale, label="log magnitude")
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def curve(
@@ -76,7 +77,7 @@ def curve(
     axis.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         axis.legend(frameon=False)
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def panels(
@@ -106,7 +107,7 @@ def panels(
     axes[-1].set_xlabel(xlabel)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def dots(
@@ -123,7 +124,7 @@ def dots(
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float) -> None:
@@ -132,7 +133,7 @@ def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float)
     _figure(1, height=1)  # raises UserError if matplotlib is missing
     from matplotlib.image import imsave
 
-    imsave(path, db.T, origin="lower", cmap="magma", vmin=low, vmax=high)
+    _save(path, lambda file: imsave(file, db.T, origin="lower", cmap="magma", vmin=low, vmax=high, format="png"))
 
 
 def intervals(
@@ -149,7 +150,7 @@ def intervals(
     axis.set_xlabel(xlabel)
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, int]]) -> None:
@@ -172,7 +173,7 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
     axis.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
     axis.set_xlabel("share of answers: prefers the left, hears no difference, prefers the right")
     axis.spines[["top", "bottom", "left", "right"]].set_visible(False)
-    figure.savefig(path)
+    _save(path, figure.savefig)
 
 
 def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -189,6 +190,12 @@ def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=columns == 1, sharey=columns > 1, squeeze=False)
     return figure, list(axes.ravel())
+
+
+def _save(path: str | Path, draw: Callable[[BinaryIO], Any]) -> None:
+    """Writes the PNG file that `draw` writes into an open file."""
+    with atomic(path) as file:
+        draw(file)
 
 
 def _check_mel(mel: npt.NDArray[Any], what: str) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from absl import flags
 
 from fwn import cli
+from fwn.disk import filled, write_text
 from fwn.errors import UserError, nearest
 from fwn.evaluation import plots
 from fwn.listening import answers, blind_test, demo_page, opinion, stimuli
@@ -64,18 +65,21 @@ def build() -> int:
     if not OUTPUT.value:
         raise UserError("build: name a new folder for the test: --output=FOLDER")
     output = Path(OUTPUT.value)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(
-            f"--output={output}: exists already; name a new folder (the key of a test is never overwritten)"
-        )
+    taken = f"--output={output}: exists already; name a new folder (the key of a test is never overwritten)"
+    with filled(output, taken) as folder:
+        return write_build(folder, output)
+
+
+def write_build(folder: Path, output: Path) -> int:
+    """Writes all into `folder`, and says where it will be in `output`."""
     found, level = stimuli.match_levels(stimuli.gather(SYSTEMS.value, REFERENCE.value, UTTERANCES.value))
     pairs = blind_test.pairs_of(found, PAIRS.value)
     evaluations = demo_page.evaluations(found)
     for note in found.notes:
         cli.say(note)
-    demo_page.write(output / "demo", found, TITLE.value, level, evaluations)
-    key = blind_test.write_test(output / "test", found, pairs, TITLE.value, SEED.value, HALF_STEPS.value)
-    (output / "key.json").write_text(json.dumps(key | {"level_db": level}, indent=1) + "\n", encoding="utf-8")
+    demo_page.write(folder / "demo", found, TITLE.value, level, evaluations)
+    key = blind_test.write_test(folder / "test", found, pairs, TITLE.value, SEED.value, HALF_STEPS.value)
+    write_text(folder / "key.json", json.dumps(key | {"level_db": level}, indent=1) + "\n")
     cli.say(
         f"test {key['test']}: {len(key['clips'])} clips and {len(key['pairs'])} pairs, about {key['minutes']} min "
         f"per listener; all clips at {level:.1f} dB RMS\n"
@@ -106,13 +110,13 @@ def analyse(paths: list[str]) -> int:
 def write(output: Path, key: dict[str, Any], analysis: opinion.Analysis, notes: list[str]) -> None:
     """Writes results.json, table.txt, table.md, mos.png and preferences.png."""
     output.mkdir(parents=True, exist_ok=True)
-    (output / "table.txt").write_text(opinion.report(key["title"], analysis), encoding="utf-8")
-    (output / "table.md").write_text(opinion.report(key["title"], analysis, markdown=True), encoding="utf-8")
+    write_text(output / "table.txt", opinion.report(key["title"], analysis))
+    write_text(output / "table.md", opinion.report(key["title"], analysis, markdown=True))
     scores = {s: {name: e._asdict() for name, e in score._asdict().items()} for s, score in analysis.scores.items()}
     comparisons = [c._asdict() | {"difference": c.difference._asdict()} for c in analysis.comparisons]
     result = {"test": key["test"], "title": key["title"], "notes": notes} | analysis._asdict()
     result |= {"scores": scores, "comparisons": comparisons, "preferences": [p._asdict() for p in analysis.preferences]}
-    (output / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_text(output / "results.json", json.dumps(result, indent=2) + "\n")
     means = {s: e.over_listeners for s, e in analysis.scores.items()}
     rated = {s: (e.mean, e.ci95 or 0.0) for s, e in means.items() if e.mean is not None}
     if rated:

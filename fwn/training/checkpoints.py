@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
-from fwn.disk import sealed
+from fwn.disk import filled, sealed
 from fwn.errors import UserError
 from fwn.mel import MelContract
 from fwn.training import records
@@ -51,6 +52,7 @@ class Checkpoints:
         )
         self.folder = workdir / FOLDER
         if self.folder.is_dir():
+            records.finish_deletions(self.folder)
             records.read_all(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(
@@ -115,7 +117,12 @@ class Checkpoints:
         return records.steps(self.folder)
 
     def delete(self, step: int) -> None:
-        self.checkpointer.delete(step)
+        """Deletes the checkpoint of a step. All processes must call this."""
+        if jax.process_index() == 0:
+            records.delete(self.folder / str(step))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("deleted")
+        self.checkpointer.reload()
 
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
         """The arrays of a step, sharded like the given ones (arrays or ShapeDtypeStructs).
@@ -154,14 +161,13 @@ def checkpoints_in(workdir: Path) -> bool:
 
 def write(workdir: str | Path, config: Mapping[str, Any], mel: MelContract, params: Any, step: int) -> None:
     """Writes a workdir with one checkpoint of weights only, for sampling and evaluation."""
-    workdir = Path(workdir)
-    if (workdir / configs.FILE).exists() or (workdir / FOLDER).exists():
-        raise UserError(f"{workdir}: holds a run already; give another --output")
+    workdir, there = Path(workdir), "holds a run" if (Path(workdir) / configs.FILE).exists() else "exists"
     configs.check(config, mel, "config")
-    checkpoints = Checkpoints(workdir, config, mel)
-    checkpoints.save(step, params)
-    checkpoints.close()
-    configs.write(workdir, config, mel)
+    with filled(workdir, f"{workdir}: {there} already; give another --output") as unfinished:
+        checkpoints = Checkpoints(unfinished, config, mel)
+        checkpoints.save(step, params)
+        checkpoints.close()
+        configs.write(unfinished, config, mel)
 
 
 def read(workdir: str | Path, step: int | None = None) -> Run:

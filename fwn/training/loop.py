@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from fwn.data import loader
+from fwn.disk import atomic
 from fwn.errors import UserError
 from fwn.mel import MelContract
 from fwn.terminal import say
@@ -140,7 +141,8 @@ class Loop:
         name = f"skipped-{step}-process{jax.process_index()}.npz"
         if len(list(self.workdir.glob(f"skipped-*-process{jax.process_index()}.npz"))) >= BATCHES_KEPT:
             return f"; {BATCHES_KEPT} batches are saved already, this one is not"
-        np.savez(self.workdir / name, **self.stream[step - 1 + self.moved])
+        with atomic(self.workdir / name) as file:
+            np.savez(file, **self.stream[step - 1 + self.moved])
         return f"; its batch is in {self.workdir / name}"
 
     def back(self, at: int, why: str) -> tuple[State, int]:

@@ -4,13 +4,17 @@ Checkpoints of version 0.1 have no checksums.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from fwn.disk import check_seal
 from fwn.errors import UserError
 
 METRIC = "score"
+DELETED = ".deleted"  # ends the name of a folder while it is deleted
 
 
 def steps(folder: Path) -> list[int]:
@@ -28,6 +32,20 @@ def _whole(path: Path) -> bool:
         return False
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return True  # damaged, as `read` says
+
+
+def finish_deletions(folder: Path) -> None:
+    """Removes what is left of checkpoints whose deletion was interrupted, if orbax no longer finds them."""
+    for path in folder.iterdir() if jax.process_index() == 0 else ():
+        older = path.name.isdigit() and path.is_dir() and int(path.name) < steps(folder)[-1]
+        if path.name.endswith(DELETED) or (older and not (path / "_CHECKPOINT_METADATA").exists()):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def delete(path: Path) -> None:
+    """Deletes a checkpoint. It is whole or gone, also after kill -9."""
+    gone = path.rename(path.with_name(f".{path.name}{DELETED}"))
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def read_all(folder: Path) -> dict[int, dict[str, Any]]:

@@ -1,0 +1,46 @@
+"""JAX's cache of compiled programs, with entries that are whole or absent.
+
+JAX writes an entry in place and never replaces it. Killed meanwhile, it would compile that program anew, with a
+warning, at every later start.
+"""
+
+import contextlib
+import fcntl
+import importlib
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically() -> None:
+    """Changes how this process writes entries. A cache with a limit of size, or on a remote disk, stays as it is."""
+    cache = importlib.import_module("jax._src.lru_cache").LRUCache  # as of jax 0.10 to 0.12, which setup.cfg names
+    in_place = cache.put
+
+    def put(self: Any, key: str, value: bytes) -> None:
+        if self.eviction_enabled or not (folder := Path(str(self.path))).is_dir():
+            return in_place(self, key, value)
+        return _put(folder, f"{key}-cache", value)
+
+    if in_place.__module__ != __name__:
+        cache.put = put
+
+
+def _put(folder: Path, name: str, value: bytes) -> None:
+    """Writes a file, unless it is there or another process is writing it. A partial one of a killed process is redone.
+
+    That is why fwn.disk.atomic will not do: these files are written by many processes at a time.
+    """
+    partial = folder / f".{name}.partial"
+    with partial.open("ab") as file, contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (folder / name).exists():  # another process has replaced it since
+            partial.unlink(missing_ok=True)
+            return
+        try:
+            file.truncate(0)
+            file.write(value)
+            file.flush()
+            partial.replace(folder / name)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
