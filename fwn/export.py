@@ -4,7 +4,8 @@
     python -m fwn.sample --ckpt=voices/lj-mini --wav=recording.flac --output=out
 
 Kernels are stored in float16. With --data, likelihoods of held-out utterances before and after are compared, and an
-export that loses more than 0.01 nats/sample is refused.
+export that loses more than 0.01 nats/sample is refused. So is a flow whose inverse errs by more than 0.01 of full
+scale, on held-out utterances or, without --data, on a synthetic signal.
 """
 
 from pathlib import Path
@@ -14,8 +15,9 @@ from absl import flags
 
 from fwn import cli
 from fwn.data.corpus import Corpus
+from fwn.diagnosis import material
 from fwn.errors import UserError
-from fwn.evaluation.measure import chosen, dequantised
+from fwn.evaluation.measure import chosen, dequantised, inverse_error
 from fwn.synthesis import exported
 from fwn.synthesis.vocoder import Vocoder
 from fwn.training.checkpoints import Run
@@ -32,6 +34,7 @@ OUTPUT = flags.DEFINE_string(
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, to compare both on its held-out part.")
 UTTERANCES = flags.DEFINE_integer("utterances", 4, "Number of held-out utterances of --data, evenly spaced; 0: all.", 0)
 LOSS = 0.01  # nats/sample that float16 may cost at most
+INVERSE_ERROR = 0.01  # of audio in ±1, -40 dB; a healthy model has less than 1e-3
 
 
 def nats(vocoder: Vocoder, corpus: Corpus) -> float:
@@ -49,11 +52,23 @@ def main(args: list[str]) -> None:
     run = exported.read_run(CKPT.value, STEP.value)
 
     def check(voice: Run) -> None:
-        if DATA.value is None:
+        corpus = None if DATA.value is None else Corpus(DATA.value)
+        if corpus is not None:
+            corpus.check_contract(run.mel, CKPT.value)
+        vocoder = Vocoder(voice)
+        if vocoder.system.roundtrip is not None:
+            on = material.synthetic(run.mel) if corpus is None else material.held_out(corpus)
+            assert on.audio is not None
+            error = max(inverse_error(vocoder, *pair) for pair in zip(on.audio, on.mel, strict=True))
+            cli.say(f"largest |x - inverse(forward(x))| on {on.what}: {error:.1e}")
+            if not error <= INVERSE_ERROR:
+                raise UserError(
+                    f"{CKPT.value}: its inverse errs by {error:.2g} of full scale, more than {INVERSE_ERROR}: samples "
+                    "would be noise; take another --step, or train with config.model.s_max=2"
+                )
+        if corpus is None:
             return
-        corpus = Corpus(DATA.value)
-        corpus.check_contract(run.mel, CKPT.value)
-        before, after = (nats(Vocoder(model), corpus) for model in (run, voice))
+        before, after = (nats(model, corpus) for model in (Vocoder(run), vocoder))
         cli.say(f"held out: {before:.4f} nats/sample, in float16 {after:.4f}")
         if not before - after <= LOSS:
             raise UserError(f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}")

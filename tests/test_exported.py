@@ -1,6 +1,7 @@
 """fwn.export: a voice of one small file, that says what its workdir says, and that no damage gets into unnoticed."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -90,6 +91,22 @@ def test_weights_beyond_float16_are_refused(tmp_path):
     config = small.config(tmp_path)
     with pytest.raises(UserError, match="net/kernel: a weight of 1e"):
         exported.write(tmp_path, Run(config, PRESETS["flowavenet"], {"net": {"kernel": np.full((1, 2, 2), 1e5)}}, 1))
+
+
+def test_an_inverse_that_errs_is_refused(voice, tmp_path):
+    """A shift of 10^7 takes all but the highest bits of what comes after it."""
+    run = checkpoints.read(voice[0])
+    flows = run.params["block_0"]["flows"]
+    flows["actnorm"]["loc"] = np.full_like(flows["actnorm"]["loc"], 1e7)
+    checkpoints.write(tmp_path / "run", run.config.to_dict(), run.mel, run.params, 7)
+    result = small.program("fwn.export", f"--ckpt={tmp_path / 'run'}", f"--output={tmp_path / 'voice'}")
+    assert result.code == 1, result
+    assert re.fullmatch(
+        f"python -m fwn.export: {tmp_path / 'run'}: its inverse errs by [^ ]+ of full scale, more than 0.01: samples "
+        "would be noise; take another --step, or train with config.model.s_max=2\n",
+        result.err,
+    )
+    assert not (tmp_path / "voice").exists()
 
 
 def test_the_record_is_whole(voice):

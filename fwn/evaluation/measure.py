@@ -60,6 +60,11 @@ def likelihood_input(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray)
     return (np.round(recording / LSB) * LSB).astype(recording.dtype) if vocoder.system.integers else noisy
 
 
+def inverse_error(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray) -> float:
+    """The largest |inverse(forward(x)) - x| of a flow, of audio in ±1."""
+    return float(np.max(np.abs(vocoder.roundtrip(recording, mel) - recording)))
+
+
 def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """Nats per sample of one utterance, without and with dequantisation noise; for a flow also its inverse error."""
     noisy = likelihood_input(vocoder, recording, dequantised(recording, rng))
@@ -68,7 +73,7 @@ def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: n
         "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
     }
     if vocoder.system.roundtrip is not None:
-        figures["inverse_error"] = float(np.max(np.abs(vocoder.roundtrip(recording, mel) - recording)))
+        figures["inverse_error"] = inverse_error(vocoder, recording, mel)
     return figures
 
 
