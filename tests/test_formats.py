@@ -2,6 +2,19 @@
 
 workdir_0.1: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with results of that version.
 data_0.1: three recordings of small.record, of the same day. Neither has checksums.
+
+What has been on main, by the first commit that wrote it. The tree of weights and the manifest's format are the same in
+all; runs and data sets made by each of these commits were read by today's code once, those in golden/ are read always.
+
+    c247dbb   config has teacher and loss; optimiser has rate and clip, no kind
+    1de1998   config.model has conditioner
+    c6b07be   config.model has odd and prediction
+    d1121d9   config.model has autoregression
+    4871787   optimiser.kind, autoregression.taps               golden/workdir_0.1, golden/data_0.1
+    5bb2cf0   optimizer with learning_rate and max_grad_norm
+    5bb78ec   checksums of arrays, record and config.json
+    4c3042f   checksums of data sets
+    d3b4855   max_seconds and verify_data in config
 """
 
 import json

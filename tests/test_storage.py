@@ -1,14 +1,22 @@
 """A full or read-only disk, for every program that writes: one line, what was there stays, nothing half-written."""
 
+import contextlib
+import os
 import re
 import shutil
 import subprocess
+import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 import small
 
+from fwn import config as configs
+from fwn.evaluation import measure
+from fwn.mel import PRESETS
 from fwn.synthesis import exported
-from fwn.training import checkpoints
+from fwn.training import checkpoints, journal
 
 GOLDEN = small.ROOT / "tests" / "golden"
 PROGRAMS = ["train", "prepare", "speak", "convert", "sample", "evaluate", "compare", "export", "listening", "bench"]
@@ -20,8 +28,9 @@ CLOCKS = "bench", "compare", "train"  # their results have times
 
 
 @pytest.fixture
-def command(run, corpus):
+def command(run, corpus, monkeypatch):
     """command(name, output): the module and its flags."""
+    monkeypatch.setattr(measure, "PATIENCE", 0.0)  # one run of each speed
     wavs, model, data = corpus.parent / "in", f"--ckpt={run}", f"--data={corpus}"
     listening = "build", f"--reference={wavs}", f"--systems=A={wavs}", "--utterances=2"
     commands = {
@@ -74,6 +83,27 @@ def is_one_line(result, disk):
     assert re.fullmatch(rf"python -m [\w.]+: .*{disk}.*\n", result.err), result.err
 
 
+@pytest.mark.parametrize("free", [0, 8192])
+def test_the_log_of_a_run_on_a_full_disk(free, disk_of):
+    """The error comes to the run, and names what could not be written; nothing waits for a thread."""
+    disk, mel = disk_of("1m"), PRESETS["flowavenet"]
+    log = journal.Journal(disk, 0, small.config("data", num_steps=1000), mel)
+    fill(disk, free)
+    steps = iter(range(1, 1000))
+
+    def go_on():
+        for step in steps:
+            log.step(step, {"nats_per_sample": 1.0, "gradient_norm": 1.0, "skipped_in_all": 0})
+
+    with contextlib.closing(log), pytest.raises(OSError, match=f"No space left on device: '{disk}/(metrics|events)"):
+        go_on()
+    done = len(journal.read(disk))
+    assert next(steps) - done in (1, 2)
+    (disk / "ballast").unlink()
+    with contextlib.closing(journal.Journal(disk, done, small.config("data"), mel)):
+        assert [record["step"] for record in journal.read(disk)] == list(range(1, done + 1))
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_read_only_disk(name, command, run, disk_of):
     """The line names the file or folder; nothing changes."""
@@ -105,3 +135,49 @@ def test_a_full_disk(name, command, run, disk_of):
     if name not in CLOCKS:
         after = tree(disk)
         assert {file for file in found if found[file] not in (after[file], before.get(file))} == set()
+
+
+def test_a_slow_save_is_waited_for_and_when_killed_meanwhile_the_one_before_is_read(tmp_path, monkeypatch):
+    """The disk hangs while a checkpoint gets its name: what a kill would leave is a copy of the folder."""
+    config, mel, arrived = small.config("data"), PRESETS["flowavenet"], threading.Event()
+    permits = threading.Semaphore(1)
+    workdir, folder, rename = tmp_path / "run", tmp_path / "run" / "checkpoints", os.rename
+
+    def slow(source, target, **rest):
+        if Path(target).parent == folder:
+            arrived.set()
+            assert permits.acquire(timeout=100)
+        rename(source, target, **rest)
+
+    monkeypatch.setattr(os, "rename", slow)
+    kept = checkpoints.Checkpoints(workdir, config, mel)
+    configs.write(workdir, config, mel)
+    kept.save(1, params(1), params(-1), 3.0)
+    kept.wait()
+    arrived.clear()
+    for step in (2, 3):
+        kept.save(step, params(step), params(-step), 1.0)  # waits for the one before
+        assert step == 2 or (folder / str(step - 1)).exists()
+        assert arrived.wait(100)
+        assert not (folder / str(step)).exists()
+        killed = shutil.copytree(workdir, tmp_path / f"killed-{step}")
+        arrived.clear()
+        threading.Timer(0.2, permits.release).start()  # during the next save
+    kept.save(4, params(4), params(-4), 1.0)
+    assert (folder / "3").exists()
+    permits.release()
+    kept.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "4"]
+    for step in (1, 4):
+        assert checkpoints.read(workdir, step).params["a"][0] == step
+    monkeypatch.undo()
+    assert checkpoints.read(killed, 2).params["a"][0] == 2
+    again = checkpoints.Checkpoints(killed, config, mel)
+    assert again.latest() == 2
+    assert again.load(2, params(0), params(0))[1]["a"][0] == -2
+    again.close()
+    assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == ["1", "2"]
+
+
+def params(value):
+    return {"a": np.full((3,), value, np.float32)}

@@ -1,5 +1,6 @@
 """The log of a training run: a progress line, metrics.jsonl, TensorBoard events."""
 
+import contextlib
 import json
 import math
 import resource
@@ -11,12 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from fwn.disk import atomic
 from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
+from fwn.training.events import Events
 
 FILE = "metrics.jsonl"
 KINDS = "train", "held_out", "return"
@@ -44,6 +45,7 @@ class Journal:
 
     def __init__(self, workdir: Path, first: int, config: Any, mel: MelContract, main: bool = True):
         self.first, self.steps, self.every, self.mel, self.main = first, config.num_steps, config.log_every, mel, main
+        self.workdir = workdir
         self.audio_per_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate
         self.mark = (time.monotonic(), first)
         self.rate = self.waiting = 0.0
@@ -56,7 +58,8 @@ class Journal:
             total=self.steps, initial=first, desc="training", dynamic_ncols=True, disable=not sys.stderr.isatty()
         )
         self.file = open(file, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self.events = SummaryWriter(str(workdir / "events"), purge_step=first + 1)
+        with _named(workdir / "events"):
+            self.events = Events(workdir / "events", first + 1)
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches. The time until each comes counts as waiting."""
@@ -102,8 +105,7 @@ class Journal:
     def returned(self, step: int, why: str) -> None:
         """Notes that the run went back to this step."""
         if self.main:
-            self.file.write(json.dumps({"what": "return", "step": step, "why": why}) + "\n")
-            self.file.flush()
+            self._line({"what": "return", "step": step, "why": why})
 
     def held_out(self, step: int, metrics: dict[str, float], audio: dict[str, np.ndarray]) -> None:
         """Writes metrics, which are means over held-out crops, and examples of audio in ±1."""
@@ -112,26 +114,43 @@ class Journal:
         self._write("held_out", step, metrics)
         name = headline(metrics)
         say(f"step {step}: held-out {name.replace('_per_', '/')} {metrics[name]:.4f}")
-        for name, samples in audio.items():
-            clipped = np.clip(samples, -1, 1)  # only for listening; fwn.sample counts clipped samples
-            self.events.add_audio(f"held_out/{name}", clipped, step, sample_rate=self.mel.sample_rate)
-            self.events.add_image(f"held_out/{name}", _image(samples, self.mel), step, dataformats="HW")
-        self.events.flush()
+        with _named(self.workdir / "events"):
+            for name, samples in audio.items():
+                clipped = np.clip(samples, -1, 1)  # only for listening; fwn.sample counts clipped samples
+                self.events.audio(f"held_out/{name}", clipped, self.mel.sample_rate, step)
+                self.events.image(f"held_out/{name}", _image(samples, self.mel), step)
+            self.events.flush()
         self.before = time.monotonic()
         self.mark = (self.before, step)  # evaluation is not training time
 
     def _write(self, what: str, step: int, metrics: dict[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}  # JSON has no NaN
-        self.file.write(json.dumps({"what": what, "step": step, **finite}) + "\n")
-        self.file.flush()
-        for name, value in metrics.items():
-            self.events.add_scalar(f"{what}/{name}", value, step)
+        self._line({"what": what, "step": step, **finite})
+        with _named(self.workdir / "events"):
+            for name, value in metrics.items():
+                self.events.scalar(f"{what}/{name}", value, step)
+            self.events.flush()
+
+    def _line(self, record: dict[str, Any]) -> None:
+        with _named(self.workdir / FILE):
+            self.file.write(json.dumps(record) + "\n")
+            self.file.flush()
 
     def close(self) -> None:
         if self.main:
             self.bar.close()
-            self.file.close()
-            self.events.close()
+            for file in (self.file, self.events):
+                with contextlib.suppress(OSError):  # of what could not be flushed before, which was raised then
+                    file.close()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the disk name the path: those of an open file do not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def most_memory() -> int:
