@@ -111,7 +111,9 @@ def _locked(output: Path) -> Iterator[None]:
     if output.is_dir() and any(output.iterdir()) and not parts.is_dir() and not (output / FILE).exists():
         raise UserError(f"--output={output}: not empty and not a prepared data set; give a new folder")
     parts.mkdir(parents=True, exist_ok=True)
-    with locked(parts / "lock", f"--output={output}: another data_prep.prepare is running there"):
+    with locked(
+        parts / "lock", f"--output={output}: another data_prep.prepare is running there; wait for it, or stop it"
+    ):
         yield
 
 

@@ -59,7 +59,9 @@ def main(args: list[str]) -> None:
             before, after = (nats(vocoder, corpus) for vocoder in (Vocoder(run), load(folder)))
             cli.say(f"held out: {before:.4f} nats/sample, in float16 {after:.4f}")
             if not before - after <= LOSS:
-                raise UserError(f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}")
+                raise UserError(
+                    f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}; use the workdir"
+                )
         output.mkdir(exist_ok=True)
         for name in (exported.WEIGHTS, configs.FILE):
             shutil.copy(folder / name, output / f".{name}")

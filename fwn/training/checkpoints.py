@@ -22,7 +22,7 @@ from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
 from fwn.disk import check_seal, sealed
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.mel import MelContract
 from fwn.training.checksum import checksums, form, leaves
 
@@ -169,7 +169,10 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
     path = folder / str(step)
     record = _record(path)
     if (begun := record.get("mel_hash", mel.hash())) != mel.hash():
-        raise UserError(f"{path}: its mel contract is {begun}, that of {workdir / configs.FILE} is {mel.title}")
+        raise UserError(
+            f"{path}: its mel contract is {short(begun)}, that of {workdir / configs.FILE} is {mel.title}; restore the "
+            "file that was changed"
+        )
 
     def load() -> Any:
         saved = _saved(record, "params")
@@ -199,7 +202,7 @@ def _whole(path: Path) -> bool:
         return record.get(METRIC) is None or (path / "metrics" / "metrics").exists()
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return True  # damaged, as _record says
 
 
@@ -219,7 +222,7 @@ def _record(path: Path) -> dict[str, Any]:
         score = json.loads(file.read_text(encoding="utf-8")).get(METRIC) if file.exists() else None
         if record.setdefault(METRIC, score) != score:
             raise ValueError(f"{METRIC} is {score}, {record[METRIC]} was saved")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); {remedy}") from error
     return record
 
@@ -247,4 +250,4 @@ def _read(path: Path, load: Any, remedy: str) -> Any:
 
 def _reason(error: BaseException) -> str:
     """The message of an error of orbax, in one line."""
-    return " ".join(str(error.__cause__ or error).split())[:300]
+    return " ".join(str(error.__cause__ or error).split()).partition(". See full TensorStore details")[0][:300]
