@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import config_space
 import fuzz
+import generated
+import hypothesis
 import jax
 import numpy as np
 import small
@@ -123,7 +126,31 @@ def data_bits(folder: Path, trials: int, rng: np.random.Generator) -> Counter[st
     return ends
 
 
-def main(trials: int, ckpt: str | None) -> None:
+def configs_drawn(count: int, folder: Path) -> Counter[str]:
+    """Configs of config_space: how each ended; a fault is in capitals, and printed."""
+    ends = Counter[str]()
+
+    @hypothesis.seed(0)
+    @hypothesis.settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(config_space.drawn())
+    def draw(fields: dict[str, Any]) -> None:
+        try:
+            ends[config_space.end_of(fields, folder / "drawn")] += 1
+        except Exception as error:
+            ends["FAULT"] += 1
+            print(f"FAULT: {error!r}: {fields}", flush=True)
+
+    draw()
+    return ends
+
+
+def main(trials: int, ckpt: str | None, files: int, configs_count: int) -> None:
     sys.unraisablehook = cli._unraisable  # as in all programs: orbax leaves threads behind after an error
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -149,11 +176,20 @@ def main(trials: int, ckpt: str | None) -> None:
         for name, attack in fuzz.attacks(folder / "fuzz", data, run).items():
             ends = fuzz.run({name: attack}, trials, rng)[name]
             print(f"damaged files, {name}: {trials} trials: {dict(ends)}", flush=True)
+        made = generated.folder(folder / "generated", files, rng)
+        for what, ends in (
+            ("prepare", generated.prepared(made, folder / "prepared")),
+            ("sample", generated.sampled(made, run, folder / "sampled")),
+        ):
+            print(f"one run of {what} on {files} generated files: {dict(ends)}", flush=True)
+        print(f"drawn configs: {configs_count}: {dict(configs_drawn(configs_count, folder))}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=500, help="trials of each attack (500)")
     parser.add_argument("--ckpt", help="workdir to attack, a copy of it; by default a minuscule one is trained")
+    parser.add_argument("--files", type=int, default=2000, help="generated files for prepare and sample (2000)")
+    parser.add_argument("--configs", type=int, default=200, help="drawn configs, each of which trains a step (200)")
     given = parser.parse_args()
-    main(given.trials, given.ckpt)
+    main(given.trials, given.ckpt, given.files, given.configs)

@@ -6,6 +6,7 @@
 import copy
 import hashlib
 import io
+import itertools
 import json
 import resource
 import shutil
@@ -31,8 +32,7 @@ from fwn.training import checkpoints, journal
 
 MEL = PRESETS["flowavenet"]
 GOLDEN = Path(__file__).parent / "golden"
-SLOW = 10.0  # seconds
-LARGE = 2**20  # KiB that the process may grow by
+SLOW, LARGE = 10.0, 2**20  # seconds; KiB that the process may grow by
 NUMBERS = [0, 1, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**36, 2**63 - 1, 2**64 - 1]
 
 
@@ -226,17 +226,18 @@ def convert(file: Path) -> Any:
 
 
 def odd_recordings(folder: Path, rng: np.random.Generator) -> list[Path]:
-    """Valid recordings of every format, rate and width that libsndfile writes."""
+    """Valid recordings of every format, rate, width and number of channels that libsndfile writes and reads.
+
+    It does not read DWVW in AIFF that it wrote, and reads u-law in VOC as another sound.
+    """
     made = []
-    for kind, subtypes in soundfile.available_formats().items():
+    for kind in soundfile.available_formats():
         if f".{kind.lower()}" not in audio_file.EXTENSIONS or kind == "RAW":
             continue
-        del subtypes
-        for subtype in soundfile.available_subtypes(kind):
-            rate, channels = (
-                int(rng.choice([8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])),
-                1 + len(made) % 2,
-            )
+        for subtype, channels in itertools.product(soundfile.available_subtypes(kind), (1, 2, 6)):
+            if subtype.startswith("DWVW") or (kind, subtype) == ("VOC", "ULAW"):
+                continue
+            rate = int(rng.choice([8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000]))
             content, audio = io.BytesIO(), 0.3 * np.sin(np.arange(rate) / 20.0)
             try:
                 soundfile.write(content, np.stack([audio] * channels, 1), rate, subtype, format=kind)
