@@ -111,7 +111,9 @@ def _locked(output: Path) -> Iterator[None]:
     if output.is_dir() and any(output.iterdir()) and not parts.is_dir() and not (output / FILE).exists():
         raise UserError(f"--output={output}: not empty and not a prepared data set; give a new folder")
     parts.mkdir(parents=True, exist_ok=True)
-    with locked(parts / "lock", f"--output={output}: another data_prep.prepare is running there"):
+    with locked(
+        parts / "lock", f"--output={output}: another data_prep.prepare is running there; wait for it, or stop it"
+    ):
         yield
 
 
@@ -190,7 +192,8 @@ def _report(manifest: dict[str, Any], output: Path) -> None:
     for note, count in manifest["notes"].items():
         say(f"{note}: {count} recordings")
     for entry in left_out[:SHOWN]:
-        say(f"left out {entry['name']} ({entry['source']}): {entry['reason']}")
+        named = cli.printable(f"left out {entry['name']} ({entry['source']}): ", newlines=False)
+        say(f"{named}{entry['reason']}")
     if len(left_out) > SHOWN:
         say(f"… and {len(left_out) - SHOWN} more, listed in {output / FILE}")
     seconds = sum(utterance["samples"] for utterance in utterances) / manifest["sample_rate"]

@@ -51,7 +51,9 @@ def find(corpus: str, folder: Path) -> tuple[list[Recording], list[dict[str, str
     Raises UserError if the folder has not this layout, or if two recordings have the same name.
     """
     if not folder.is_dir():
-        raise UserError(f"--input={folder}: {'not a' if folder.exists() else 'no such'} folder")
+        raise UserError(
+            f"--input={folder}: {'not a' if folder.exists() else 'no such'} folder; give that of the recordings"
+        )
     recordings, missing = _ljspeech(folder) if corpus == "ljspeech" else (_folder(folder), [])
     name, count = Counter(recording.name for recording in recordings).most_common(1)[0] if recordings else ("", 0)
     if count > 1:

@@ -69,7 +69,7 @@ def finished(output: Path, parts: Iterable[Path]) -> dict[str, Record]:
             check_seal(record, part)
             files = [output / record[what] for what in ("audio", "mel") if record["frames"]]
             whole = [file_crc32(file) for file in files] == record["crc32"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError, UserError):
             continue
         if whole:
             found[part.stem] = record

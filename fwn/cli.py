@@ -99,10 +99,21 @@ def _parse(argv: list[str], program: str) -> list[str]:
             getattr(flags.FLAGS.config, "is_locked", None)  # ml_collections raises here if the file is missing
         return args
     except (flags.Error, UserError) as error:
-        message = " ".join(str(error).split())
+        message = _flag_error(str(error))
     except Exception as error:  # of ml_collections for an unknown field, or any error raised by a config file
         message = _config_error(error)
     sys.exit(_fail(program, f"{message} (--help lists the flags)", 2))
+
+
+def _flag_error(text: str) -> str:
+    """The error of a flag in one line: without absl's words for a missing one, and a config file's traceback."""
+    if missing := re.match(r"flag (--\w+)=None: Flag", text):
+        return f"{missing[1]} is missing; give it"
+    if "Error whilst parsing config file" in text and (places := re.findall(r'File "(.+)", line (\d+)', text)):
+        inside = [place for place in places if "ml_collections" not in place[0]]
+        file, line = (inside or places)[-1]
+        return f"--config: {' '.join(text.split('Traceback')[-1].splitlines()[-1].split())} ({file}, line {line})"
+    return " ".join(text.split())
 
 
 def _with_experiment_files(argv: list[str]) -> list[str]:
@@ -126,6 +137,10 @@ def _config_error(error: Exception) -> str:
     name, _, hint = str(inner).partition("\n")
     if isinstance(error, OSError):
         return f"--config: {str(error).splitlines()[-1].partition('] ')[2] or error}"
+    if isinstance(error, SyntaxError):
+        return f"--config: SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    if "get_config" in str(error) and isinstance(error, AttributeError):
+        return "--config: the file has no get_config(); give a file like experiments/base.py"
     if "ml_collections" not in last.filename:
         return f"--config: {type(error).__name__}: {name} ({last.filename}, line {last.lineno})"
     if not isinstance(error, KeyError | AttributeError):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from fwn import __version__
 from fwn.disk import atomic, check_seal, sealed
-from fwn.errors import UserError, nearest
+from fwn.errors import UserError, nearest, short
 from fwn.mel import MelContract, read_contract
 
 FILE = "config.json"
@@ -64,26 +64,26 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     The system checks config.model; here only the product of its upsample_strides is compared with the mel's hop.
     """
     _check_fields(config, FIELDS, source)
+    _check_types(config, source)
     optimizer = plain(config["optimizer"])
     _check_fields(optimizer, OPTIMIZER, f"{source}: optimizer")
     if optimizer["kind"] not in OPTIMIZERS:
         raise UserError(
-            f"{source}: optimizer.kind is {optimizer['kind']!r}; there are: {', '.join(OPTIMIZERS)}"
+            f"{source}: optimizer.kind is {short(optimizer['kind'])}; there are: {', '.join(OPTIMIZERS)}"
             + nearest(str(optimizer["kind"]), OPTIMIZERS)
         )
-    numbers = {name: config[name] for name in ("seed", "ema_decay", "max_seconds", "max_spike", "max_returns")}
+    numbers = {name: config[name] for name in ("ema_decay", "max_seconds", "max_spike", "max_returns")}
     numbers |= {f"optimizer.{name}": optimizer[name] for name in OPTIMIZER if name != "kind"}
     for name, value in numbers.items():
         if type(value) not in (int, float):
-            raise UserError(f"{source}: {name} is {value!r}; it must be a number")
-    if type(config["verify_data"]) is not bool:
-        raise UserError(f"{source}: verify_data is {config['verify_data']!r}; it must be True or False")
+            raise UserError(f"{source}: {name} is {short(value)}; it must be a number")
     counts = {name: config[name] for name in COUNTS} | {"optimizer.halve_every": optimizer["halve_every"]}
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least 1")
+            raise UserError(f"{source}: {name} is {short(value)}; it must be a whole number, at least 1")
+    seed = config["seed"]
     for name, value, holds, rule in (
-        ("seed", config["seed"], 0 <= config["seed"] < 2**32, "in 0 … 2^32 - 1"),
+        ("seed", seed, type(seed) is int and 0 <= seed < 2**32, "a whole number in 0 … 2^32 - 1"),
         ("ema_decay", config["ema_decay"], 0 <= config["ema_decay"] < 1, "at least 0 (no averaging) and below 1"),
         ("max_seconds", config["max_seconds"], 0 <= config["max_seconds"] < math.inf, "0 (no limit) or more"),
         ("max_spike", config["max_spike"], 0 <= config["max_spike"] < math.inf, "0 (no limit) or more"),
@@ -99,10 +99,17 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
         ("optimizer.warmup", optimizer["warmup"], optimizer["warmup"] >= 0, "0 or more steps"),
     ):
         if not holds:
-            raise UserError(f"{source}: {name} is {value!r}; it must be {rule}")
+            raise UserError(f"{source}: {name} is {short(value)}; it must be {rule}")
     if "upsample_strides" not in config["model"]:
         raise UserError(f"{source}: missing model.upsample_strides; start from experiments/base.py")
-    strides = tuple(config["model"]["upsample_strides"])
+    given = config["model"]["upsample_strides"]
+    strides = tuple(given) if isinstance(given, list | tuple) else ()
+    whole = all(type(stride) is int and 1 <= stride <= mel.hop_length for stride in strides)
+    if not whole or not 1 <= len(strides) <= 16:
+        raise UserError(
+            f"{source}: model.upsample_strides is {short(given)}; it must be whole numbers in 1 … {mel.hop_length}, as "
+            "in (16,16)"
+        )
     if math.prod(strides) != mel.hop_length:
         raise UserError(
             f"{source}: model.upsample_strides={strides} make {math.prod(strides)} samples per mel frame, but the mel "
@@ -110,10 +117,24 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
         )
 
 
+def _check_types(config: Mapping[str, Any], source: str) -> None:
+    for name in ("model", "loss", "optimizer"):
+        if not isinstance(config[name], Mapping | ConfigDict):
+            raise UserError(
+                f"{source}: {name} is {short(config[name])}; it must have fields, as in experiments/base.py"
+            )
+    for name in ("verify_data", "dequantise"):
+        if type(config[name]) is not bool:
+            raise UserError(f"{source}: {name} is {short(config[name])}; it must be True or False")
+    for name in ("system", "teacher", "mel", "data", "parallel"):
+        if not isinstance(config[name], str) and (name, config[name]) != ("teacher", None):
+            raise UserError(f"{source}: {name} is {short(config[name])}; it must be a text")
+
+
 def _check_fields(values: Mapping[str, Any], known: Collection[str], source: str) -> None:
     for name in values:
         if name not in known:
-            raise UserError(f"{source}: no such field: {name!r}{nearest(name, known)}")
+            raise UserError(f"{source}: no such field: {short(name)}{nearest(name, known)}")
     if missing := [name for name in known if name not in values]:
         raise UserError(f"{source}: missing {', '.join(missing)}; start from experiments/base.py")
 
@@ -146,10 +167,10 @@ def read(workdir: Path) -> tuple[ConfigDict, MelContract]:
             MelContract.from_dict(values["mel"], f"{file}: mel"),
         )
         stated = values["mel_hash"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); restore it, or train or convert again") from error
     if mel.hash() != stated:
-        raise UserError(f"{file}: its mel contract is {mel.title}, but mel_hash is {stated}; restore the file")
+        raise UserError(f"{file}: its mel contract is {mel.title}, but mel_hash is {short(stated)}; restore the file")
     check(config, mel, str(file))
     return config, mel
 

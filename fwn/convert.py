@@ -76,7 +76,7 @@ def main(args: list[str]) -> None:
     leaves = jax.tree.leaves(params)
     step = checkpoint.get("global_step", 0)  # a state dict alone has none
     if type(step) is not int or not 0 <= step < 2**31:
-        raise UserError(f"{source}: its global_step is a {type(step).__name__} or out of range; it must be 0 or more")
+        raise UserError(f"{source}: its global_step is {step!r}; it must be a whole number in 0 … 2^31 - 1")
     cli.say(f"{source}: {system}, " + ", ".join(f"{name} {value}" for name, value in fields.items()))
     cli.say(
         f"{sum(leaf.size for leaf in leaves):,} parameters with weight-norm gains, "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 
 
 @contextlib.contextmanager
@@ -94,7 +94,7 @@ def check_seal(values: Mapping[str, Any], file: Path) -> None:
     """Raises UserError if values that were read are not those that were sealed. Version 0.1 had no checksums."""
     if (stated := values.get("checksum")) is not None and stated != _checksum(values):
         raise UserError(
-            f"{file}: damaged (its checksum is {_checksum(values)}, {stated} was saved); restore it, or, if you "
+            f"{file}: damaged (its checksum is {_checksum(values)}, {short(stated)} was saved); restore it, or, if you "
             'changed it on purpose, delete its entry "checksum"'
         )
 

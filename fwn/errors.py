@@ -12,3 +12,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """ "; did you mean 'x'?" with the valid name most like a mistyped one; "" if none is similar."""
     near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.3)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def short(value: object) -> str:
+    """How a value is shown in a message: its first 200 characters, in one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -71,7 +71,9 @@ def main(args: list[str]) -> None:
         before, after = (nats(model, corpus) for model in (Vocoder(run), vocoder))
         cli.say(f"held out: {before:.4f} nats/sample, in float16 {after:.4f}")
         if not before - after <= LOSS:
-            raise UserError(f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}")
+            raise UserError(
+                f"{CKPT.value}: float16 loses {before - after:.4f} nats/sample, more than {LOSS}; use the workdir"
+            )
 
     size = exported.write(output, run, check)
     cli.say(f"{output}: {run.config.system}, step {run.step}, {size / 2**20:.1f} MiB")

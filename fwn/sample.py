@@ -113,7 +113,7 @@ def readable(named: list[Path], mel: MelContract) -> dict[Path, np.ndarray]:
         try:
             mels[file] = read(file, mel)
         except UserError as error:
-            refused.append(str(error))
+            refused.append(str(error).replace(str(file), cli.printable(str(file), newlines=False)))
     if not mels:
         raise UserError("\n".join(refused))
     for message in refused:
@@ -187,7 +187,7 @@ def main(args: list[str]) -> int | None:
         f"{duration / seconds:.2f} × including {vocoder.compile_seconds:.1f} s of compilation, and reading and writing"
     )
     for path in written:
-        cli.say(f"  {path}")
+        cli.say(cli.printable(f"  {path}", newlines=False))
     return cli.LEFT_OUT if len(mels) < len(named) else None
 
 

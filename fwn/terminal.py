@@ -26,9 +26,16 @@ def say(message: str) -> None:
     sys.stdout.flush()
 
 
-def printable(text: str) -> str:
-    """The text with control characters but newlines as escapes, since names of files may have them: ESC -> \\x1b."""
-    return "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
+def printable(text: str, newlines: bool = True) -> str:
+    """The text with control characters as escapes, since names of files may have them: ESC -> \\x1b.
+
+    newlines: keep them.
+    """
+
+    def shown(c: str) -> bool:
+        return unicodedata.category(c) not in ("Cc", "Cs") or (newlines and c == "\n")
+
+    return "".join(c if shown(c) else ascii(c)[1:-1] for c in text)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:
@@ -47,8 +54,15 @@ def progress(items: Iterable[T], what: str, total: int | None = None, every: flo
             say(f"{what}: {i + 1}{f'/{total}' if total else ''}{left}")
 
 
+def marked(text: str) -> str:
+    """Text for a Markdown page, in one line: it makes no column of a table, no element and no link."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
+
+
 def aligned(lines: Sequence[Sequence[str]], align: str, markdown: bool = False) -> str:
     """A text table of rows of cells, the heading first; `align` has "<" or ">" for each column."""
+    if markdown:
+        lines = [[marked(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines = [[f"{t:{a}{w}}" for t, a, w in zip(line, align, widths, strict=True)] for line in lines]
     if not markdown:

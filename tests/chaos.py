@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import config_space
 import fuzz
+import generated
+import hypothesis
 import jax
 import kills
 import numpy as np
@@ -126,7 +129,31 @@ def data_bits(folder: Path, trials: int, rng: np.random.Generator) -> Counter[st
     return ends
 
 
-def main(trials: int, killed: int, only: str, ckpt: str | None) -> None:
+def configs_drawn(count: int, folder: Path) -> Counter[str]:
+    """Configs of config_space: how each ended; a fault is in capitals, and printed."""
+    ends = Counter[str]()
+
+    @hypothesis.seed(0)
+    @hypothesis.settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(config_space.drawn())
+    def draw(fields: dict[str, Any]) -> None:
+        try:
+            ends[config_space.end_of(fields, folder / "drawn")] += 1
+        except Exception as error:
+            ends["FAULT"] += 1
+            print(f"FAULT: {error!r}: {fields}", flush=True)
+
+    draw()
+    return ends
+
+
+def main(trials: int, killed: int, only: str, ckpt: str | None, files: int, configs_count: int) -> None:
     sys.unraisablehook = cli._unraisable  # as in all programs: orbax leaves threads behind after an error
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -158,6 +185,13 @@ def main(trials: int, killed: int, only: str, ckpt: str | None) -> None:
         for name, attack in fuzz.attacks(folder / "fuzz", data, run).items():
             ends = fuzz.run({name: attack}, trials, rng)[name]
             print(f"damaged files, {name}: {trials} trials: {dict(ends)}", flush=True)
+        made = generated.folder(folder / "generated", files, rng)
+        for what, ends in (
+            ("prepare", generated.prepared(made, folder / "prepared")),
+            ("sample", generated.sampled(made, run, folder / "sampled")),
+        ):
+            print(f"one run of {what} on {files} generated files: {dict(ends)}", flush=True)
+        print(f"drawn configs: {configs_count}: {dict(configs_drawn(configs_count, folder))}", flush=True)
 
 
 if __name__ == "__main__":
@@ -166,5 +200,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=100, help="kills of each program (100)")
     parser.add_argument("--only", default="", help="kill only the programs whose name has this pattern")
     parser.add_argument("--ckpt", help="workdir to attack, a copy of it; by default a minuscule one is trained")
+    parser.add_argument("--files", type=int, default=2000, help="generated files for prepare and sample (2000)")
+    parser.add_argument("--configs", type=int, default=200, help="drawn configs, each of which trains a step (200)")
     given = parser.parse_args()
-    main(given.trials, given.kills, given.only, given.ckpt)
+    main(given.trials, given.kills, given.only, given.ckpt, given.files, given.configs)

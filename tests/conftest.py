@@ -22,7 +22,18 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Files of the longest tests, the longest first.
-LONGEST = ["chunked", "bijectors", "training", "resume", "students", "prediction", "gradients", "programs", "parallel"]
+LONGEST = [
+    "messages",
+    "chunked",
+    "bijectors",
+    "training",
+    "resume",
+    "students",
+    "prediction",
+    "gradients",
+    "programs",
+    "parallel",
+]
 LONGEST += ["autoregressive", "exported", "wheel", "convolutions", "metrics", "prepare", "compare", "learning", "slots"]
 
 

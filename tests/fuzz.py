@@ -3,7 +3,10 @@
 `run` is used by tests/chaos.py (`make chaos`) and, with few trials, by the tests.
 """
 
+import copy
+import hashlib
 import io
+import itertools
 import json
 import resource
 import shutil
@@ -24,20 +27,16 @@ from fwn.listening import answers
 from fwn.mel import PRESETS, read_contract, read_mel
 from fwn.official import importer, torch_reader
 from fwn.synthesis import exported
+from fwn.synthesis.vocoder import Vocoder
 from fwn.training import checkpoints, journal
 
 MEL = PRESETS["flowavenet"]
 GOLDEN = Path(__file__).parent / "golden"
-SLOW = 10.0  # seconds
-LARGE = 2**20  # KiB that the process may grow by
+SLOW, LARGE = 10.0, 2**20  # seconds; KiB that the process may grow by
 NUMBERS = [0, 1, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**36, 2**63 - 1, 2**64 - 1]
 
 
-class Attack(NamedTuple):
-    """read(file or its folder) is called with changed contents of `file`."""
-
-    file: Path
-    read: Callable[[], Any]
+Change = Callable[[bytes, np.random.Generator], bytes]
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -69,6 +68,50 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+# In place of a value of a JSON file, each of which is valid JSON for Python.
+VALUES = [None, True, False, 0, -1, 1, 7, 2.5, 2**31, 2**63, 2**80, -(2**80), 10**4000, 1e308, 5e-324, float("nan")]
+VALUES += [float("inf"), -float("inf"), "", "7", "nan", "../a", "/dev/zero", "a" * 10_000, "\0\n\x1b[31m", "\ud800"]
+VALUES += [[], {}, [1], ["a"], [[]], {"a": 1}, [None, None], [0] * 1000]
+
+
+def revalued(content: bytes, rng: np.random.Generator) -> bytes:
+    """JSON of other values, without its checksums: one to three are replaced, repeated, nested or left out."""
+    values = json.loads(content, object_hook=lambda node: {k: v for k, v in node.items() if k != "checksum"})
+    for _ in range(int(rng.integers(1, 4))):
+        holder, key = [values], 0
+        while isinstance(holder[key], dict | list) and holder[key] and (holder[key] is values or rng.random() < 0.9):
+            holder = holder[key]
+            key = (
+                list(holder)[rng.integers(len(holder))] if isinstance(holder, dict) else int(rng.integers(len(holder)))
+            )
+        match rng.integers(6):
+            case 0 | 1 | 2:
+                holder[key] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
+            case 3 if holder != [values]:
+                del holder[key]
+            case 4:
+                holder[key] = [holder[key]] * int(rng.integers(1, 4))
+            case _:
+                holder[key] = {"a": holder[key]} if rng.random() < 0.5 else str(holder[key])[:100]
+        values = values if holder != [values] else holder[0]
+    return json.dumps(values).encode()
+
+
+def relined(content: bytes, rng: np.random.Generator) -> bytes:
+    """A JSON value a line: one line in three has other values."""
+    return b"".join(
+        revalued(line, rng) + b"\n" if rng.random() < 0.3 else line + b"\n" for line in content.splitlines()
+    )
+
+
+class Attack(NamedTuple):
+    """read(file or its folder) is called with changed contents of `file`."""
+
+    file: Path
+    read: Callable[[], Any]
+    change: Change = mutated
+
+
 def end_of(attack: Attack) -> str:
     """How reading ended: "read", "refused" in one line with the file's name, or a fault in capitals."""
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -93,7 +136,7 @@ def run(attacks: dict[str, Attack], trials: int, rng: np.random.Generator) -> di
     for name, attack in attacks.items():
         content, ends = attack.file.read_bytes(), Counter[str]()
         for _ in range(trials):
-            attack.file.write_bytes(mutated(content, rng))
+            attack.file.write_bytes(attack.change(content, rng))
             end = end_of(attack)
             if end[:2].isupper():
                 shutil.copy(attack.file, attack.file.with_name(f"{attack.file.name}.fault"))
@@ -143,7 +186,38 @@ def attacks(folder: Path, data: Path, workdir: Path) -> dict[str, Attack]:
     results.write_text("".join(",".join(row) + "\r\n" for row in rows))
     keyed = answers.read_key(key)
     found["answers"] = Attack(results, lambda: answers.read([str(results)], keyed))
+    behind = {"manifest": lambda: everything(Corpus(own)), "config.json": lambda: exported.read_run(run)}
+    behind |= {"config of a voice": lambda: exported.read_run(voice)}
+    for name, attack in list(found.items()):
+        if name in ("mel contract", "listening key", *behind):
+            found[f"values of the {name}"] = Attack(attack.file, behind.get(name, attack.read), revalued)
+    found["values of metrics.jsonl"] = Attack(run / "metrics.jsonl", lambda: journal.read(run), relined)
+    step = max((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    record = step / "_CHECKPOINT_METADATA"
+    found["checkpoint record"] = Attack(record, lambda: checkpoints.read(run))
+    found["values of the checkpoint record"] = Attack(record, lambda: checkpoints.read(run), revalued)
+    found["weights of a voice, with their hash"] = Attack(voice / "weights.npz", lambda: load_hashed(voice))
     return found
+
+
+def everything(corpus: Corpus) -> None:
+    """Reads all of a data set."""
+    corpus.verify()
+    for i in range(len(corpus)):
+        corpus.audio(i), corpus.mel(i)
+
+
+def load_hashed(voice: Path) -> Any:
+    """The model of a voice whose config has the hash of whatever its weights are."""
+    config = voice / "config.json"
+    before = config.read_bytes()
+    values = {name: value for name, value in json.loads(before).items() if name != "checksum"}
+    values["sha256"] = hashlib.sha256((voice / "weights.npz").read_bytes()).hexdigest()
+    config.write_text(json.dumps(values))
+    try:
+        return Vocoder(exported.read_run(voice))
+    finally:
+        config.write_bytes(before)
 
 
 def convert(file: Path) -> Any:
@@ -152,17 +226,18 @@ def convert(file: Path) -> Any:
 
 
 def odd_recordings(folder: Path, rng: np.random.Generator) -> list[Path]:
-    """Valid recordings of every format, rate and width that libsndfile writes."""
+    """Valid recordings of every format, rate, width and number of channels that libsndfile writes and reads.
+
+    It does not read DWVW in AIFF that it wrote, and reads u-law in VOC as another sound.
+    """
     made = []
-    for kind, subtypes in soundfile.available_formats().items():
+    for kind in soundfile.available_formats():
         if f".{kind.lower()}" not in audio_file.EXTENSIONS or kind == "RAW":
             continue
-        del subtypes
-        for subtype in soundfile.available_subtypes(kind):
-            rate, channels = (
-                int(rng.choice([8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])),
-                1 + len(made) % 2,
-            )
+        for subtype, channels in itertools.product(soundfile.available_subtypes(kind), (1, 2, 6)):
+            if subtype.startswith("DWVW") or (kind, subtype) == ("VOC", "ULAW"):
+                continue
+            rate = int(rng.choice([8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 192000]))
             content, audio = io.BytesIO(), 0.3 * np.sin(np.arange(rate) / 20.0)
             try:
                 soundfile.write(content, np.stack([audio] * channels, 1), rate, subtype, format=kind)

@@ -45,8 +45,11 @@ SENTENCE = 'Is <i>Fust & Schoeffer</i> "printed" matter?'  # characters that HTM
 
 @pytest.fixture
 def evaluated(tmp_path):
+    return write_evaluated(tmp_path / "evaluated")
+
+
+def write_evaluated(folder):
     """An output of fwn.evaluate: two temperatures, two clips of LJSpeech in a folder, a transcript of the first."""
-    folder = tmp_path / "evaluated"
     (folder / "book").mkdir(parents=True)
     names = [f"book/LJ001-000{i}" for i in (1, 2)]
     for i, (name, samples) in enumerate(zip(names, LENGTHS, strict=False)):

@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from experiments import tiny_wavenet, wavenet_gaussian, wavenet_mol
 from fwn import config as configs
-from fwn.errors import UserError
 from fwn.flows.densities import DISTRIBUTIONS, Distribution
 from fwn.models.autoregressive import Autoregressive, from_fields, sample
 from fwn.nn import incremental
@@ -186,16 +185,3 @@ def test_experiments(experiment):
     expected["tiny_wavenet"] = 165_512  # ours
     name = experiment.__name__.rpartition(".")[2]
     assert count == expected[name]
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"distribution": "gausian"}, "distribution is 'gausian'; there are: .*did you mean 'gaussian'"),
-        ({"n_stacks": 2}, "no such field: 'n_stacks'; did you mean 'n_stack'"),
-        ({"features": 2}, "no such field: 'features'"),
-    ],
-)
-def test_refused(fields, said):
-    with pytest.raises(UserError, match=said):
-        system(**fields)

@@ -176,26 +176,3 @@ def test_training_time_adds_up_over_starts(run, tmp_path):
     later = [r["training_seconds"] for r in journal.read(continued) if r["what"] == "train"]
     assert later[:8] == seconds
     assert later[7] <= later[8] < later[9]
-
-
-def test_mistakes_give_one_line(run, corpus, tmp_path):
-    for flags, message in [
-        ([], "nothing to compare; give --ckpts=DIR,DIR,… with --data, or --untrained=FILE,FILE,…"),
-        ([f"--ckpts={run}"], "--ckpts are measured on held-out recordings; give their data set too: --data=DIR"),
-        (
-            [f"--ckpts={run},{tmp_path / 'other' / 'run'}", f"--data={corpus}"],
-            f"--ckpts: {run} and {tmp_path / 'other' / 'run'} are both called 'run'; rename one of them",
-        ),
-        (
-            [f"--ckpts={run},{tmp_path / 'none'}", f"--data={corpus}"],
-            f"{tmp_path / 'none'}: no such folder; give a workdir of fwn.train or an output folder of fwn.convert",
-        ),
-        ([f"--ckpts={run}", f"--data={tmp_path / 'none'}"], f"{tmp_path / 'none'}: no such folder; give one made by"),
-        (["--untrained=none.py"], "none.py: no such file; give an experiment, for example experiments/base.py or base"),
-        ([f"--ckpts={run}", f"--data={corpus}", "--temperature=nan"], "--temperature=nan: must be a finite number"),
-        (["x"], "unexpected argument 'x': all settings are flags (--help lists them)"),
-    ]:
-        result = small.program("fwn.compare", *flags)
-        assert (result.code, result.out) == (1, ""), result
-        assert result.err.startswith(f"python -m fwn.compare: {message}")
-        assert result.err.count("\n") == 1

@@ -7,7 +7,6 @@ import pytest
 
 from fwn.data import loader
 from fwn.data.corpus import Corpus
-from fwn.errors import UserError
 from fwn.mel import PRESETS, align
 
 FRAMES = 8
@@ -130,24 +129,3 @@ def test_an_impulse_in_the_audio_lies_in_the_same_frame_of_the_mel(impulses):
     # In frames. Three or four loud frames are centred on the impulse; a crop that is off by one frame fails.
     assert len(off) > 10
     assert abs(np.array(off)).max() < 0.75
-
-
-REFUSED = [
-    (
-        {"frames": 1000},
-        "none of the 8 utterances of the train split has the 1000 frames of a crop; lower config.frames, "
-        "or prepare more data",
-    ),
-    (
-        {"split": "test", "frames": 1000},
-        "none of the 2 utterances of the test split has the 1000 frames of a crop; lower config.frames, "
-        "or prepare more data",
-    ),
-]
-
-
-@pytest.mark.parametrize(("changes", "message"), REFUSED)
-def test_a_corpus_without_long_utterances_raises(corpus, changes, message):
-    with pytest.raises(UserError) as error:
-        batches(corpus, **changes)
-    assert str(error.value) == f"{corpus}: {message}"

@@ -132,28 +132,6 @@ def test_loss_curve_of_a_journal_with_an_incomplete_last_line(run, corpus, tmp_p
     assert (tmp_path / "out" / "loss.png").is_file()
 
 
-def test_mistakes_give_one_line(run, corpus, tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    audio_file.write(folder / "a.wav", small.speech(0, 9000), small.RATE)
-    prepare("folder", folder, tmp_path / "data", KIND, 0.0, None, 1)
-    (tmp_path / "file").write_text("x")
-    for flags, message in [
-        (
-            [f"--data={tmp_path / 'data'}"],
-            f"{tmp_path / 'data'}: no utterance is held out (its test split is empty); prepare it with one",
-        ),
-        (
-            [f"--data={tmp_path / 'none'}"],
-            f"{tmp_path / 'none'}: no such folder; give one made by data_prep.prepare",
-        ),
-        ([f"--data={corpus}", f"--output={tmp_path / 'file'}"], f"File exists: {tmp_path / 'file'}"),
-        ([f"--data={corpus}", "x"], "unexpected argument 'x': all settings are flags (--help lists them)"),
-    ]:
-        result = small.program("fwn.evaluate", f"--ckpt={run}", *flags)
-        assert result == small.Result(1, "", f"python -m fwn.evaluate: {message}\n")
-
-
 def test_a_mixture_of_logistics_is_measured_on_integers(rng):
     """A mixture is trained on integers, so noise would be outside its distribution. All other models get noise."""
     recording = (rng.integers(-2000, 2000, 4000) * LSB).astype(np.float32)

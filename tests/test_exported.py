@@ -14,7 +14,6 @@ from fwn.mel import PRESETS
 from fwn.synthesis import exported
 from fwn.systems import build
 from fwn.training import checkpoints
-from fwn.training.checkpoints import Run
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +44,14 @@ def test_is_the_model_in_half_precision(voice):
         np.testing.assert_allclose(a, b, rtol=2**-11, atol=1e-7)
 
 
-def test_low_temperature(voice, corpus):
-    """Its default is 0.9; at 0 the predicted bands still have the mean; of a model without such bands it is refused."""
+def test_low_temperature(voice):
+    """Its default is 0.9; at 0 the predicted bands still have the mean."""
     mel = np.zeros((8, 80), "float32")
     one, same, none = (fwn.load(voice[1], low_temperature=low)(mel) for low in (None, 0.9, 0.0))
     np.testing.assert_array_equal(one, same)
     assert np.max(np.abs(one - none)) > 1e-4
     stream = b"".join(a.tobytes() for a in fwn.load(voice[1], low_temperature=0.0).stream([mel], chunk=2))
     np.testing.assert_allclose(np.frombuffer(stream, "float32"), none, atol=1e-5)
-    with pytest.raises(UserError, match="low_temperature is nan"):
-        fwn.load(voice[1], low_temperature=float("nan"))
-    flags = [*small.config_flags(corpus), "--config.num_steps=1", "--config.model.autoregression.coefficients=0"]
-    run = voice[0].parent / "without"
-    assert small.program("fwn.train", *flags, f"--workdir={run}").code == 0
-    with pytest.raises(UserError, match=r"low_temperature is 0.5, but the model has no autoregression"):
-        fwn.load(run, low_temperature=0.5)
 
 
 def test_a_flipped_bit_is_refused(voice, tmp_path):
@@ -74,23 +66,9 @@ def test_a_flipped_bit_is_refused(voice, tmp_path):
             fwn.load(tmp_path)
 
 
-def test_what_is_no_voice_is_not_replaced(voice, tmp_path):
-    (tmp_path / "kept.txt").write_text("mine")
-    result = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={tmp_path}")
-    assert (result.code, "is not an exported voice" in result.err) == (1, True)
+def test_a_voice_is_replaced(voice):
     again = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={voice[1]}")
     assert again.code == 0
-
-
-def test_another_step_is_refused(voice):
-    with pytest.raises(UserError, match="no checkpoint of step 8; this voice is of step 7 alone"):
-        fwn.load(voice[1], 8)
-
-
-def test_weights_beyond_float16_are_refused(tmp_path):
-    config = small.config(tmp_path)
-    with pytest.raises(UserError, match="net/kernel: a weight of 1e"):
-        exported.write(tmp_path, Run(config, PRESETS["flowavenet"], {"net": {"kernel": np.full((1, 2, 2), 1e5)}}, 1))
 
 
 def test_an_inverse_that_errs_is_refused(voice, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import soundfile
 from pages import NAMES, SAMPLES, build
 
 from fwn.audio import audio_file
-from fwn.errors import UserError
 from fwn.listening import stimuli
 
 
@@ -161,71 +159,3 @@ def test_reports_odd_input(case, folders, tmp_path):
     result = build(folders, tmp_path / "out")
     assert (result.code, result.err) == (code, "")
     assert message in result.out
-
-
-REFUSED = {  # flags instead of --systems, and the message
-    "no system": ([], "give --systems=NAME=FOLDER"),
-    "no name": (["--systems={Alpha}"], "give a name and a folder"),
-    "no folder": (["--systems=A=nowhere"], "nowhere: no such folder"),
-    "a hidden name": (["--systems=anchor={Alpha}"], "the name 'anchor' is taken"),
-    "a name twice": (["--systems=A={Alpha}", "--systems=A={Beta flow}"], "'A' is given twice"),
-    "an empty folder": (["--systems=A={empty}"], "no audio file in"),
-    "other utterances": (["--systems=A={other}"], "the reference has 'u00', A 'x00'; did you mean 'x00'?"),
-    "a silent clip": (["--systems=A={silent}"], "u00.wav: silent"),
-    "two of one utterance": (["--systems=A={twice}"], "are the same utterance"),
-    "no such pair": (["--systems=A={Alpha}", "--pairs=A,Betta"], "no system is named 'Betta'"),
-    "a pair of one": (["--systems=A={Alpha}", "--pairs=A,A"], "a pair needs two systems"),
-    "no output of evaluate": (["--systems=A={Alpha}@0.8"], "is not from fwn.evaluate"),
-    "several temperatures": (["--systems=A={evaluated}"], "choose one: A={evaluated}@0.6, A={evaluated}@1"),
-    "no such temperature": (["--systems=A={evaluated}@0.7"], "no copies at temperature 0.7"),
-    "no temperature": (["--systems=A={evaluated}@warm"], "'warm' is not a number"),
-    "no results": (["--systems=A={unfinished}@1"], "results.json: no such file, so the evaluation did not finish"),
-    "damaged results": (["--systems=A={damaged}@1"], "results.json: damaged, or written by an older version"),
-    "a clip of another evaluation": (
-        ["--systems=A={mixed}@1"],
-        "results.json: book/LJ001-0001 at T = 0.9 is missing, its clip is from another run",
-    ),
-    "a taken folder": (["--systems=A={Alpha}", "--output={Alpha}"], "exists already; name a new folder"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_refuses_in_one_line(case, folders, evaluated, tmp_path):
-    places = folders | {"evaluated": evaluated, "empty": tmp_path / "empty", "silent": tmp_path / "silent"}
-    places |= {"other": tmp_path / "other", "twice": tmp_path / "twice"}
-    for name in ("empty", "silent", "other", "twice"):
-        places[name].mkdir()
-    audio_file.write(places["silent"] / "u00.wav", np.zeros(SAMPLES), small.RATE)
-    audio_file.write(places["other"] / "x00.wav", small.speech(0, SAMPLES), small.RATE)
-    for suffix in ("wav", "flac"):
-        soundfile.write(places["twice"] / f"u00.{suffix}", small.speech(0, SAMPLES), small.RATE)
-    for name in ("unfinished", "damaged", "mixed"):
-        places[name] = shutil.copytree(evaluated, tmp_path / name)
-    (places["unfinished"] / "results.json").unlink()
-    (places["damaged"] / "results.json").write_text("{}")
-    shutil.copy(evaluated / "book" / "LJ001-0001.T1.0.wav", places["mixed"] / "book" / "LJ001-0001.T0.9.wav")
-    flags, message = REFUSED[case]
-    flags = [flag.format_map(places) for flag in flags]
-    output = [] if any(flag.startswith("--output") for flag in flags) else [f"--output={tmp_path / 'out'}"]
-    found = folders["reference"] if not any(flag.endswith("@1") for flag in flags) else evaluated
-    result = small.program("fwn.listening", "build", f"--reference={found}", *flags, *output)
-    assert result.code == 1
-    assert message.format_map(places) in result.err
-    assert result.err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [([], "unknown command ''"), (["biuld"], "did you mean 'build'?"), (["build", "x"], "unexpected argument 'x'")],
-)
-def test_refuses_unknown_commands(args, message):
-    result = small.program("fwn.listening", *args)
-    assert result.code == 1
-    assert message in result.err
-
-
-def test_low_rates_are_refused(folders):
-    soundfile.write(folders["reference"] / "u00.wav", small.speech(0, SAMPLES), 8000)
-    with pytest.raises(UserError, match="8000 Hz is too low: the anchor"):
-        stimuli.gather([f"A={folders['Alpha']}"], str(folders["reference"]), 0)

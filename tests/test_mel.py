@@ -141,68 +141,8 @@ def test_filters_equal_librosa(scale, norm, rate, n_fft, bands, fmin, fmax):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-9)
 
 
-BROKEN = [
-    ({"hop_lenght": 256}, "mel contract: unknown field 'hop_lenght'; did you mean 'hop_length'?"),
-    ({"power": 3}, "mel contract 'flowavenet': power is 3, but must be one of 1, 2"),
-    ({"fmax": 12000}, "mel contract 'flowavenet': fmax is 12000.0, but must be at most half of sample_rate 22050"),
-    ({"n_mels": "80"}, "mel contract: n_mels is '80', but must be int"),
-    ({"n_mels": 80.5}, "mel contract: n_mels is 80.5, but must be int"),
-    ({"floor": 0}, "mel contract 'flowavenet': floor is 0.0, but must be positive"),
-    ({"min_db": None}, "mel contract 'flowavenet': min_db is None, but must be a negative number of decibels"),
-    ({"compression": "ln"}, "mel contract 'flowavenet': reference_db is 20.0, but must be null with compression 'ln'"),
-    ({"padding": "center"}, "mel contract 'flowavenet': padding is 'center', but must be one of centre, same"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), BROKEN)
-def test_invalid_contracts_raise(change, message):
-    with pytest.raises(UserError) as error:
-        contract(PRESETS["flowavenet"].to_dict() | change)
-    assert str(error.value) == message
-
-
-def test_errors_name_missing_fields_and_unknown_presets():
-    values = PRESETS["hifigan"].to_dict()
-    del values["peak"], values["fmin"]
-    with pytest.raises(UserError, match=r"^mine.json: missing fmin, peak \(every field must be given; presets: "):
-        contract(values, "mine.json")
-    with pytest.raises(
-        UserError, match=r"^--mel: no preset is called 'hifi-gan'; did you mean 'hifigan'\? \(presets: "
-    ):
-        contract("hifi-gan", "--mel")
-
-
 def noisy(frames=20, bands=80, low=-9.0, high=1.0):
     return np.random.default_rng(0).uniform(low, high, (frames, bands)).astype(np.float32)
-
-
-def with_nan():
-    mel = noisy(low=0.0)
-    mel[3, 5] = np.nan
-    mel[7, 1] = np.inf
-    return mel
-
-
-UNIT = "flowavenet (a13bd5d9b250)"
-REFUSED = [
-    (noisy(bands=100), f"m.npy: the mel has the shape [20, 100], but {UNIT} has 80 bands"),
-    (noisy()[0], "m.npy: a mel has the shape [frames, 80] or [80, frames], this has [80]"),
-    (noisy()[None], "m.npy: a mel has the shape [frames, 80] or [80, frames], this has [1, 20, 80]"),
-    (noisy(frames=0), "m.npy: the mel is empty, its shape is [0, 80]"),
-    (
-        noisy(frames=80, low=0.0),
-        "m.npy: with 80 frames and 80 bands it is not clear which axis is which; add or drop a frame",
-    ),
-    (noisy().astype(np.int16), "m.npy: a mel is an array of float16, float32 or float64, this is int16"),
-    (with_nan(), "m.npy: 2 of 1600 values are NaN or infinite, the first in frame 3, band 5"),
-]
-
-
-@pytest.mark.parametrize(("mel", "message"), REFUSED)
-def test_invalid_mels_raise(mel, message):
-    with pytest.raises(UserError) as error:
-        check_mel(mel, PRESETS["flowavenet"], "m.npy")
-    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("model", PRESETS)

@@ -9,7 +9,6 @@ import pytest
 import small
 from scipy.stats import binomtest
 
-from fwn.errors import UserError
 from fwn.evaluation import estimates
 from fwn.listening import answers, opinion
 from fwn.listening.answers import COLUMNS, Preference, Rating
@@ -172,72 +171,6 @@ def test_an_unfinished_file_is_used_and_reported(tmp_path):
     left_out, unknown = opinion.inattentive(found.ratings)
     assert not left_out
     assert "anna: attention cannot be checked" in unknown[0]
-
-
-def edited(line: int, **fields: str):
-    lines = rows()
-    for name, value in fields.items():
-        lines[line][COLUMNS.index(name)] = value
-    return lines
-
-
-REFUSED = {
-    "another test": ([rows(test="t2")], "belongs to test t2, but the key to t1"),
-    "two people of one name": ([rows(), rows(preferred="b")], "different answers of the same listener 'anna'"),
-    "two listeners": ([rows() + rows("bob")], "line 17: a second listener 'bob'"),
-    "no answer": ([[]], "holds no answers"),
-    "an unknown clip": ([edited(0, clip_a="x")], "line 2: the key has no clip x"),
-    "an unknown pair": ([edited(-1, clip_b="Au0")], "line 16: the key has no pair Au2, Au0"),
-    "a score off the scale": ([edited(3, answer="6")], "line 5: the answer '6' is not one of 1, 2, 3, 4, 5"),
-    "a half step": ([edited(3, answer="4.5")], "the answer '4.5' is not one of"),
-    "another preference": ([edited(-1, answer="1")], "the answer '1' is not one of a, same, b"),
-    "another kind": ([edited(0, kind="cmos")], "the kind 'cmos' is neither"),
-    "answered twice": ([[*rows(), rows()[0]]], "line 17: answered a second time"),
-    "a line cut short": ([[*rows()[:-1], rows()[-1][:4]]], "line 16: 4 fields instead of 10"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_refuses_wrong_answers(case, tmp_path):
-    files, message = REFUSED[case]
-    with pytest.raises(UserError) as error:
-        answers.read([write(tmp_path / f"{n}.csv", lines) for n, lines in enumerate(files)], KEY)
-    assert message in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no such file"),
-        (b"", "its columns must be test,listener"),
-        (b"a;b\n1;2\n", "its columns must be"),
-        (b"\xff\xfe\x00", "not a CSV file"),
-    ],
-)
-def test_refuses_other_files(content, message, tmp_path):
-    path = tmp_path / "x.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        answers.read([str(path)], KEY)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "no such file"), ("[]", "'test' is missing"), ("{", "not a key"), ('{"test": 3}', "'test' is missing")],
-)
-def test_refuses_a_wrong_key(content, message, tmp_path):
-    if content is not None:
-        (tmp_path / "key.json").write_text(content)
-    with pytest.raises(UserError, match=message):
-        answers.read_key(tmp_path / "key.json")
-
-
-def test_reports_where_it_looked_for_the_key(tmp_path):
-    result = small.program("fwn.listening", "analyse", write(tmp_path / "a.csv", rows()))
-    assert result.code == 1
-    assert f"no key.json in {tmp_path}" in result.err
-    assert "name the CSV files" in small.program("fwn.listening", "analyse").err
 
 
 def test_nobody_left_is_an_error(tmp_path):

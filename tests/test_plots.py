@@ -1,11 +1,8 @@
 """Plots are readable PNGs of the right scale; bad input gives a one-line error."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from fwn.errors import UserError
 from fwn.evaluation import plots
 
 RNG = np.random.default_rng(0)
@@ -57,30 +54,3 @@ def test_mels_share_one_colour_scale_and_time_axis(monkeypatch, tmp_path):
     assert quiet.get_clim() == loud.get_clim() == (MEL.min(), max(MEL.max(), MEL[:25].max() + 3))
     assert axes[0].get_xlim() == axes[1].get_xlim() == (0, 50 * 256 / 22050)
     assert loud.get_extent()[1] == 25 * 256 / 22050
-
-
-REFUSED = {
-    "no mels": (lambda path: plots.mel_pair(path, {}, 22050, 256), "no mels"),
-    "a mel with a batch axis": (lambda path: plots.mel_pair(path, {"x": MEL[None]}, 22050, 256), r"\(1, 50, 80\)"),
-    "an empty mel": (lambda path: plots.waveform_and_mel(path, AUDIO, MEL[:0], 22050, 256), r"\(0, 80\)"),
-    "a mel with NaN": (lambda path: plots.mel_pair(path, {"x": MEL * np.nan}, 22050, 256), "'x' has 4000 values"),
-    "unequal lengths": (
-        lambda path: plots.curve(path, {"loss": ([1, 2], [1])}, "", ""),
-        "1 values for 2 steps",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refuses(name, tmp_path):
-    pytest.importorskip("matplotlib")
-    draw, message = REFUSED[name]
-    with pytest.raises(UserError, match=message):
-        draw(tmp_path / "picture.png")
-
-
-def test_without_matplotlib_it_names_the_extra(monkeypatch, tmp_path):
-    for module in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=r"pip install fwn\[demo\]"):
-        plots.curve(tmp_path / "picture.png", {"loss": ([1], [1.0])}, "step", "loss")

@@ -12,7 +12,6 @@ import small
 from test_bijectors import jit, normal
 
 from experiments import lite, tiny, wavenet_gaussian
-from fwn.errors import UserError
 from fwn.flows.prediction import autocorrelation, filtered, levinson, prediction, recursion, two_stages
 from fwn.mel import PRESETS, align
 from fwn.nn.envelope import Envelope, log_spectrum
@@ -253,28 +252,6 @@ def test_gradients_reach_the_correction():
     trained = jax.tree.map(lambda a: a + 0.05, params)
     gradient = jit(jax.grad(lambda p: system.loss(p, (), example, jax.random.key(0))[0]))(trained)["prediction"]
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"order": -1}, r"prediction: order is -1; it must be a whole number, at least 1"),
-        ({"subframe": 100}, r"prediction: subframe is 100, which does not divide a mel frame of 256 samples"),
-        ({"first_order": 12}, r"prediction: first_order is 12; it must be below the order, 12"),
-        ({"window": 3}, r"prediction: no such field: 'window'"),
-    ],
-)
-def test_a_prediction_that_cannot_be_is_refused(change, message):
-    made = config().unlock()
-    made.model.prediction.update(change)
-    with pytest.raises(UserError, match=message):
-        build(made)
-
-
-def test_a_mixture_of_logistics_has_none():
-    made = config(wavenet_gaussian, distribution="mixture_of_logistics")
-    with pytest.raises(UserError, match="excitation is not"):
-        build(made)
 
 
 def test_lite_and_tiny_have_it():

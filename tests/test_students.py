@@ -22,7 +22,6 @@ from experiments import (
     tiny_parallel_wavenet,
 )
 from fwn import config as configs
-from fwn.errors import UserError
 from fwn.flows.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
 from fwn.models import iaf
 from fwn.models.autoregressive import from_fields
@@ -403,75 +402,6 @@ def test_first_upsampling_is_the_teachers(x64):
     said, frozen = teacher("clarinet")
     params = build(config("clarinet"), said).init(jax.random.key(0), batch(2), {}, frozen)
     jax.tree.map(np.testing.assert_array_equal, params["upsample"], frozen["upsample"])
-
-
-def other_teacher(**changes: Any) -> ConfigDict:
-    return ConfigDict({"system": "wavenet", "model": TEACHER | {"distribution": "gaussian"} | changes})
-
-
-@pytest.mark.parametrize(
-    ("settings", "said", "refusal"),
-    [
-        (
-            config("clarinet"),
-            ConfigDict({"system": "flowavenet", "model": {}}),
-            "runs/teacher is a flowavenet; clarinet",
-        ),
-        (
-            config("clarinet"),
-            other_teacher(distribution="mixture_of_logistics"),
-            r"is a wavenet \(mixture_of_logistics\); clarinet learns from a wavenet \(gaussian\)",
-        ),
-        (
-            config("clarinet"),
-            other_teacher(upsample_strides=(4, 2)),
-            r"upsample_strides=\(2, 4\), but those of the teacher.* are \(4, 2\)",
-        ),
-        (config("clarinet", {"kll": 1.0}), None, "config.loss: no such field: 'kll'; did you mean 'kl'"),
-        (config("clarinet", {"kl": -1.0}), None, "config.loss.kl is -1.0; it must be a number"),
-        (config("parallel_wavenet", {"samples": 0}), None, "config.loss.samples is 0; it must be a whole number"),
-        (
-            ConfigDict({**config("parallel_wavenet"), "batch_size": 1}),
-            None,
-            "needs the mel of another example: a config.batch_size of 2 or more, not 1",
-        ),
-        (
-            config("clarinet", dict.fromkeys(LOSS["clarinet"], 0.0)),
-            other_teacher(),
-            "are all 0: there is nothing to minimise",
-        ),
-        (
-            config("clarinet", stacks=()),
-            None,
-            r"config.model: stacks is \(\); it must be whole numbers, each at least 1",
-        ),
-        (config("clarinet", n_layer=0), None, "config.model: n_layer is 0; it must be a whole number, at least 1"),
-        (
-            config("clarinet", dtype="bf16"),
-            None,
-            "config.model: dtype is 'bf16'; there are: bfloat16, float16, float32",
-        ),
-        (config("clarinet", stackz=(1,)), None, "config.model: no such field: 'stackz'; did you mean 'stacks'"),
-        (ConfigDict({"system": "clarinet", "model": FIELDS, "loss": {}}), None, "missing kl, regularisation, frame"),
-        (ConfigDict({"system": "wavenet", "model": {}, "loss": {"kl": 1.0}}), None, "likelihood alone and has none"),
-        (
-            ConfigDict({"system": "wavenet", "model": {}, "loss": {}, "teacher": "runs/a"}),
-            None,
-            "config.teacher is 'runs/a', but wavenet learns without one",
-        ),
-    ],
-)
-def test_refused(settings, said, refusal):
-    with pytest.raises(UserError, match=refusal):
-        build(settings, said)
-
-
-def test_refused_in_training(x64):
-    name = "parallel_wavenet"
-    _, frozen = teacher(name)
-    params = student_params(MODEL)
-    with pytest.raises(UserError, match=r"learns from a teacher; give its workdir: --config.teacher=DIR"):
-        jax.eval_shape(build(config(name)).loss, params, frozen, batch(), jax.random.key(0))
 
 
 @pytest.mark.parametrize(

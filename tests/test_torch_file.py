@@ -119,34 +119,6 @@ def write(path: Path, form: str, saved: object, machine: dict | None = None) -> 
             archive.writestr("archive/byteorder", "little" if machine["little_endian"] else "big")
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_other_content(form, tmp_path):
-    path = tmp_path / "x.pth"
-    write(path, form, [1, 2])
-    with pytest.raises(UserError, match="holds a list, not a dict"):
-        torch_reader.read(path)
-    write(path, form, {}, {"little_endian": False})
-    with pytest.raises(UserError, match="big-endian"):
-        torch_reader.read(path)
-    write(path, form, {"step": 3})
-    assert torch_reader.read(path) == {"step": 3}
-
-
-def test_no_checkpoint(tmp_path):
-    text, other = tmp_path / "text.pth", tmp_path / "other.pth"
-    text.write_text("<html>404</html>")
-    with zipfile.ZipFile(other, "w") as archive:
-        archive.writestr("readme.txt", "x")
-    for path, said in [
-        (tmp_path / "none.pth", "no such file"),
-        (tmp_path, "is a folder"),
-        (text, r"not a PyTorch checkpoint \(it begins with b'<html>40'\)"),
-        (other, "a zip file without PyTorch's data.pkl"),
-    ]:
-        with pytest.raises(UserError, match=said):
-            torch_reader.read(path)
-
-
 def archive(pickled: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
     """A checkpoint in the zip format, with one storage of three floats."""
     content = io.BytesIO()

@@ -16,7 +16,6 @@ import small
 from fwn import config as configs
 from fwn.data import loader
 from fwn.data.corpus import Corpus
-from fwn.errors import UserError
 from fwn.systems import build
 from fwn.systems.base import recorded
 from fwn.systems.predictor import Predictor
@@ -272,16 +271,6 @@ def test_a_checkpoint_of_one_mode_is_read_in_another(written, read, config, star
     jax.tree.map(np.testing.assert_array_equal, found, state)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(like), strict=True):
         assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
-
-
-def test_a_batch_is_shared_equally_or_refused():
-    with pytest.raises(UserError) as error:
-        Parallel("jit", 6)
-    assert str(error.value) == (
-        "config.batch_size=6 is the global batch size; it must be a multiple of the number of devices, 4"
-    )
-    with pytest.raises(UserError, match=r"config.parallel is 'pjit'; it must be 'jit', 'zero' or 'pmap'"):
-        Parallel("pjit", 4)
 
 
 def test_silence_and_full_scale_can_be_trained_on(start, one_device, batches):

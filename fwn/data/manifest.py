@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from fwn.disk import check_seal
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.mel import MelContract
 
 FORMAT = "fwn-corpus-1"
@@ -64,7 +64,9 @@ def read(path: Path) -> Manifest:
     try:
         contract = MelContract.from_dict(values["mel"], f"{file}: mel")
         if contract.hash() != values["mel_hash"]:
-            raise UserError(f"{file}: mel_hash is {values['mel_hash']}, but its mel is {contract.title}")
+            raise UserError(
+                f"{file}: mel_hash is {short(values['mel_hash'])}, but its mel is {contract.title}; restore it"
+            )
         _check(values["sample_rate"] == contract.sample_rate, f"sample_rate is {values['sample_rate']!r}")
         for name, known in DTYPES.items():
             _check(values[name] in known, f"{name} is {values[name]!r}")
@@ -101,13 +103,13 @@ def read_values(path: Path) -> dict[str, Any]:
         )
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
     if not isinstance(values, dict) or "format" not in values:
         raise UserError(f"{file}: not the manifest of a prepared data set")
     if values["format"] != FORMAT:
         raise UserError(
-            f"{file}: format {values['format']!r}, but this version reads {FORMAT!r};"
+            f"{file}: format {short(values['format'])}, but this version reads {FORMAT!r};"
             " prepare the data set again in a new folder"
         )
     check_seal(values, file)

@@ -8,7 +8,7 @@ from fwn.evaluation import estimates, metrics
 from fwn.evaluation.ablations import Study
 from fwn.evaluation.measure import Figures, Speed
 from fwn.evaluation.published import MEASURED, PAPER, UTTERANCES, Published
-from fwn.terminal import aligned
+from fwn.terminal import aligned, marked
 
 AUTOREGRESSIVE = "wavenet"  # the baseline of sampling speeds
 STUDIED = ("log_mel_l1", "multi_resolution_stft", "pesq_wb", "stoi", "level_ratio_db", "line_noise")
@@ -35,12 +35,12 @@ def render(sections: Iterable[Section], markdown: bool = False) -> str:
     """All sections as text, or as Markdown with plots."""
     parts = []
     for title, lines, left, notes, picture in sections:
-        parts.append(f"## {title}" if markdown else f"{title}\n{'-' * len(title)}")
+        parts.append(f"## {marked(title)}" if markdown else f"{title}\n{'-' * len(title)}")
         parts += [aligned(lines, "<" * left + ">" * (len(lines[0]) - left), markdown)] if lines else []
-        parts += (
-            ["  \n".join(notes) if markdown else "\n".join(textwrap.fill(n, WIDTH) for n in notes)] if notes else []
-        )
-        parts += [f"![{title}]({picture})"] if markdown and picture else []
+        if notes:
+            said = map(marked, notes) if markdown else (textwrap.fill(note, WIDTH) for note in notes)
+            parts.append(("  \n" if markdown else "\n").join(said))
+        parts += [f"![{marked(title)}]({picture})"] if markdown and picture else []
     return "\n\n".join(parts) + "\n"
 
 

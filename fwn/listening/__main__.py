@@ -77,8 +77,8 @@ def write_build(folder: Path, output: Path) -> int:
     evaluations = demo_page.evaluations(found)
     for note in found.notes:
         cli.say(note)
-    demo_page.write(folder / "demo", found, TITLE.value, level, evaluations)
     key = blind_test.write_test(folder / "test", found, pairs, TITLE.value, SEED.value, HALF_STEPS.value)
+    demo_page.write(folder / "demo", found, TITLE.value, level, evaluations)
     write_text(folder / "key.json", json.dumps(key | {"level_db": level}, indent=1) + "\n")
     cli.say(
         f"test {key['test']}: {len(key['clips'])} clips and {len(key['pairs'])} pairs, about {key['minutes']} min "
@@ -131,7 +131,8 @@ def main(args: list[str]) -> int:
     if command == "analyse":
         return analyse(args[1:])
     if command != "build":
-        raise UserError(f"unknown command {command!r}{nearest(command, ('build', 'analyse'))}; give build or analyse")
+        what = f"unknown command {command!r}{nearest(command, ('build', 'analyse'))}" if command else "no command"
+        raise UserError(f"{what}; give build or analyse")
     if args[1:]:
         raise UserError(f"build: unexpected argument {args[1]!r}: all settings are flags (--help lists them)")
     return build()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 
 # The same as in fwn/listening/pages/test.js
 COLUMNS = ("test", "listener", "trial", "kind", "clip_a", "clip_b", "answer", "plays", "seconds", "time")
@@ -50,7 +50,7 @@ def read_key(path: str | Path) -> dict[str, Any]:
         )
     try:
         key = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a key of fwn.listening build ({error})") from error
     wrong = [name for name, kind in KEY.items() if not isinstance(key, dict) or not isinstance(key.get(name), kind)]
     if wrong:
@@ -127,7 +127,8 @@ def _rows(path: str, key: dict[str, Any]) -> list[dict[str, str]]:
     for n, row in enumerate(rows, 2):
         if row["test"] != key["test"]:
             raise UserError(
-                f"{path}: belongs to test {row['test']}, but the key to {key['test']}; analyse each test with its key"
+                f"{path}: belongs to test {short(row['test'])}, but the key to {short(key['test'])}; analyse each test "
+                "with its key"
             )
         if row["listener"] != rows[0]["listener"]:
             raise UserError(f"{path}, line {n}: a second listener {row['listener']!r}; give one file per listener")
@@ -145,9 +146,9 @@ def _problem(row: dict[str, str], key: dict[str, Any], pairs: set[frozenset[str]
     if kind not in ("mos", "ab"):
         return f"the kind {kind!r} is neither mos nor ab"
     if kind == "ab" and frozenset((row["clip_a"], row["clip_b"])) not in pairs:
-        return f"the key has no pair {row['clip_a']}, {row['clip_b']}"
+        return f"the key has no pair {row['clip_a']!r}, {row['clip_b']!r}"
     if kind == "mos" and (row["clip_a"] not in key["clips"] or row["clip_b"]):
-        return f"the key has no clip {row['clip_a']}{row['clip_b']}"
+        return f"the key has no clip {row['clip_a'] + row['clip_b']!r}"
     scores = [f"{steps / 2:g}" for steps in range(2, 11, 1 if key["half_steps"] else 2)]
     allowed = scores if kind == "mos" else CHOICES
     return None if answer in allowed else f"the answer {answer!r} is not one of {', '.join(allowed)}"

@@ -54,7 +54,7 @@ def _read(name: str, file: Path, stimuli: Stimuli) -> Evaluation:
         means = {t: estimates.summary(list(copies[t].values())) for t in sorted(copies)}
         transcripts = results["card"].get("transcripts", {})  # older versions did not write them
         found = Evaluation(card(results), means, transcripts, results["card"]["chapters"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged, or written by an older version ({error!r}); {again}") from error
     for t, utterance in ((t, u) for system, t, u in stimuli.temperatures if system == name):
         if utterance not in copies.get(t, ()):

@@ -13,7 +13,7 @@ from fwn.errors import UserError
 from fwn.evaluation.estimates import Estimate, cell, estimate
 from fwn.listening.answers import Preference, Rating
 from fwn.listening.stimuli import ANCHOR, REFERENCE
-from fwn.terminal import aligned
+from fwn.terminal import aligned, marked
 
 ALPHA = 0.05
 
@@ -178,6 +178,7 @@ def report(title: str, analysis: Analysis, markdown: bool = False) -> str:
     n = sum(score.mos.n for score in analysis.scores.values())
     votes = sum(x.prefer_a + x.same + x.prefer_b for x in analysis.preferences)
     people = len(analysis.listeners)
+    title = marked(title) if markdown else title
     parts = [f"{title}: {people} listener{'s' * (people != 1)}, {n} ratings, {votes} preferences"]
     if n:
         lines = [["system", "MOS, over ratings", "MOS, over listeners", "z-score", "ratings"]]

@@ -98,7 +98,9 @@ def recordings(folder: str, what: str) -> dict[str, Path]:
 def _audio_files(folder: str, what: str) -> dict[str, Path]:
     """Audio files in a folder and its subfolders, by path without extension."""
     if not Path(folder).is_dir():
-        raise UserError(f"{what}: {folder}: {'not a' if Path(folder).exists() else 'no such'} folder")
+        raise UserError(
+            f"{what}: {folder}: {'not a' if Path(folder).exists() else 'no such'} folder; give one of recordings"
+        )
     found: dict[str, Path] = {}
     for path in sorted(Path(folder).rglob("[!.]*")):
         if path.suffix.lower() not in audio_file.EXTENSIONS or not path.is_file():
@@ -193,7 +195,10 @@ def _rate(path: Path) -> int:
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: not an audio file that libsndfile can read") from error
     if rate < 2.5 * ANCHOR_HZ:
-        raise UserError(f"{path}: {rate} Hz is too low: the anchor, low-passed at {ANCHOR_HZ} Hz, would sound the same")
+        raise UserError(
+            f"{path}: {rate} Hz is too low: the anchor, low-passed at {ANCHOR_HZ} Hz, would sound the same; use "
+            "recordings of a higher rate"
+        )
     return rate
 
 

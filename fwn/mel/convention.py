@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fwn.errors import UserError, nearest
+from fwn.errors import UserError, nearest, short
 
 CHOICES = {
     "power": (1, 2),
@@ -28,12 +28,12 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         return None
     if kind == "str" and isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
         if kind.startswith("float"):
             return float(value)
         if kind == "int" and value == int(value):
             return int(value)
-    raise UserError(f"mel contract: {name} is {value!r}, but must be {kind.replace('| None', 'or null')}")
+    raise UserError(f"mel contract: {name} is {short(value)}, but must be {kind.replace('| None', 'or null')}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,9 @@ class MelContract:
             self._require(getattr(self, name) in choices, name, f"must be one of {', '.join(map(str, choices))}")
         for name in ("sample_rate", "hop_length", "win_length", "n_fft", "n_mels", "floor"):
             self._require(getattr(self, name) > 0, name, "must be positive")
+        for name in ("n_fft", "n_mels"):
+            self._require(getattr(self, name) <= 2**16, name, "must be at most 65536")
+        self._require(self.sample_rate <= 384_000, "sample_rate", "must be at most 384000")
         self._require(
             self.hop_length <= self.win_length <= self.n_fft, "win_length", "must be within hop_length … n_fft"
         )
@@ -98,7 +101,7 @@ class MelContract:
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:
-            raise UserError(f"mel contract {self.name!r}: {field} is {getattr(self, field)!r}, but {rule}")
+            raise UserError(f"mel contract {self.name!r}: {field} is {short(getattr(self, field))}, but {rule}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as values for JSON. The inverse is `from_dict`."""
@@ -208,7 +211,7 @@ def read_contract(value: str, flag: str) -> MelContract:
         fields = json.loads(Path(value).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{flag}={value}: no such file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # which is raised where lists are too deep in each other
         raise UserError(f"{flag}={value}: not JSON ({error})") from error
     if not isinstance(fields, dict):
         raise UserError(f"{flag}={value}: not a JSON object with the fields of a mel contract")

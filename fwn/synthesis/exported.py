@@ -7,7 +7,6 @@ config.json    as in a workdir, with `step` and the sha256 of weights.npz
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn import config as configs
 from fwn.disk import atomic, sealed
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.nn.weight_norm import fold_weight_norm
+from fwn.systems import build
 from fwn.training import checkpoints
 from fwn.training.checkpoints import Run
 
@@ -36,7 +36,9 @@ def write(folder: Path, run: Run, check: Callable[[Run], None] = lambda voice: N
     for path, leaf in flatten_dict(jax.device_get(fold_weight_norm(run.params)), sep="/").items():
         kernel = path.endswith("/kernel")
         if kernel and not np.abs(leaf).max(initial=0.0) < np.finfo(np.float16).max:
-            raise UserError(f"{path}: a weight of {np.abs(leaf).max():.3g} is too large for float16: it diverged")
+            raise UserError(
+                f"{path}: a weight of {np.abs(leaf).max():.3g} is too large for float16: it diverged; take another step"
+            )
         arrays[path] = np.asarray(leaf, np.float16 if kernel else np.float32)
     weights = io.BytesIO()
     np.savez_compressed(weights, **arrays)
@@ -70,19 +72,26 @@ def read(folder: Path) -> Run:
         raise UserError(f"{file}: damaged (its sha256 is not the one in {folder / configs.FILE}); {again}")
     try:
         params = _unpacked(content)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{file}: damaged ({error}); {again}") from error
-    return Run(config, mel, params, int(record["step"]))
+    except Exception as error:  # a damaged archive or header can raise any exception
+        raise UserError(f"{file}: damaged ({short(error)}); {again}") from error
+    if type(step := record.get("step")) is not int:
+        raise UserError(f"{folder / configs.FILE}: its step is {step!r}; {again}")
+    return Run(config, mel, params, step)
 
 
 def read_run(ckpt: str | Path, step: int | None = None) -> Run:
     """The model of a voice or of a workdir (checkpoints.read). Raises UserError if it does not have this step."""
-    if not is_one(Path(ckpt)):
-        return checkpoints.read(ckpt, step)
-    voice = read(Path(ckpt))
-    if step not in (None, voice.step):
-        raise UserError(f"{ckpt}: no checkpoint of step {step}; this voice is of step {voice.step} alone")
-    return voice
+    if is_one(Path(ckpt)):
+        run = read(Path(ckpt))
+        if step not in (None, run.step):
+            raise UserError(f"{ckpt}: no checkpoint of step {step}; this voice is of step {run.step} alone")
+    else:
+        run = checkpoints.read(ckpt, step)
+    try:
+        build(run.config, mel=run.mel)
+    except UserError as error:
+        raise UserError(f"{ckpt}: {error}") from error
+    return run
 
 
 def _unpacked(weights: bytes) -> Any:

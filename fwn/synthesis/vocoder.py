@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.mel import check_mel
 from fwn.models.blocks import unstack
 from fwn.nn.weight_norm import fold_weight_norm
@@ -237,7 +238,12 @@ class Vocoder:
         if key not in self._compiled:
             function = getattr(self.system if hasattr(self.system, name) else self.system.recurrence, name)
             start = time.perf_counter()
-            self._compiled[key] = jax.jit(function).lower(self.params, *args).compile()
+            try:
+                lowered = jax.jit(function).lower(self.params, *args)
+            except FlaxError as error:  # a weight is missing, or has another shape
+                why = short(str(error).partition(" (https://")[0])
+                raise UserError(f"the weights are not those of config.model ({why}); restore config.json") from error
+            self._compiled[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[key]
 

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fwn.errors import UserError, nearest
+from fwn.errors import UserError, nearest, short
 from fwn.flows.bijectors import total
 from fwn.flows.densities import LSB
 
@@ -140,19 +140,23 @@ def checked(
         kind = types.get(name)
         least = 0 if name in zero else 1
         if (kind is int or (kind == int | None and value is not None)) and not whole(value, least):
-            raise UserError(f"{source}: {name} is {value!r}; it must be a whole number, at least {least}")
+            raise UserError(f"{source}: {name} is {short(value)}; it must be a whole number, at least {least}")
         if kind == int | tuple[int, ...] and not (whole(value) or wholes(value)):
             raise UserError(
-                f"{source}: {name} is {value!r}; it must be a whole number, at least 1, or one such number "
+                f"{source}: {name} is {short(value)}; it must be a whole number, at least 1, or one such number "
                 "for each block, as in (64,96)"
             )
         if kind == tuple[int, ...] and not wholes(value):
-            raise UserError(f"{source}: {name} is {value!r}; it must be whole numbers, each at least 1, as in (1,1)")
+            raise UserError(
+                f"{source}: {name} is {short(value)}; it must be whole numbers, each at least 1, as in (1,1)"
+            )
         if kind == float | None and value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-            raise UserError(f"{source}: {name} is {value!r}; it must be a positive number, or none")
+            raise UserError(f"{source}: {name} is {short(value)}; it must be a positive number, or none")
+        if kind is bool and type(value) is not bool:
+            raise UserError(f"{source}: {name} is {short(value)}; it must be True or False")
         if name == "dtype" and value not in DTYPES:
             raise UserError(
-                f"{source}: dtype is {value!r}; there are: {', '.join(filter(None, DTYPES))}, or none for float32"
+                f"{source}: dtype is {short(value)}; there are: {', '.join(filter(None, DTYPES))}, or none for float32"
             )
     return values
 

@@ -59,9 +59,9 @@ def build(config: Any, mel: MelContract | None = None) -> System:
             )
         if model.odd and any(n % 2 for n in ((value,) if whole(value) else value)):
             raise UserError(f"config.model: {name} is {value!r}; of an odd model half are odd: it must be even")
-    if model.hop % 2**model.n_block:
+    if model.n_block >= model.hop.bit_length() or model.hop % 2**model.n_block:
         raise UserError(
-            f"config.model: n_block={model.n_block} squeezes time by {2**model.n_block}, which does not divide a mel "
+            f"config.model: n_block={model.n_block} squeezes time by 2^{model.n_block}, which does not divide a mel "
             f"frame of {model.hop} samples (the product of upsample_strides); lower n_block"
         )
 

@@ -6,6 +6,7 @@ blocks before. A system's map from audio to noise is chain(predictor(...), model
 the model's, under these two names. With order 0 and coefficients 0 there is no predictor.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from ml_collections import ConfigDict
 
 from fwn.errors import UserError
 from fwn.flows.bijectors import Bijector, chain
@@ -37,6 +39,9 @@ class Predictor:
 
         Raises UserError for invalid sizes.
         """
+        for name in (NAME, AUTOREGRESSION):
+            if not isinstance(given := config.model.get(name) or {}, Mapping | ConfigDict):
+                raise UserError(f"config.model.{name} is {given!r}; it must have fields, as in experiments/base.py")
         fields = dict(config.model.get(NAME) or {"order": 0})
         low = dict(config.model.get(AUTOREGRESSION) or {"coefficients": 0})
         self.envelope, self.blockwise = None, None

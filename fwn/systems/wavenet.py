@@ -36,7 +36,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     """
     fields = checked(config.model, (Autoregressive, WaveNet), frozenset({"distribution", predictor.NAME}), HIDDEN)
     fields.pop(predictor.NAME, None)
-    if (name := fields.setdefault("distribution", None)) not in DISTRIBUTIONS:
+    if (name := fields.setdefault("distribution", None)) not in tuple(DISTRIBUTIONS):
         raise UserError(
             f"config.model.distribution is {name!r}; there are: {', '.join(DISTRIBUTIONS)}"
             + nearest(str(name), DISTRIBUTIONS)

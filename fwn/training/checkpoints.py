@@ -23,7 +23,7 @@ from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
 from fwn.disk import filled, sealed
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.mel import MelContract
 from fwn.training import records
 from fwn.training.checksum import checksums, form, leaves
@@ -195,7 +195,10 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
     path = folder / str(step)
     record = records.read(path)
     if (begun := record.get("mel_hash", mel.hash())) != mel.hash():
-        raise UserError(f"{path}: its mel contract is {begun}, that of {workdir / configs.FILE} is {mel.title}")
+        raise UserError(
+            f"{path}: its mel contract is {short(begun)}, that of {workdir / configs.FILE} is {mel.title}; restore the "
+            "file that was changed"
+        )
 
     def load() -> Any:
         saved = records.of_part(record, "params")
@@ -222,4 +225,4 @@ def _read(path: Path, load: Any, remedy: str) -> Any:
 
 def _reason(error: BaseException) -> str:
     """The message of an error of orbax, in one line."""
-    return " ".join(str(error.__cause__ or error).split())[:300]
+    return " ".join(str(error.__cause__ or error).split()).partition(". See full TensorStore details")[0][:300]

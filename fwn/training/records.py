@@ -30,7 +30,7 @@ def _whole(path: Path) -> bool:
         return record.get(METRIC) is None or (path / "metrics" / "metrics").exists()
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return True  # damaged, as `read` says
 
 
@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, Any]:
         score = json.loads(file.read_text(encoding="utf-8")).get(METRIC) if file.exists() else None
         if record.setdefault(METRIC, score) != score:
             raise ValueError(f"{METRIC} is {score}, {record[METRIC]} was saved")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: damaged ({error!r}); {remedy}") from error
     return record
 

@@ -178,7 +178,7 @@ function fileName() {
 }
 
 function download() {
-  const text = (value) => (/^[=+\-@\t]/.test(value) ? `'${value}` : String(value)); // a spreadsheet would compute it
+  const text = (value) => (/^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value)); // a spreadsheet would compute it
   const quoted = (value) => (/[",\r\n]/.test(value) ? `"${text(value).replaceAll('"', '""')}"` : text(value));
   const lines = [COLUMNS, ...state.answers].map((row) => row.map(quoted).join(",") + "\r\n");
   const link = document.createElement("a");

@@ -1,0 +1,205 @@
+"""Errors of fwn.sample and fwn.export, but for those of single files."""
+
+import json
+import shutil
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from . import EXPORT, SAMPLE, Place, Row, table, write
+
+MEL = "--ckpt={run} --mel={mels}/a.npy --output={here}/out "
+
+
+def both(place: Place) -> None:
+    """A mel and a recording of one name."""
+    shutil.copy(place.shelf["mels"] / "a.npy", place.here / "u00.npy")
+    shutil.copy(place.shelf["recordings"] / "u00.wav", place.here)
+
+
+def other_weights(content: Any) -> Any:
+    """A voice with other contents of weights.npz, of which config.json has the hash."""
+
+    def make(place: Place) -> None:
+        import hashlib
+
+        folder = place.copy("voice")
+        (folder / "weights.npz").write_bytes(content)
+        config = json.loads((folder / "config.json").read_text())
+        del config["checksum"]
+        config["sha256"] = hashlib.sha256(content).hexdigest()
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return make
+
+
+def huge(place: Place) -> Any:
+    """Weights that have diverged."""
+    from fwn.training import checkpoints
+
+    config, mel, params, step = checkpoints.read(place.shelf["run"])
+    params["prediction"]["conv_0"]["kernel"] = np.full_like(params["prediction"]["conv_0"]["kernel"], 1e5)
+    checkpoints.write(place.here / "run", config, mel, params, step)
+
+
+def shipped(name: str) -> Any:
+    return lambda place: mock.patch(f"fwn.shipped.{name}", place.here)
+
+
+def no_step(place: Place) -> None:
+    file = place.copy("voice") / "config.json"
+    values = {name: value for name, value in json.loads(file.read_text()).items() if name not in ("step", "checksum")}
+    file.write_text(json.dumps(values))
+
+
+ROWS = [
+    Row(
+        SAMPLE,
+        "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
+        "{here}/voice/config.json: its step is None; get the voice again",
+        no_step,
+    ),
+    Row(SAMPLE, "--ckpt={run} --output={here}/out", "nothing to sample: give --mel=FILE.npy or --wav=FILE"),
+    Row(
+        SAMPLE,
+        "--mel={mels}/a.npy",
+        "--output is missing; give it (--help lists the flags)",
+        code=2,
+    ),
+    Row(
+        SAMPLE,
+        MEL + "--temperature=-1",
+        "flag --temperature=-1: -1.0 is not a non-negative number (--help lists the flags)",
+        code=2,
+    ),
+    Row(SAMPLE, MEL + "--temperature=inf", "--temperature=inf: must be a finite number, 0 or more"),
+    Row(
+        SAMPLE,
+        MEL + "--batch_size=0",
+        "flag --batch_size=0: 0 is not a positive integer (--help lists the flags)",
+        code=2,
+    ),
+    Row(SAMPLE, MEL + "--low_temperature=nan", "low_temperature is nan: it must be a finite number, 0 or more"),
+    Row(
+        SAMPLE,
+        "--ckpt={plain} --mel={mels}/a.npy --output={here}/out --low_temperature=0.5",
+        "{plain}: low_temperature is 0.5, but the model has no autoregression over blocks "
+        "(config.model.autoregression); leave low_temperature out",
+    ),
+    Row(SAMPLE, MEL + "--wav={mels}/a.npy", "--wav={mels}/a.npy: give mels (.npy) by --mel and recordings by --wav"),
+    Row(SAMPLE, "--ckpt={run} --mel={here}/none*.npy --output={here}/out", "--mel={here}/none*.npy: no such file"),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --mel={recordings} --output={here}/out",
+        "--mel={recordings}: no mel (.npy) in this folder",
+    ),
+    Row(SAMPLE, "--ckpt={run} --wav={mels} --output={here}/out", "--wav={mels}: no recording in this folder"),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --wav={here}/u00.wav --mel={here}/u00.npy --output={here}/out",
+        "{here}/u00.npy and {here}/u00.wav would all be written to u00.wav; sample them in separate runs",
+        both,
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --wav={here}/u00.wav --output={here}",
+        "--output={here}: {here}/u00.wav would be overwritten by its own copy; give another folder",
+        both,
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --mel={here}/x.npy --mel={here}/y.npy --output={here}/out",
+        ("{here}/x.npy: no such file\n{here}/y.npy: no such file"),
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --mel={mels} --mel={here}/y.npy --output={here}/out",
+        "left out {here}/y.npy: no such file",
+        code=3,
+        creates=("out", "out/a.wav"),
+    ),
+    Row(
+        SAMPLE,
+        "--mel={mels}/a.npy --output={here}/out",
+        "{voices}/lj-mini: the voice that comes with fwn is missing; give --ckpt=DIR",
+        lambda _: mock.patch("pathlib.Path.is_dir", return_value=False),
+    ),
+    Row(
+        SAMPLE,
+        MEL + "--mel_contract=hifigan",
+        (
+            (
+                "--mel_contract=hifigan is hifigan (3c96768fd3c8), but {run} was trained on mels of flowavenet "
+                "(a13bd5d9b250); compute the mels by that\n"
+            )
+            + table("flowavenet", "hifigan")
+        ),
+    ),
+    Row(SAMPLE, MEL + "--step=5", "{run}: no checkpoint of step 5; there are: 8"),
+    Row(SAMPLE, "--ckpt={run} --mel={mels}/a.npy --output={here}/file", "File exists: {here}/file", write("file", "x")),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --mel={mels}/a.npy --output={here}/file/out",
+        "Not a directory: {here}/file/out",
+        write("file", "x"),
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={voice} --step=5 --mel={mels}/a.npy --output={here}/out",
+        "{voice}: no checkpoint of step 5; this voice is of step 8 alone",
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
+        "{here}/voice/weights.npz: damaged (its sha256 is not the one in {here}/voice/config.json); get "
+        "the voice again",
+        lambda place: (place.copy("voice") / "weights.npz").write_bytes(b"x"),
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
+        "{here}/voice/weights.npz: damaged (BadZipFile('File is not a zip file')); get the voice again",
+        other_weights(b"PK\x03\x04"),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={run}",
+        "--output is missing; give it (--help lists the flags)",
+        code=2,
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={run} --output={here}/out more",
+        "unexpected argument 'more': all settings are flags (--help lists them)",
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={run} --output={here}",
+        "--output={here}: exists and is not an exported voice; give another folder",
+        write("kept.txt", "mine"),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={here}/run --output={here}/out",
+        "prediction/conv_0/kernel: a weight of 1e+05 is too large for float16: it diverged; take another step",
+        huge,
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={run} --output={here}/out --data={hifigan}",
+        (
+            (
+                "{run} has the mel contract flowavenet (a13bd5d9b250), but {hifigan} was prepared with hifigan "
+                "(3c96768fd3c8); prepare it again in another folder\n"
+            )
+            + table("flowavenet", "hifigan")
+        ),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={run} --output={here}/out --data={corpus}",
+        "{run}: float16 loses 0.5000 nats/sample, more than 0.01; use the workdir",
+        lambda _: mock.patch("fwn.synthesis.vocoder.Vocoder.log_likelihood", side_effect=[4.5] * 2 + [4.0] * 2),
+    ),
+]
