@@ -1,7 +1,6 @@
 """fwn.export: a voice of one small file, that says what its workdir says, and that no damage gets into unnoticed."""
 
 import json
-import re
 
 import jax
 import numpy as np
@@ -69,22 +68,6 @@ def test_a_flipped_bit_is_refused(voice, tmp_path):
 def test_a_voice_is_replaced(voice):
     again = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={voice[1]}")
     assert again.code == 0
-
-
-def test_an_inverse_that_errs_is_refused(voice, tmp_path):
-    """A shift of 10^7 takes all but the highest bits of what comes after it."""
-    run = checkpoints.read(voice[0])
-    flows = run.params["block_0"]["flows"]
-    flows["actnorm"]["loc"] = np.full_like(flows["actnorm"]["loc"], 1e7)
-    checkpoints.write(tmp_path / "run", run.config.to_dict(), run.mel, run.params, 7)
-    result = small.program("fwn.export", f"--ckpt={tmp_path / 'run'}", f"--output={tmp_path / 'voice'}")
-    assert result.code == 1, result
-    assert re.fullmatch(
-        f"python -m fwn.export: {tmp_path / 'run'}: its inverse errs by [^ ]+ of full scale, more than 0.01: samples "
-        "would be noise; take another --step, or train with config.model.s_max=2\n",
-        result.err,
-    )
-    assert not (tmp_path / "voice").exists()
 
 
 def test_the_record_is_whole(voice):

@@ -23,11 +23,8 @@ INVERSE_ERROR = 1e-3  # of audio in ±1
 
 
 def examine(workdir: Path) -> Examination:
-    """Raises UserError if the folder is no workdir of fwn.train."""
+    """Raises UserError if the folder has no config, or it is damaged."""
     config, mel = configs.read(workdir)
-    file = workdir / journal.FILE
-    if not file.is_file():
-        raise UserError(f"{workdir}: no {journal.FILE} in it, so it is no run of fwn.train; give a model as --ckpt")
     records = journal.read(workdir)
     trained = [r for r in records if r["what"] == "train"]
     audio_per_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate

@@ -7,7 +7,11 @@ from unittest import mock
 
 import numpy as np
 
-from . import EXPORT, SAMPLE, Place, Row, table, write
+from fwn.data.corpus import Corpus
+from fwn.diagnosis import material
+
+from . import DOCTOR, EXPORT, SAMPLE, Place, Row, table, write
+from .training import spoilt
 
 MEL = "--ckpt={run} --mel={mels}/a.npy --output={here}/out "
 
@@ -43,6 +47,16 @@ def huge(place: Place) -> Any:
     checkpoints.write(place.here / "run", config, mel, params, step)
 
 
+def shifted(place: Place) -> Any:
+    """A shift of 10^7 takes all but the highest bits of what comes after it."""
+    from fwn.training import checkpoints
+
+    config, mel, params, step = checkpoints.read(place.shelf["run"])
+    normal = params["block_0"]["flows"]["actnorm"]
+    normal["loc"] = np.full_like(normal["loc"], 1e7)
+    checkpoints.write(place.here / "run", config, mel, params, step)
+
+
 def shipped(name: str) -> Any:
     return lambda place: mock.patch(f"fwn.shipped.{name}", place.here)
 
@@ -57,7 +71,8 @@ ROWS = [
     Row(
         SAMPLE,
         "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
-        "{here}/voice/config.json: its step is None; get the voice again",
+        "{here}/voice/config.json: its step is None; get the voice again, or run fwn.export again if it was "
+        "interrupted",
         no_step,
     ),
     Row(SAMPLE, "--ckpt={run} --output={here}/out", "nothing to sample: give --mel=FILE.npy or --wav=FILE"),
@@ -159,7 +174,8 @@ ROWS = [
     Row(
         SAMPLE,
         "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
-        "{here}/voice/weights.npz: damaged (BadZipFile('File is not a zip file')); get the voice again",
+        "{here}/voice/weights.npz: damaged (BadZipFile('File is not a zip file')); get the voice again, or run "
+        "fwn.export again if it was interrupted",
         other_weights(b"PK\x03\x04"),
     ),
     Row(
@@ -201,5 +217,23 @@ ROWS = [
         "--ckpt={run} --output={here}/out --data={corpus}",
         "{run}: float16 loses 0.5000 nats/sample, more than 0.01; use the workdir",
         lambda _: mock.patch("fwn.synthesis.vocoder.Vocoder.log_likelihood", side_effect=[4.5] * 2 + [4.0] * 2),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={here}/run --output={here}/out",
+        "{here}/run: its inverse errs by <number> of full scale, more than 0.01: samples would be noise; take another "
+        "--step, or train with config.model.s_max=2",
+        shifted,
+    ),
+    Row(
+        DOCTOR,
+        "--workdir={weights}",
+        "{weights}: no metrics.jsonl in it, so it is no run; give a model alone as --ckpt",
+    ),
+    Row(
+        lambda place: material.held_out(Corpus(place.here / "corpus")),
+        "",
+        "{here}/corpus: no held-out utterance can be read; run data_prep.prepare again",
+        spoilt,
     ),
 ]

@@ -181,9 +181,8 @@ ROWS = [
     Row(
         TRAIN,
         NEW + "--config.data={here}/corpus --config.verify_data=False --config.save_every=9 --config.eval_every=9",
-        "{here}/new: loss or gradient was not finite in the 3 steps 1 to 3 (config.max_skipped); the "
-        "last batch is in {here}/new/nonfinite-2-process0.npz; no checkpoint was saved yet; lower "
-        "config.optimizer.learning_rate, or look for the cause in that batch",
+        "{here}/new: at step 1, weights or moments were not finite; no checkpoint was saved yet: begin another run with "
+        "a lower config.optimizer.learning_rate",
         spoilt,
         creates=(*STARTED, "new/*", "new/events/*"),
     ),
