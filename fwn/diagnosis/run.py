@@ -11,7 +11,6 @@ from fwn.diagnosis import curves, reference
 from fwn.diagnosis.curves import Records
 from fwn.diagnosis.environment import device_memory, memory
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding, size
-from fwn.errors import UserError
 from fwn.training import checkpoints, journal
 from fwn.training.optimizer import schedule
 
@@ -25,6 +24,7 @@ INVERSE_ERROR = 1e-3  # of audio in ±1
 def examine(workdir: Path) -> Examination:
     """Raises UserError if the folder has no config, or it is damaged."""
     config, mel = configs.read(workdir)
+    file = workdir / journal.FILE
     records = journal.read(workdir)
     trained = [r for r in records if r["what"] == "train"]
     audio_per_step = config.batch_size * config.frames * mel.hop_length / mel.sample_rate
@@ -33,7 +33,7 @@ def examine(workdir: Path) -> Examination:
     hours = f"{seconds / 3600:.2f} hours of training"
     where = "" if (Path(config.data) / manifest.FILE).is_file() else ", not here"
     yield f"{config.system}, step {last} of {config.num_steps}, {hours}; data: {config.data}{where}"
-    lines = file.read_bytes().count(b"\n")
+    lines = file.read_bytes().count(b"\n") if file.exists() else 0
     if lines > len(records):
         yield Finding(
             WARNING,

@@ -124,7 +124,7 @@ ROWS = [
     tiny("--config.optimizer.warmup=-1", "--config: optimizer.warmup is -1; it must be 0 or more steps"),
     tiny("--config.seed=-1", "--config: seed is -1; it must be a whole number in 0 … 2^32 - 1"),
     tiny("--config.ema_decay=1.", "--config: ema_decay is 1.0; it must be at least 0 (no averaging) and below 1"),
-    tiny("--config.max_spike=-1", "--config: max_spike is -1; it must be 0 (no limit) or more"),
+    tiny("--config.max_spike=-1", "--config: max_spike is -1.0; it must be 0 (no limit) or more"),
     tiny("--config.max_returns=-1", "--config: max_returns is -1; it must be a whole number, 0 or more"),
     tiny("--config.max_seconds=-1", "--config: max_seconds is -1; it must be 0 (no limit) or more"),
     tiny(

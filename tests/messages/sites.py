@@ -8,11 +8,11 @@ from typing import NamedTuple
 import small
 
 # file: text of the error, and why it has no row.
-WITHOUT: dict[str, str] = {
-    "fwn/training/loop.py: …: …; the run returned to a checkpoint … times before (config.max_returns=…); the checkpoint "
-    "of step … is in place: look at the batches in …/skipped-*.npz, or … and --init_from=…": "it comes after steps of a "
-    "run, whose journal changes: tests/test_programs.py",
-}
+RETURNED = (
+    "fwn/training/loop.py: …: …; the run returned to a checkpoint … times before (config.max_returns=…); the "
+    "checkpoint of step … is in place: look at the batches in …/skipped-*.npz, or … and --init_from=…"
+)
+WITHOUT = {RETURNED: "steps of a run come before it, so its journal changes: tests/test_programs.py"}
 
 
 class Site(NamedTuple):

@@ -181,8 +181,8 @@ ROWS = [
     Row(
         TRAIN,
         NEW + "--config.data={here}/corpus --config.verify_data=False --config.save_every=9 --config.eval_every=9",
-        "{here}/new: at step 1, weights or moments were not finite; no checkpoint was saved yet: begin another run with "
-        "a lower config.optimizer.learning_rate",
+        "{here}/new: at step 1, weights or moments were not finite; no checkpoint was saved yet: begin another run "
+        "with a lower config.optimizer.learning_rate",
         spoilt,
         creates=(*STARTED, "new/*", "new/events/*"),
     ),
