@@ -20,21 +20,29 @@ def test_what_was_accepted_wrongly_is_refused(fields, tmp_path):
     assert config_space.end_of(fields, tmp_path / "run") == "refused"
 
 
+SMALLEST = {"system": "flowavenet", "frames": 2, "batch_size": 4, "model.prediction.order": 0} | {
+    f"model.{name}": 1 for name in ("n_block", "n_flow", "n_layer", "block_per_split", "prior_layer")
+}
+SMALLEST |= {f"model.{name}": 4 for name in ("channels", "prior_channels", "conditioner_channels")}
+
+
 def test_drawn_configs_are_refused_or_work(tmp_path):
-    """The same dozen in every run, of which some train a step."""
+    """The smallest, which trains, and the same six in every run."""
     ends = []
 
     @hypothesis.settings(
-        max_examples=12,
+        max_examples=6,
         deadline=None,
         database=None,
         derandomize=True,
-        phases=[hypothesis.Phase.generate],
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
+    @hypothesis.example(SMALLEST)
     @hypothesis.given(config_space.drawn())
     def draw(fields):
         ends.append(config_space.end_of(fields, tmp_path / "run"))
 
     draw()
-    assert set(ends) == {"refused", "trained"}, ends
+    assert ends[0] == "trained"
+    assert set(ends) <= {"refused", "trained"}, ends
