@@ -1,10 +1,10 @@
 """Workdirs and data sets of earlier versions can be read: tests/golden has one of each format.
 
-workdir_0.1: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with results of that version.
-data_0.1: three recordings of small.record, of the same day. Neither has checksums.
+workdir_…: small.config after 4 steps (ema_decay 0.9), of 2026-11-28, with results of the first version.
+data_0.1: three recordings of small.record, of the same day. These two of version 0.1 have no checksums.
 
-What has been on main, by the first commit that wrote it. The tree of weights and the manifest's format are the same in
-all; runs and data sets made by each of these commits were read by today's code once, those in golden/ are read always.
+What has been on main, by the first commit that wrote it. The weights and data sets of the first six and of
+9cc5911 were read by today's code once; those in golden/ are sampled from and trained on in every run of the tests.
 
     c247dbb   config has teacher and loss; optimiser has rate and clip, no kind
     1de1998   config.model has conditioner
@@ -14,7 +14,8 @@ all; runs and data sets made by each of these commits were read by today's code 
     5bb2cf0   optimizer with learning_rate and max_grad_norm
     5bb78ec   checksums of arrays, record and config.json
     4c3042f   checksums of data sets
-    d3b4855   max_seconds and verify_data in config
+    d3b4855   max_seconds and verify_data in config             golden/workdir_checksums
+    281b1bc   the guard in the state of training                golden/workdir_guard
 """
 
 import json
@@ -32,7 +33,7 @@ from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import PRESETS
 
-FORMATS = ["workdir_0.1"]
+FORMATS = ["workdir_0.1", "workdir_checksums", "workdir_guard"]
 
 
 @pytest.fixture(params=FORMATS)
@@ -41,7 +42,7 @@ def stored(request, tmp_path):
     golden = small.ROOT / "tests" / "golden"
     with zipfile.ZipFile(golden / f"{request.param}.zip") as file:
         file.extractall(tmp_path / "run")
-    with np.load(golden / f"{request.param}.npz") as arrays:
+    with np.load(golden / "workdir_0.1.npz") as arrays:  # the same run, so the same results
         return tmp_path / "run", {name: arrays[name] for name in arrays.files}
 
 

@@ -51,8 +51,11 @@ class Checkpoints:
             get_metric_fn=lambda metrics: metrics[records.METRIC], n=KEEP_BEST, keep_checkpoints_without_metrics=False
         )
         self.folder = workdir / FOLDER
+        if jax.process_index() == 0 and self.folder.is_dir():
+            records.tidy(self.folder)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("tidied")
         if self.folder.is_dir():
-            records.finish_deletions(self.folder)
             records.read_all(self.folder)
         self.record = configs.record(config, mel)
         self.checkpointer = ocp.training.Checkpointer(

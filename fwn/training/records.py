@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from fwn.disk import check_seal
 from fwn.errors import UserError
 
@@ -34,12 +32,16 @@ def _whole(path: Path) -> bool:
         return True  # damaged, as `read` says
 
 
-def finish_deletions(folder: Path) -> None:
-    """Removes what is left of checkpoints whose deletion was interrupted, if orbax no longer finds them."""
-    for path in folder.iterdir() if jax.process_index() == 0 else ():
-        older = path.name.isdigit() and path.is_dir() and int(path.name) < steps(folder)[-1]
-        if path.name.endswith(DELETED) or (older and not (path / "_CHECKPOINT_METADATA").exists()):
-            shutil.rmtree(path, ignore_errors=True)
+def tidy(folder: Path) -> None:
+    """Finishes deletions that were interrupted: removes what is neither the newest checkpoint nor the best."""
+    for path in folder.glob(f".*{DELETED}"):
+        shutil.rmtree(path, ignore_errors=True)
+    found = read_all(folder)
+    scores = {step: record[METRIC] for step, record in found.items() if record.get(METRIC) is not None}
+    kept = {max(found, default=None)} | {step for step, score in scores.items() if score == max(scores.values())}
+    for path in folder.iterdir():
+        if path.name.isdigit() and path.is_dir() and int(path.name) not in kept:
+            delete(path)
 
 
 def delete(path: Path) -> None:
