@@ -16,7 +16,7 @@ from fwn.mel import MelContract, read_contract
 FILE = "config.json"
 OPTIMIZERS = "adam", "muon"  # fwn/training/optimizer.py
 # Every config has exactly these fields; experiments/base.py says what each means. Those marked True may change when a
-# run is continued: they do not change what a step computes.
+# run is continued: they do not change the model, its loss or its optimizer.
 FIELDS = {
     "system": False,
     "model": False,

@@ -28,6 +28,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
+        if error.errno is None:  # a library's
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         partial.unlink(missing_ok=True)

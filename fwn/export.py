@@ -59,7 +59,7 @@ def main(args: list[str]) -> None:
         if vocoder.system.roundtrip is not None:
             on = material.synthetic(run.mel) if corpus is None else material.held_out(corpus)
             assert on.audio is not None
-            error = max(inverse_error(vocoder, *pair) for pair in zip(on.audio, on.mel, strict=True))
+            error = float(np.max([inverse_error(vocoder, *pair) for pair in zip(on.audio, on.mel, strict=True)]))
             cli.say(f"largest |x - inverse(forward(x))| on {on.what}: {error:.1e}")
             if not error <= INVERSE_ERROR:
                 raise UserError(

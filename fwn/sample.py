@@ -138,7 +138,8 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: dict[Path, np.ndarray]
     for file, samples in zip(order, results, strict=True):
         path = output / f"{file.stem}.wav"
         if saturated := audio_file.write(path, samples, vocoder.mel.sample_rate):
-            cli.say(f"{path}: {saturated} of {len(samples)} samples beyond full scale were saturated")
+            shown = cli.printable(str(path), newlines=False)
+            cli.say(f"{shown}: {saturated} of {len(samples)} samples beyond full scale were saturated")
         if PLOT.value:
             from fwn.evaluation import plots
 

@@ -10,7 +10,6 @@ metrics.jsonl, and TensorBoard's events/. SIGTERM or ctrl-C saves a checkpoint a
 when that time is nearly up, with exit code 4.
 """
 
-import dataclasses
 import signal
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -32,12 +31,11 @@ from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
 from fwn.terminal import silence
-from fwn.training import guard
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.examiner import Examiner
-from fwn.training.loop import Loop
+from fwn.training.loop import Loop, loaded
 from fwn.training.parallel import Parallel
-from fwn.training.step import PARTS, State, abstract, initial, parts
+from fwn.training.step import PARTS, abstract, initial, parts
 from fwn.training.stop import Stop
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -106,9 +104,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
                         cli.say(f"{what}: {', '.join(sorted(names))}")
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
-            state = State.merge(*checkpoints.load(first, *like.split()))
-            if state.guard == () or configs.read(workdir)[0].data != config.data:  # what is usual is not known
-                state = dataclasses.replace(state, guard=parallel.replicate(guard.new()))
+            state = loaded(checkpoints, first, like, config, parallel)
             check_taught(state.params, frozen, config)
             cli.say(f"continuing from the checkpoint of step {first}")
         if jax.process_index() == 0:

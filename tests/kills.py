@@ -33,7 +33,7 @@ from fwn.training import checkpoints
 ROUND = 10  # kills of one output before the program is left to finish
 TIMEOUT = 600.0
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
-CLOCK = "audio_seconds_per_second", "training_seconds"
+CLOCK = "audio_seconds_per_second", "training_seconds", "waiting_seconds", "memory_bytes"
 IMPORTS = ["fwn.data.loader", "fwn.systems", "fwn.synthesis.vocoder", "fwn.training.examiner", "fwn.training.journal"]
 IMPORTS += ["fwn.evaluation.plots", "fwn.evaluation.measure", "fwn.official.importer", "data_prep.shards"]
 IMPORTS += ["matplotlib.backends.backend_agg", "fwn.listening.stimuli", "librosa", "orbax.checkpoint.v1", "kills"]

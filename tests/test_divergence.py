@@ -123,7 +123,7 @@ def test_a_bad_batch_is_skipped_and_saved(run, capsys, name, bad):
     assert len(seen) == 8
     assert [record["step"] for record in run.records("train") if record["skipped"]] == [6]
     assert run.records("return") == []
-    file = run.workdir / "skipped-6-process0.npz"
+    file = run.workdir / "skipped-6-batch5-process0.npz"
     assert f"step 6 is skipped: the loss is nan and its gradient's norm nan; its batch is in {file}" in (
         capsys.readouterr().out
     )
@@ -137,7 +137,9 @@ def test_a_spike_is_skipped_and_the_next_step_is_usual(run, capsys):
     assert losses[34] > 10 + max(losses[step] for step in losses if step not in (34, 36))
     assert run.records("return") == []
     assert f"the loss is {losses[34]:.4g}, over " in capsys.readouterr().out
-    assert {path.name for path in run.workdir.glob("skipped*")} == {f"skipped-{step}-process0.npz" for step in (34, 36)}
+    assert {path.name for path in run.workdir.glob("skipped*")} == {
+        f"skipped-{step}-batch{step - 1}-process0.npz" for step in (34, 36)
+    }
 
 
 @pytest.mark.parametrize(

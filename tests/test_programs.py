@@ -48,7 +48,7 @@ def test_too_many_bad_steps_stop_the_run(corpus, tmp_path):
     assert small.program("fwn.train", *flags, f"--workdir={workdir}").code == 0
     flags = small.config_flags(spoilt, verify_data=False, eval_every=9, save_every=9, max_returns=1)
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
-    batch = workdir / "skipped-3-process0.npz"
+    batch = workdir / "skipped-3-batch5-process0.npz"
     assert (result.code, result.err) == (
         1,
         f"python -m fwn.train: {workdir}: at step 5, 3 steps in a row were skipped (config.max_skipped): the loss is "

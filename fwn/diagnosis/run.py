@@ -193,17 +193,17 @@ def _saved_batches(workdir: Path) -> Examination:
         bad = [name for name, values in batch.items() if not np.isfinite(values).all()]
         rms = np.sqrt(np.mean(np.square(batch["audio"]), axis=1))
         quiet = int((rms < 1e-4).sum())
-        why = "its data are finite: the weights or the rate are the cause"
+        why = "its data are finite: an odd clip, the weights or the rate are the cause"
         if bad:
             why = f"NaN or infinite values in its {' and '.join(bad)}: the data are the cause"
         elif quiet:
             why = f"{quiet} of its {len(rms)} crops are silent"
         yield Finding(
-            WARNING,
+            WARNING if bad else NOTE,
             f"a step was skipped; of its batch, {file.name}: {why}",
             "repair the data (fwn.doctor --data names the clips)"
             if bad or quiet
-            else "go on from an earlier checkpoint with a lower config.optimizer.learning_rate",
+            else "listen to its crops; if it goes on, begin with a lower config.optimizer.learning_rate",
         )
 
 

@@ -53,8 +53,7 @@ class Checkpoints:
         self.folder = workdir / FOLDER
         if jax.process_index() == 0 and self.folder.is_dir():
             records.tidy(self.folder)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("tidied")
+        together("tidied")
         if self.folder.is_dir():
             records.read_all(self.folder)
         self.record = configs.record(config, mel)
@@ -121,11 +120,16 @@ class Checkpoints:
 
     def delete(self, step: int) -> None:
         """Deletes the checkpoint of a step. All processes must call this."""
+        together("deletion")  # all have listed the steps
         if jax.process_index() == 0:
             records.delete(self.folder / str(step))
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("deleted")
+        together("deleted")
         self.checkpointer.reload()
+        together("reloaded")
+
+    def config(self, step: int) -> Any:
+        """The config with which a step was trained, in plain types."""
+        return records.read(self.folder / str(step))["config"]
 
     def load(self, step: int, params: Any, train: Any) -> tuple[Any, Any]:
         """The arrays of a step, sharded like the given ones (arrays or ShapeDtypeStructs).
@@ -143,9 +147,6 @@ class Checkpoints:
                 "training state to continue from; give another --workdir"
             )
 
-        older = {name: () for name in vars(train) if name not in (described["train"] or vars(train))}
-        train = dataclasses.replace(train, **older)
-
         def one(name: str, like: Any) -> Any:  # one by one: if one fails, orbax does not await the others
             def load() -> Any:
                 found = self.checkpointer.load_checkpointables(step, {name: like})
@@ -154,7 +155,19 @@ class Checkpoints:
 
             return _read(path, load, remedy)
 
-        return one("params", params), one("train", train)
+        weights = one("params", params)
+        there = described["train"] or {}
+        fields = vars(train) if dataclasses.is_dataclass(train) else {}
+        if fields.keys() <= there.keys() or not there:
+            return weights, one("train", train)
+        old = {name: value for name, value in fields.items() if name in there}
+        return weights, type(train)(**dict.fromkeys(fields, ()) | one("train", old))
+
+
+def together(what: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def checkpoints_in(workdir: Path) -> bool:

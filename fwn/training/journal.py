@@ -104,8 +104,9 @@ class Journal:
 
     def returned(self, step: int, why: str) -> None:
         """Notes that the run went back to this step."""
-        if self.main:
-            self._line({"what": "return", "step": step, "why": why})
+        record = {"what": "return", "step": step, "why": why}
+        if self.main and record not in read(self.workdir):  # a run that was killed after its return does it again
+            self._line(record)
 
     def held_out(self, step: int, metrics: dict[str, float], audio: dict[str, np.ndarray]) -> None:
         """Writes metrics, which are means over held-out crops, and examples of audio in ±1."""
@@ -213,7 +214,7 @@ def _truncated(workdir: Path, first: int) -> Path:
     Damaged lines are kept in the file damaged.jsonl.
     """
     records, damaged = _parsed(workdir)
-    kept = [record for record in records if record["step"] <= first]
+    kept = [record for record in records if record["step"] <= first or record["what"] == "return"]
     if damaged:
         aside = workdir / "damaged.jsonl"
         with aside.open("ab") as file:

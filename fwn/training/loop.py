@@ -27,6 +27,19 @@ from fwn.xla.malloc import give_back_memory
 BATCHES_KEPT = 20  # files of batches that were skipped; later ones are not saved
 
 
+def loaded(checkpoints: Checkpoints, step: int, like: State, config: Any, parallel: Parallel) -> State:
+    """The state of a checkpoint. What was usual is forgotten if it was trained on other data, or before a guard."""
+    state = State.merge(*checkpoints.load(step, *like.split()))
+    if state.guard == ():
+        return dataclasses.replace(state, guard=parallel.replicate(guard.new()))
+    if checkpoints.config(step)["data"] == config.data:
+        return state
+    fresh = parallel.replicate(guard.new())
+    return dataclasses.replace(
+        state, guard=dataclasses.replace(fresh, moved=state.guard.moved, returns=state.guard.returns)
+    )
+
+
 class Diverged(Exception):
     """step: the last one taken or skipped. The message says what was seen."""
 
@@ -55,7 +68,7 @@ class Loop:
     ):
         self.system, self.config, self.mel, self.workdir = system, config, mel, workdir
         self.parallel, self.stream, self.frozen, self.checkpoints = parallel, stream, frozen, checkpoints
-        self.left: set[int] = set()  # steps of the checkpoints that the run returned to
+        self.left: set[int] = set()  # steps of the checkpoints that the run returned to since the last save
 
     def run(self, state: State, step: int, examiner: Examiner, stop: Stop) -> int:
         """Trains to the last step, or until it is asked to stop. Returns the signal that stopped it, or 0.
@@ -92,7 +105,7 @@ class Loop:
             if last is not None:  # one step late, so that devices do not wait for the host
                 self.judge(*last, state, journal)
             last = i, metrics
-            leaving = stop.now(i)
+            leaving = stop.now(i + self.moved)
             examining = i % config.eval_every == 0 or i == config.num_steps
             if examining or leaving or i % config.save_every == 0:
                 self.judge(*last, state, journal)
@@ -103,6 +116,7 @@ class Loop:
                 measured = examiner(i, state, journal) if examining else {}
                 weights, rest = self.parallel.global_arrays(state).split()
                 self.checkpoints.save(i, weights, rest, **measured)
+                self.left.clear()
                 if config.max_seconds and not stop.saving:
                     stop.time_saving(self.checkpoints.wait)
             if i == config.num_steps:
@@ -138,12 +152,16 @@ class Loop:
 
     def saved(self, step: int) -> str:
         """Saves this process's share of the batch of a step, and says where."""
-        name = f"skipped-{step}-process{jax.process_index()}.npz"
-        if len(list(self.workdir.glob(f"skipped-*-process{jax.process_index()}.npz"))) >= BATCHES_KEPT:
+        batch, process = step - 1 + self.moved, jax.process_index()
+        file = self.workdir / f"skipped-{step}-batch{batch}-process{process}.npz"
+        if len(list(self.workdir.glob(f"skipped-*-process{process}.npz"))) >= BATCHES_KEPT:
             return f"; {BATCHES_KEPT} batches are saved already, this one is not"
-        with atomic(self.workdir / name) as file:
-            np.savez(file, **self.stream[step - 1 + self.moved])
-        return f"; its batch is in {self.workdir / name}"
+        try:
+            with atomic(file) as opened:
+                np.savez(opened, **self.stream[batch])
+        except OSError as error:  # no reason to end the run
+            return f"; its batch could not be saved ({error.strerror})"
+        return f"; its batch is in {file}"
 
     def back(self, at: int, why: str) -> tuple[State, int]:
         """(state, step) of the checkpoint to go on from. Later ones are deleted, and all batches up to `at` left out.
@@ -164,9 +182,9 @@ class Loop:
             )
         to = next((step for step in reversed(steps) if step not in self.left), steps[-1])
         self.left.add(to)
+        state = loaded(self.checkpoints, to, self.like, self.config, self.parallel)
         for later in steps[steps.index(to) + 1 :]:
             self.checkpoints.delete(later)
-        state = State.merge(*self.checkpoints.load(to, *self.like.split()))
         self.moved, self.returns = self.moved + at - to, self.returns + 1
         counts = {name: self.parallel.replicate(np.int32(getattr(self, name))) for name in ("moved", "returns")}
         say(f"{why}; returning to step {to}, with other batches (return {self.returns} of {self.config.max_returns})")

@@ -46,7 +46,9 @@ def tidy(folder: Path) -> None:
 
 def delete(path: Path) -> None:
     """Deletes a checkpoint. It is whole or gone, also after kill -9."""
-    gone = path.rename(path.with_name(f".{path.name}{DELETED}"))
+    gone = path.with_name(f".{path.name}{DELETED}")
+    shutil.rmtree(gone, ignore_errors=True)  # of an earlier run
+    path.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 

@@ -23,6 +23,7 @@ class Stop:
 
     def __init__(self, max_seconds: float = 0) -> None:
         self.signal = 0
+        self.reached = False  # the step after which all processes stop
         self.deadline = time.monotonic() + (max_seconds or math.inf)
         self.longest = 0.0  # seconds between two calls of `now`
         self.saving = 0.0  # seconds of a save
@@ -43,12 +44,18 @@ class Stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def now(self, step: int) -> bool:
-        """Whether to save and stop after this step: at the time limit, less a save and two of the longest steps."""
+        """Whether to save and stop after this step: at the time limit, less a save and two of the longest steps.
+
+        step: a number that grows with every call, by which the processes agree.
+        """
         now = time.monotonic()
         self.longest, self.before = max(self.longest, now - self.before), now
         if not self.signal and now + 2 * self.longest + self.saving > self.deadline:
             self.asked(signal.SIGALRM, None)
-        return bool(self.signal) if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+        if jax.process_count() == 1:
+            return bool(self.signal)
+        self.reached = self.reached or multihost_utils.reached_preemption_sync_point(step)
+        return self.reached
 
     def time_saving(self, save: Callable[[], None]) -> None:
         """Calls save() and keeps its time."""

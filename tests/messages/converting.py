@@ -223,13 +223,13 @@ ROWS = [
     Row(
         CONVERT,
         "{golden}/flowavenet_tiny.pth --output={here}/file",
-        "Not a directory: {here}/file/checkpoints",
+        "{here}/file: exists already; give another --output",
         write("file", "x"),
     ),
     Row(
         CONVERT,
         MODEL,
-        "{here}/out/checkpoints: no room for the checkpoint of step 700000: it may take 1.8 MiB, and "
+        "{here}/out/.unfinished/checkpoints: no room for the checkpoint of step 700000: it may take 1.8 MiB, and "
         "0.0 MiB are free; the earlier ones are in place: free some space and run the same command again",
         lambda _: mock.patch("shutil.disk_usage", return_value=mock.Mock(free=0)),
         creates=FOLDER,
@@ -237,7 +237,7 @@ ROWS = [
     Row(
         CONVERT,
         MODEL,
-        "{here}/out/checkpoints: a checkpoint could not be saved ([Errno 28] No space left on device); "
+        "{here}/out/.unfinished/checkpoints: a checkpoint could not be saved ([Errno 28] No space left on device); "
         "the earlier ones are in place: check that the disk has room and is writable, and run the same "
         "command again",
         lambda _: mock.patch(

@@ -168,7 +168,7 @@ ROWS = [
         SAMPLE,
         "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
         "{here}/voice/weights.npz: damaged (its sha256 is not the one in {here}/voice/config.json); get "
-        "the voice again",
+        "the voice again, or run fwn.export again if it was interrupted",
         lambda place: (place.copy("voice") / "weights.npz").write_bytes(b"x"),
     ),
     Row(
