@@ -79,6 +79,7 @@ def program(module: str, *args: Any) -> Result:
     held = _ours()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     hook = sys.unraisablehook
+    environ = dict(os.environ)
     argv, sys.argv = sys.argv, [module, *map(str, args)]
     for flag in held:
         delattr(flags.FLAGS, flag)
@@ -101,6 +102,8 @@ def program(module: str, *args: Any) -> Result:
             flags.DEFINE_flag(flag, module_name=owner)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        for name in os.environ.keys() - environ.keys():  # data_prep.prepare's OMP_NUM_THREADS would change later mels
+            del os.environ[name]
         sys.argv, sys.unraisablehook = argv, hook
         sys.modules.pop("config_config", None)  # where ml_collections loads the --config file
     return Result(code, out.getvalue(), err.getvalue())
