@@ -18,13 +18,13 @@ from absl import flags
 
 from fwn import cli
 from fwn.audio import audio_file
-from fwn.disk import atomic
+from fwn.disk import write_text
 from fwn.errors import UserError
 
 from .sentences import SENTENCES
 
 # From espeak-ng/speak_lib.h
-RETRIEVAL, DONT_EXIT, EE_OK, RATE, PITCH, CHARACTERS, UTF8 = 1, 0x8000, 0, 1, 3, 1, 1
+SYNCHRONOUS, DONT_EXIT, EE_OK, RATE, PITCH, CHARACTERS, UTF8 = 2, 0x8000, 0, 1, 3, 1, 1
 NOISE_RMS = 10 ** (-70 / 20)  # full scale is 1
 SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -41,7 +41,7 @@ def synthesiser(voice: str) -> tuple[int, Callable[[str, int, int], np.ndarray]]
         raise UserError("eSpeak NG is missing; install it with: pip install fwn[demo]") from error
     espeak = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path()
-    rate = espeak.espeak_Initialize(RETRIEVAL, 0, data.encode(), DONT_EXIT)
+    rate = espeak.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DONT_EXIT)
     if rate <= 0:
         raise UserError(f"eSpeak NG cannot start with its data in {data}; reinstall it: pip install fwn[demo]")
     if espeak.espeak_SetVoiceByName(voice.encode()) != EE_OK:
@@ -60,8 +60,8 @@ def synthesiser(voice: str) -> tuple[int, Callable[[str, int, int], np.ndarray]]
         espeak.espeak_SetParameter(RATE, words_per_minute, 0)
         espeak.espeak_SetParameter(PITCH, pitch, 0)
         utf8 = text.encode() + b"\0"
+        # It returns when all is spoken. eSpeak's other mode has a thread, which hangs if a process starts eSpeak again.
         espeak.espeak_Synth(utf8, ctypes.c_size_t(len(utf8)), 0, CHARACTERS, 0, UTF8, None, None)
-        espeak.espeak_Synchronize()
         return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
 
     return rate, speak
@@ -89,8 +89,7 @@ def make(output: Path, sentences: int, voice: str, seed: int) -> None:
         if saturated := audio_file.write(output / "wavs" / f"{name}.wav", recorded, rate):
             cli.say(f"{name}: {saturated} samples exceeded full scale and were saturated")
         seconds += len(steps) / rate
-    with atomic(file) as csv:
-        csv.write(metadata.encode())
+    write_text(file, metadata)
     cli.say(f"{output}: {sentences} sentences, {seconds / 60:.1f} min at {rate} Hz, eSpeak NG voice {voice}")
 
 

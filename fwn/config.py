@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fwn import __version__
-from fwn.disk import atomic, check_seal, sealed
+from fwn.disk import check_seal, sealed, write_text
 from fwn.errors import UserError, nearest, short
 from fwn.mel import MelContract, read_contract
 
@@ -142,8 +142,7 @@ def _check_fields(values: Mapping[str, Any], known: Collection[str], source: str
 def write(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
     """Writes workdir/config.json atomically."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with atomic(workdir / FILE) as file:
-        file.write((json.dumps(sealed(record(config, mel)), indent=2) + "\n").encode())
+    write_text(workdir / FILE, json.dumps(sealed(record(config, mel)), indent=2) + "\n")
 
 
 def record(config: Mapping[str, Any], mel: MelContract) -> dict[str, Any]:
@@ -194,7 +193,7 @@ def _upgraded(values: dict[str, Any], file: Path) -> dict[str, Any]:
 def check_same(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:
     """Raises UserError, with each difference, if the workdir was started with another config or mel contract."""
     stored, stored_mel = read(workdir)
-    old, new = _comparable(plain(stored)), _comparable(plain(config))
+    old, new = comparable(plain(stored)), comparable(plain(config))
     differ = [
         f"{name}: {_short(old[name], new[name])} there, {_short(new[name], old[name])} now"
         for name, may_change in FIELDS.items()
@@ -220,7 +219,7 @@ def plain(config: Any) -> Any:
     return json.loads(json.dumps(values))
 
 
-def _comparable(values: Any) -> Any:
+def comparable(values: Any) -> Any:
     """Adds the defaults of missing model fields, and drops fields that do not change what is computed.
 
     These are fields that are None, model.gradient, and the sizes of a part that is switched off.

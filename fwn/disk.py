@@ -46,8 +46,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def filled(path: Path, otherwise: str) -> Iterator[Path]:
     """A folder to write into, of which all comes to `path` when the block succeeds, one by one in order of names.
 
-    After an error `path` is as before. After kill -9 it has only what is whole and the folder .unfinished, and the next
-    call starts anew. Raises UserError(otherwise) if `path` is a file or holds anything else.
+    After an error in the block `path` is as before. After kill -9 it has only what is whole and the folder .unfinished,
+    and the next call starts anew. Raises UserError(otherwise) if `path` is a file or holds anything else.
     """
     unfinished = path / ".unfinished"
     if path.exists() and not unfinished.is_dir() and (not path.is_dir() or any(path.iterdir())):

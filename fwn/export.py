@@ -16,6 +16,7 @@ from absl import flags
 from fwn import cli
 from fwn.data.corpus import Corpus
 from fwn.diagnosis import material
+from fwn.diagnosis.behaviour import BROKEN_INVERSE
 from fwn.errors import UserError
 from fwn.evaluation.measure import chosen, dequantised, inverse_error
 from fwn.synthesis import exported
@@ -34,7 +35,6 @@ OUTPUT = flags.DEFINE_string(
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare, to compare both on its held-out part.")
 UTTERANCES = flags.DEFINE_integer("utterances", 4, "Number of held-out utterances of --data, evenly spaced; 0: all.", 0)
 LOSS = 0.01  # nats/sample that float16 may cost at most
-INVERSE_ERROR = 0.01  # of audio in ±1, -40 dB; a healthy model has less than 1e-3
 
 
 def nats(vocoder: Vocoder, corpus: Corpus) -> float:
@@ -61,9 +61,9 @@ def main(args: list[str]) -> None:
             assert on.audio is not None
             error = float(np.max([inverse_error(vocoder, *pair) for pair in zip(on.audio, on.mel, strict=True)]))
             cli.say(f"largest |x - inverse(forward(x))| on {on.what}: {error:.1e}")
-            if not error <= INVERSE_ERROR:
+            if not error <= BROKEN_INVERSE:
                 raise UserError(
-                    f"{CKPT.value}: its inverse errs by {error:.2g} of full scale, more than {INVERSE_ERROR}: samples "
+                    f"{CKPT.value}: its inverse errs by {error:.2g} of full scale, more than {BROKEN_INVERSE}: samples "
                     "would be noise; take another --step, or train with config.model.s_max=2"
                 )
         if corpus is None:

@@ -137,7 +137,7 @@ def couplings(found: Mapping[str, np.ndarray], s_max: float | None) -> Examinati
 def likelihoods(nats: np.ndarray, other: np.ndarray, noise: float, real: bool) -> Examination:
     """nats [B]: per sample, with the right mels; other: with those of other utterances; noise: of `white_noise`.
 
-    real: whether the audio is of the speech that the model is for; else only finiteness is judged.
+    real: recordings of the speech that the model is for. Of other audio only NaN and infinity are judged.
     """
     mean, gain = float(nats.mean()), float(nats.mean() - other.mean())
     yield (

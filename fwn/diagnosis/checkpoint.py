@@ -132,6 +132,5 @@ def _verified(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
     for part in {name.split("/")[0] for name in saved} | ({"params", "train"} & set(described)):
         like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), described[part])
         found = checksums(ocp.load_checkpointables(path, {part: like}))
-        known = records.of_part(record, part)
-        parts[part] = sorted(n for n in found.keys() | known.keys() if known and found.get(n) != known.get(n))
+        parts[part] = records.differing(found, records.of_part(record, part))
     return record, parts

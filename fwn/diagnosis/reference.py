@@ -1,7 +1,7 @@
 """Reference curves: held-out nats/sample by step of real runs, and whether a run is like that of its config.
 
-reference.json has the curves. One is of a config if the system, all of config.model that changes what is computed, and
-dequantise are equal. Crops, rates and data may differ: BAND allows for them.
+reference.json has the curves. A curve belongs to a config if the system, all of config.model that changes what is
+computed, and dequantise are equal. Crops, rates and data may differ: BAND allows for them.
 """
 
 import json
@@ -16,7 +16,6 @@ from fwn.shipped import experiment
 
 FILE = Path(__file__).with_name("reference.json")
 BAND = 0.5  # nats/sample: other recordings, crops and seeds. Clips of one speaker differ by 0.25 (standard deviation)
-WITHOUT_EFFECT = {"dtype", "gradient"}  # fields of config.model that change rounding or memory alone
 
 
 class Curve(NamedTuple):
@@ -111,9 +110,9 @@ def _changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _fields(config: dict[str, Any]) -> dict[str, Any]:
     """What determines the likelihood of a trained model, by name; not the sizes of parts that are switched off."""
-    model: dict[str, Any] = configs.ADDED_LATER | config["model"]
-    fields = {name: value for name, value in model.items() if name not in WITHOUT_EFFECT and value is not None}
-    for part, size in (("prediction", "order"), ("autoregression", "coefficients")):
-        own = configs.ADDED_LATER[part] | (fields.pop(part) or {})
-        fields |= {f"{part}.{name}": value for name, value in own.items()} if own[size] else {f"{part}.{size}": 0}
-    return {"system": config["system"], "dequantise": config["dequantise"]} | fields
+    model = configs.comparable(config)["model"]
+    fields = {"system": config["system"], "dequantise": config["dequantise"]}
+    for name, value in model.items():
+        parts = {f"{name}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {name: value}
+        fields |= parts if name != "dtype" else {}  # which changes rounding alone
+    return fields

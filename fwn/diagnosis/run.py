@@ -8,6 +8,7 @@ import numpy as np
 from fwn import config as configs
 from fwn.data import manifest
 from fwn.diagnosis import curves, reference
+from fwn.diagnosis.behaviour import INVERSE_ERROR
 from fwn.diagnosis.curves import Records
 from fwn.diagnosis.environment import device_memory, memory
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding, size
@@ -18,7 +19,6 @@ FALLEN = 0.05  # nats/sample of held-out likelihood below its best
 WAITING = 0.2  # share of the training time
 ALMOST_STILL = 0.01  # of the highest rate
 MEMORY = 0.9  # share of the device's memory
-INVERSE_ERROR = 1e-3  # of audio in ±1
 
 
 def examine(workdir: Path) -> Examination:

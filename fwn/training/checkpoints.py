@@ -64,10 +64,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    def save(
-        self, step: int, params: Any, train: Any = None, score: float | None = None, inverse_error: float | None = None
-    ) -> None:
-        """Starts to save; after the return the arrays may change. score, inverse_error: held out, if measured.
+    def save(self, step: int, params: Any, train: Any = None, score: float | None = None) -> None:
+        """Starts to save; after the return the arrays may change. score: held-out (journal.score), if measured.
 
         Raises UserError if the save cannot start, or if the one before it failed.
         """
@@ -85,8 +83,8 @@ class Checkpoints:
             )
         measured = score is not None and math.isfinite(score)
         metrics = {records.METRIC: score} if measured else None
-        figures = {records.METRIC: score if measured else None, "inverse_error": inverse_error}
-        record = sealed(self.record | figures | {"checksums": checksums(arrays)})
+        recorded = {records.METRIC: score if measured else None, "checksums": checksums(arrays)}
+        record = sealed(self.record | recorded)
         self._saving(
             lambda: self.checkpointer.save_checkpointables_async(
                 step, arrays, metrics=metrics, custom_metadata=record, force=True

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from fwn.disk import atomic
+from fwn.disk import write_text
 from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
 from fwn.training.events import Events
@@ -37,9 +37,9 @@ def score(metrics: Mapping[str, float]) -> float:
 class Journal:
     """Continues the log of a run after step `first`. Records of later steps are removed from metrics.jsonl.
 
-    Train records have waiting_seconds: for how long the loop waited for batches since the record before.
     Train records have training_seconds: the wall time of all training steps, over all starts of the run. It excludes
-    compilation (the first step of each start) and evaluation.
+    compilation (the first step of each start) and evaluation. waiting_seconds: how long the loop waited for batches
+    since the record before. memory_bytes: most_memory.
     main: whether this process writes. Of several processes only one does.
     """
 
@@ -220,8 +220,7 @@ def _truncated(workdir: Path, first: int) -> Path:
         with aside.open("ab") as file:
             file.writelines(damaged)
         say(f"{workdir / FILE}: {len(damaged)} damaged lines, moved to {aside}; the other {len(records)} are kept")
-    with atomic(workdir / FILE) as file:
-        file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
+    write_text(workdir / FILE, "".join(json.dumps(record) + "\n" for record in kept))
     return workdir / FILE
 
 

@@ -51,8 +51,8 @@ class Diverged(Exception):
 class Loop:
     """Trains from a state to config.num_steps.
 
-    step: number of steps the state has taken. stream: this process's batches. tests: held-out ones. checkpoints: where
-    the run is saved, and returns to.
+    stream: this process's batches. frozen: a teacher's plain params, or (). checkpoints: where the run is saved, and
+    what it returns to.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Loop:
     def run(self, state: State, step: int, examiner: Examiner, stop: Stop) -> int:
         """Trains to the last step, or until it is asked to stop. Returns the signal that stopped it, or 0.
 
+        step: the number of steps that the state has taken.
         Raises UserError if the run diverges and cannot return to a checkpoint.
         """
         say("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
@@ -113,9 +114,9 @@ class Loop:
                 if not guard.finite(state):
                     raise Diverged(i, "weights or moments were not finite")
                 # Also when stopping: a continued run does not come back to this step.
-                measured = examiner(i, state, journal) if examining else {}
+                score = examiner(i, state, journal) if examining else None
                 weights, rest = self.parallel.global_arrays(state).split()
-                self.checkpoints.save(i, weights, rest, **measured)
+                self.checkpoints.save(i, weights, rest, score)
                 self.left.clear()
                 if config.max_seconds and not stop.saving:
                     stop.time_saving(self.checkpoints.wait)

@@ -78,9 +78,13 @@ def of_part(record: dict[str, Any], part: str) -> dict[str, str]:
     return {name: value for name, value in record.get("checksums", {}).items() if name.startswith(f"{part}/")}
 
 
+def differing(found: dict[str, str], saved: dict[str, str]) -> list[str]:
+    """Names of what was found to differ from what was saved; [] if nothing was recorded."""
+    return sorted(name for name in found.keys() | saved.keys() if found.get(name) != saved.get(name)) if saved else []
+
+
 def compare(found: dict[str, str], saved: dict[str, str]) -> None:
     """Raises ValueError if what was found differs from what was saved, unless nothing was recorded."""
-    differ = sorted(name for name in found.keys() | saved.keys() if found.get(name) != saved.get(name))
-    if saved and differ:
+    if differ := differing(found, saved):
         more = f", and {len(differ) - 1} more differ" if len(differ) > 1 else ""
         raise ValueError(f"{differ[0]} is {found.get(differ[0])}, saved was {saved.get(differ[0])}{more}")
