@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from fwn.synthesis.vocoder import Vocoder
 from fwn.systems import build
 from fwn.systems.base import noise
 from fwn.training.checkpoints import Run
+from fwn.xla import memory
 
 MELS = 4
 NARROW = {"channels": 2, "prior_channels": 2, "prediction": {"order": 0}}
@@ -261,22 +263,36 @@ def test_window_is_what_fits_half_of_the_free_memory(
     expected: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chunked, "free_memory", lambda: free * MIB)
+    monkeypatch.setattr(memory, "device", lambda: memory.Memory(2**50, free * MIB))
     assert chunked.window(size, receptive_field, lambda frames: int(frames * needs * MIB)) == expected
 
 
-@pytest.mark.parametrize(("limit", "free"), [("LONGEST", None), ("free_memory", 100_000)])
-def test_chunks_are_chosen(shallow: Vocoder, limit: str, free: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("free", [None, 100_000])
+def test_chunks_are_chosen(shallow: Vocoder, free: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     mel = mel_of(300)
     whole = shallow(mel)
     np.testing.assert_array_equal(whole, shallow(mel, chunk=0))
     windows = []
     run = shallow._sample
     monkeypatch.setattr(shallow, "_sample", lambda mel, *rest: windows.append(mel.shape[1]) or run(mel, *rest))
-    monkeypatch.setattr(chunked, limit, 96 if free is None else lambda: free)
+    if free is None:
+        monkeypatch.setattr(chunked, "LONGEST", 96)
+    else:
+        monkeypatch.setattr(memory, "device", lambda: memory.Memory(2**50, free))
     assert close(shallow(mel), whole)
     assert windows == [96] * 7  # twice the receptive field of 48, so 48 are kept of each
 
 
-def test_free_memory_is_that_of_this_machine() -> None:
-    assert 0 < chunked.free_memory() < 2**50
+def test_free_memory_is_that_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control group that allows less is what counts; one that allows more is not."""
+    monkeypatch.setattr(memory, "GROUPS", {})
+    machine = memory.machine()
+    assert 2**30 < machine.free <= machine.total < 2**50
+    limit, use = tmp_path / "memory.max", tmp_path / "memory.stat"
+    monkeypatch.setattr(memory, "GROUPS", {limit: (use, "anon")})
+    use.write_text("anon 1000000\nfile 5\n")
+    limit.write_text("3000000\n")
+    assert memory.machine() == (3_000_000, 2_000_000)
+    for text in ("max\n", f"{2**60}\n"):
+        limit.write_text(text)
+        assert memory.machine().total == machine.total

@@ -30,6 +30,7 @@ from fwn.errors import UserError
 from fwn.mel import PRESETS, align
 from fwn.models.flowavenet import FloWaveNet
 from fwn.shipped import experiment
+from fwn.xla import memory
 
 MEL = PRESETS["flowavenet"]
 
@@ -623,7 +624,7 @@ def test_a_gpu_that_is_not_used(tmp_path, monkeypatch):
 def test_little_disk_and_memory(monkeypatch, small_disk):
     found = findings(environment.examine(small_disk))
     check([f for f in found if "disk" in f.what], WARNING, f"the disk of {small_disk} has 0 MiB free")
-    monkeypatch.setattr(environment, "memory", lambda: (2**34, 2**20))
+    monkeypatch.setattr(memory, "machine", lambda: memory.Memory(2**34, 2**20))
     assert any("only 1 MiB of memory are free" in f.what for f in findings(environment.examine()))
 
 

@@ -29,10 +29,11 @@ ARROWS = {
     "systems": "audio errors flows mel models nn",
     "data": "disk errors mel terminal",
     "training": "config data disk errors mel nn systems terminal xla",
-    "synthesis": "config disk errors mel models nn systems training",
+    "synthesis": "config disk errors mel models nn systems training xla",
     "official": "errors models nn",
     "evaluation": "audio config data disk errors flows mel nn synthesis systems terminal training",
-    "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training",
+    "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training "
+    "xla",
     "listening": "audio cli disk errors evaluation terminal",
     "__init__": "errors synthesis",
 }

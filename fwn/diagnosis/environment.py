@@ -14,11 +14,11 @@ import jax
 from fwn import __version__
 from fwn.diagnosis.finding import NOTE, WARNING, Examination, Finding, size
 from fwn.shipped import HERE
+from fwn.xla import memory
 
 PINNED = HERE.parent / "constraints" / "pinned.txt"  # only in a checkout
 LEAST_DISK = 2**30  # bytes; a run writes checkpoints, the compilation cache programs of some hundred MiB
 LEAST_MEMORY = 2**31  # bytes; compiling a training step takes as much
-MEMORY_LIMITS = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 OPTIONAL = {"pesq": "PESQ", "pyworld": "F0 errors by WORLD", "pystoi": "STOI"}
 
 
@@ -35,7 +35,7 @@ def examine(folder: Path | None = None) -> Examination:
             "compiled programs are not kept: every start compiles them again",
             "make ~/.cache writable, or name a folder in JAX_COMPILATION_CACHE_DIR",
         )
-    total, free = memory()
+    total, free = memory.machine()
     yield f"memory: {size(total)}, {size(free)} free; cores: {cores()} of {os.cpu_count()} for this process"
     if free < LEAST_MEMORY:
         yield Finding(
@@ -94,10 +94,8 @@ def _installed(name: str) -> str | None:
 
 def _devices() -> Examination:
     devices = jax.devices()
-    limit = device_memory()
-    yield f"backend: {jax.default_backend()}, {len(devices)} × {devices[0].device_kind}" + (
-        f", {size(limit)} each" if limit else ""
-    )
+    each = "" if jax.default_backend() == "cpu" else f", {size(memory.device().total)} each"
+    yield f"backend: {jax.default_backend()}, {len(devices)} × {devices[0].device_kind}{each}"
     if jax.default_backend() != "cpu":
         yield f"platform: {' '.join(str(devices[0].client.platform_version).split())}"
     gpus = _gpus()
@@ -110,12 +108,6 @@ def _devices() -> Examination:
             "pip install 'fwn[gpu]'; if that is done, unset JAX_PLATFORMS and compare the driver with the one that "
             "the CUDA of jax needs",
         )
-
-
-def device_memory() -> int | None:
-    """Bytes of memory of the first device; None on a CPU, whose memory is the machine's."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit")
 
 
 def _gpus() -> str:
@@ -141,19 +133,6 @@ def _disk(what: str, folder: Path) -> Examination:
             f"the disk of {what} has {size(usage.free)} free",
             "free some space, or use a folder on another disk",
         )
-
-
-def memory() -> tuple[int, int]:
-    """(total, free) bytes for this process: of the machine, or of its control group if that has less."""
-    total = free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS does not say how much is free
-    info = Path("/proc/meminfo")
-    if info.is_file():  # of free pages, those that hold copies of files can be used too
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", info.read_text(), re.MULTILINE)
-        free = 1024 * int(found[1]) if found else free
-    for file in MEMORY_LIMITS:
-        if file.is_file() and (text := file.read_text().strip()).isdigit() and int(text) < total:
-            total, free = int(text), min(free, int(text))
-    return total, free
 
 
 def cores() -> int:

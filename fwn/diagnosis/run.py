@@ -10,10 +10,10 @@ from fwn.data import manifest
 from fwn.diagnosis import curves, reference
 from fwn.diagnosis.behaviour import INVERSE_ERROR
 from fwn.diagnosis.curves import Records
-from fwn.diagnosis.environment import device_memory, memory
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding, size
 from fwn.training import checkpoints, journal
 from fwn.training.optimizer import schedule
+from fwn.xla import memory
 
 FALLEN = 0.05  # nats/sample of held-out likelihood below its best
 WAITING = 0.2  # share of the training time
@@ -171,7 +171,7 @@ def _memory(records: Records) -> Examination:
     peaks = [r["memory_bytes"] for r in records if r.get("memory_bytes")]
     if not peaks:
         return
-    limit = device_memory() or memory()[0]
+    limit = memory.device().total
     yield f"memory of a device: {size(max(peaks))} at most, of {size(limit)} here"
     if max(peaks) > MEMORY * limit:
         yield Finding(
@@ -214,7 +214,7 @@ def _state(workdir: Path) -> Examination:
         return
     newest = max(steps, key=lambda path: int(path.name))
     state = sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
-    limit = device_memory() or memory()[0]
+    limit = memory.device().total
     yield f"training state: {size(state)} by its newest checkpoint, and activations, of {size(limit)} of memory here"
     if state > MEMORY * limit:
         yield Finding(

@@ -6,13 +6,12 @@ by frame index, so it equals the audio of one pass. Windows do not begin before 
 are masked as in any padded mel, so both ends are those of one pass. All windows have one shape: one compilation.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
-import jax
 import numpy as np
+
+from fwn.xla import memory
 
 Step = Callable[[np.ndarray, np.ndarray, np.int32, np.int32], np.ndarray]
 LONGEST = 1024  # frames in a window by default; a tenth of it is the receptive field of the paper's model
@@ -63,7 +62,7 @@ def window(size: int, receptive_field: tuple[int, int], needs: Callable[[int], i
     needs: frames -> bytes, proportional. The result is at least twice the receptive field.
     """
     size = min(size, LONGEST)
-    fit = size * SHARE * free_memory() / max(1, needs(size))
+    fit = size * SHARE * memory.device().free / max(1, needs(size))
     while size > fit:
         size = size * 3 // 4 if size & (size - 1) == 0 else size * 2 // 3
     return max(size, bucket(2 * sum(receptive_field)))
@@ -82,23 +81,3 @@ class Stream(Iterator[np.ndarray]):
 
     def __next__(self) -> np.ndarray:
         return next(self._audio)
-
-
-def free_memory() -> int:
-    """Free bytes of the device, if it reports them, else of this machine or container."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    known = Path("/proc/meminfo")
-    if not known.exists():  # not Linux: all memory
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = _numbers(known)["MemAvailable:"] * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.stat")  # of a container, cgroup v2
-    if limit.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - _numbers(used)["anon"])
-    return free
-
-
-def _numbers(file: Path) -> dict[str, int]:
-    """Numbers by name from a kernel file with lines "name number …"."""
-    return {words[0]: int(words[1]) for line in file.read_text().splitlines() if len(words := line.split()) > 1}

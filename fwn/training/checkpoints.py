@@ -239,4 +239,5 @@ def _read(path: Path, load: Any, remedy: str) -> Any:
 
 def _reason(error: BaseException) -> str:
     """The message of an error of orbax, in one line."""
-    return " ".join(str(error.__cause__ or error).split()).partition(". See full TensorStore details")[0][:300]
+    reason = " ".join(str(error.__cause__ or error).split()).partition(". See full TensorStore details")[0]
+    return reason if len(reason) <= 1000 else f"{reason[:1000]}…"

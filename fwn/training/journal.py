@@ -3,14 +3,12 @@
 import contextlib
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -18,6 +16,7 @@ from fwn.disk import write_text
 from fwn.mel import MelContract, mel_spectrogram
 from fwn.terminal import say
 from fwn.training.events import Events
+from fwn.xla import memory
 
 FILE = "metrics.jsonl"
 KINDS = "train", "held_out", "return"
@@ -39,7 +38,7 @@ class Journal:
 
     Train records have training_seconds: the wall time of all training steps, over all starts of the run. It excludes
     compilation (the first step of each start) and evaluation. waiting_seconds: how long the loop waited for batches
-    since the record before. memory_bytes: most_memory.
+    since the record before. memory_bytes: memory.most.
     main: whether this process writes. Of several processes only one does.
     """
 
@@ -86,7 +85,7 @@ class Journal:
             return
         self.rate = self.audio_per_step / seconds
         clock = {"audio_seconds_per_second": self.rate, "training_seconds": self.training_seconds}
-        clock |= {"waiting_seconds": self.waiting, "memory_bytes": float(most_memory())}
+        clock |= {"waiting_seconds": self.waiting, "memory_bytes": float(memory.most())}
         self.waiting = 0.0
         self._write("train", step, metrics | clock)
         shown = {
@@ -152,12 +151,6 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def most_memory() -> int:
-    """The most bytes that an accelerator, or on a CPU this process, held so far."""
-    of_device = jax.local_devices()[0].memory_stats()
-    return (of_device or {}).get("peak_bytes_in_use") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def read(workdir: Path) -> list[dict[str, Any]]:

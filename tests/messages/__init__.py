@@ -56,10 +56,10 @@ def nothing(_: Place) -> None:
 class Row(NamedTuple):
     """An error.
 
-    program: the module that is run, or a call of the Python API. args: as in a shell. message: what it says; <number>
-    and <hash> stand for what differs from run to run. make: writes the input; what it returns is entered, if it is a
-    context manager. code: of the exit; with 3 the message is a line of stdout. creates: what may be there afterwards,
-    paths in the folder. needs: a package.
+    program: the module that is run, or a call of the Python API. args: as in a shell. message: what it says;
+    <number>, <hash> and <reason> (a library's) stand for what differs from run to run. make: writes the input; what
+    it returns is entered, if it is a context manager. code: of the exit; with 3 the message is a line of stdout.
+    creates: what may be there afterwards, paths in the folder. needs: a package.
     """
 
     program: str | Callable[[Place], Any]
@@ -71,7 +71,7 @@ class Row(NamedTuple):
     needs: str = ""
 
 
-HOLES = {"<number>": r"-?[\d.,]+(?:e[-+]?\d+)?", "<hash>": "[0-9a-f]+"}
+HOLES = {"<number>": r"-?[\d.,]+(?:e[-+]?\d+)?", "<hash>": "[0-9a-f]+", "<reason>": ".+"}
 
 
 def matches(expected: str, found: str) -> bool:

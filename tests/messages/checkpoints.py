@@ -74,9 +74,8 @@ ROWS = [
         READ + " --step=8",
         (
             "{here}/run/checkpoints/8: the checkpoint is damaged or incomplete (OUT_OF_RANGE: Error reading "
-            'shard entry {0, 0, 0}/{1, 1, 1} in "prediction.conv_0.kernel/c/0/3/0" in OCDBT database at '
-            'local file "{here}/run/checkpoints/8/params/": Requested byte range [29891, 31732) is not '
-            "valid for value of size <number>); restore it or train again"
+            '<reason> in OCDBT database at local file "{here}/run/checkpoints/8/params/": Requested byte range '
+            "[<number>, <number>) is not valid for value of size <number>); restore it or train again"
         ),
         cut("checkpoints/8/params/**/d/*"),
     ),
