@@ -192,8 +192,7 @@ def _report(manifest: dict[str, Any], output: Path) -> None:
     for note, count in manifest["notes"].items():
         say(f"{note}: {count} recordings")
     for entry in left_out[:SHOWN]:
-        named = cli.printable(f"left out {entry['name']} ({entry['source']}): ", newlines=False)
-        say(f"{named}{entry['reason']}")
+        say(f"left out {entry['name']} ({entry['source']}): {entry['reason']}")
     if len(left_out) > SHOWN:
         say(f"… and {len(left_out) - SHOWN} more, listed in {output / FILE}")
     seconds = sum(utterance["samples"] for utterance in utterances) / manifest["sample_rate"]

@@ -203,7 +203,7 @@ def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[s
         write_text(output / "comparison.txt", text)
         write_text(output / "comparison.md", report.render(sections, markdown=True))
         write_text(output / "comparison.json", json.dumps({"how": how, **figures}, indent=2) + "\n")
-    cli.say(text)
+    cli.say(text, newlines=True)
 
 
 def main(args: list[str]) -> None:

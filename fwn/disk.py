@@ -46,8 +46,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def filled(path: Path, otherwise: str) -> Iterator[Path]:
     """A folder to write into, of which all comes to `path` when the block succeeds, one by one in order of names.
 
-    After an error in the block `path` is as before. After kill -9 it has only what is whole and the folder .unfinished,
-    and the next call starts anew. Raises UserError(otherwise) if `path` is a file or holds anything else.
+    After an error in the block `path` is as before. After kill -9, or ctrl-C while all comes to `path`, it has only
+    what is whole and the folder .unfinished, and the next call starts anew. Raises UserError(otherwise) if `path` is a
+    file or holds anything else, and UserError if another process is writing there.
     """
     unfinished = path / ".unfinished"
     if path.exists() and not unfinished.is_dir() and (not path.is_dir() or any(path.iterdir())):
@@ -55,19 +56,36 @@ def filled(path: Path, otherwise: str) -> Iterator[Path]:
     created = [folder for folder in (unfinished, path) if not folder.exists()]
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
-        _empty(unfinished)  # it stays: without it, `path` would be taken for another's folder after the next kill
-        yield unfinished
+        alone = os.open(unfinished, os.O_RDONLY)
+    except OSError:
+        _remove(created)
+        raise
+    try:
+        _lock(alone, f"{path}: another process is writing there; wait for it, or name another folder")
+        if not unfinished.is_dir():  # it has just finished
+            raise UserError(otherwise)
+        try:
+            _empty(unfinished)  # it stays: without it, `path` would be taken for another's folder after the next kill
+            yield unfinished
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _empty(unfinished)
+            _remove(created)
+            raise
         for entry in sorted(unfinished.iterdir()):
             if (there := path / entry.name).is_dir():  # moved before the kill
                 shutil.rmtree(there)
             entry.replace(there)
         unfinished.rmdir()
-    except BaseException:
+    finally:
+        os.close(alone)
+
+
+def _remove(folders: list[Path]) -> None:
+    """Removes those that are there and empty."""
+    for folder in folders:
         with contextlib.suppress(OSError):
-            _empty(unfinished)
-            for folder in created:
-                folder.rmdir()
-        raise
+            folder.rmdir()
 
 
 def _empty(folder: Path) -> None:
@@ -80,11 +98,16 @@ def locked(file: Path, otherwise: str) -> Iterator[None]:
     """Creates and locks `file`, and its folder if missing. Raises UserError(otherwise) if another process holds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(otherwise) from error
+        _lock(lock.fileno(), otherwise)
         yield
+
+
+def _lock(file: int, otherwise: str) -> None:
+    """Raises UserError(otherwise) if another process holds the lock of an open file or folder."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(otherwise) from error
 
 
 def sealed(values: dict[str, Any]) -> dict[str, Any]:

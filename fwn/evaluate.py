@@ -174,7 +174,7 @@ def main(args: list[str]) -> None:
         write_text(output / "table.txt", text)
         write_text(output / "table.md", report(vocoder, rows, columns, markdown=True))
         write_text(output / "results.json", json.dumps(result, indent=2) + "\n")  # last: then all is there
-    cli.say(text)
+    cli.say(text, newlines=True)
 
 
 if __name__ == "__main__":

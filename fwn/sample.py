@@ -113,9 +113,9 @@ def readable(named: list[Path], mel: MelContract) -> dict[Path, np.ndarray]:
         try:
             mels[file] = read(file, mel)
         except UserError as error:
-            refused.append(str(error).replace(str(file), cli.printable(str(file), newlines=False)))
+            refused.append(str(error))
     if not mels:
-        raise UserError("\n".join(refused))
+        raise UserError("\n  ".join(refused))
     for message in refused:
         cli.say(f"left out {message}")
     return mels
@@ -138,8 +138,7 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: dict[Path, np.ndarray]
     for file, samples in zip(order, results, strict=True):
         path = output / f"{file.stem}.wav"
         if saturated := audio_file.write(path, samples, vocoder.mel.sample_rate):
-            shown = cli.printable(str(path), newlines=False)
-            cli.say(f"{shown}: {saturated} of {len(samples)} samples beyond full scale were saturated")
+            cli.say(f"{path}: {saturated} of {len(samples)} samples beyond full scale were saturated")
         if PLOT.value:
             from fwn.evaluation import plots
 
@@ -188,7 +187,7 @@ def main(args: list[str]) -> int | None:
         f"{duration / seconds:.2f} × including {vocoder.compile_seconds:.1f} s of compilation, and reading and writing"
     )
     for path in written:
-        cli.say(cli.printable(f"  {path}", newlines=False))
+        cli.say(f"  {path}")
     return cli.LEFT_OUT if len(mels) < len(named) else None
 
 

@@ -1,14 +1,16 @@
 """Output for a terminal or a log: lines, progress with the time left, tables."""
 
+import re
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+CONTROL = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"  # the last: bytes of names that are not UTF-8
+ESCAPED, ESCAPED_IN_REPORTS = re.compile(rf"(?!\n  ){CONTROL}"), re.compile(rf"(?!\n){CONTROL}")
 _silent = False
 
 
@@ -18,24 +20,20 @@ def silence() -> None:
     _silent = True
 
 
-def say(message: str) -> None:
-    """Prints a line on stdout and flushes it; above the progress bar, if there is one."""
+def say(message: str, newlines: bool = False) -> None:
+    """Prints a line (`printable`) on stdout and flushes it; above the progress bar, if there is one."""
     if _silent:
         return
-    tqdm.write(printable(message), file=sys.stdout)
+    tqdm.write(printable(message, newlines), file=sys.stdout)
     sys.stdout.flush()
 
 
-def printable(text: str, newlines: bool = True) -> str:
+def printable(text: str, newlines: bool = False) -> str:
     """The text with control characters as escapes, since names of files may have them: ESC -> \\x1b.
 
-    newlines: keep them.
+    Newlines are kept before two spaces, with which the lines of our lists and tables begin. newlines: keep all.
     """
-
-    def shown(c: str) -> bool:
-        return unicodedata.category(c) not in ("Cc", "Cs") or (newlines and c == "\n")
-
-    return "".join(c if shown(c) else ascii(c)[1:-1] for c in text)
+    return (ESCAPED_IN_REPORTS if newlines else ESCAPED).sub(lambda c: ascii(c[0])[1:-1], text)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 30.0, **bar: Any) -> Iterator[T]:

@@ -113,6 +113,7 @@ def sampled(made: Folder, run: Path, output: Path) -> Counter[str]:
         ends[("sampled" if good else "left out, with the reason") if there == good else "LOST"] += 1
     said = len(re.findall(r"^left out ", result.out, re.MULTILINE))
     ends["UNSAID"] += said != sum(not good for good in files.values())
-    usual = r"left out |  |\S.*: (?:mixed|resampled)|\S.* saturated$"
-    ends["LINES"] += len(re.findall(rf"^(?!{usual}).*", result.out, re.MULTILINE)) > 4
+    usual = r"left out |  |/.*: (?:mixed|resampled)|/.* saturated$"  # of files, by their paths
+    usual += r"|\w+, [\d,]+ parameters|sampling: |\d+ file\(s\)"
+    ends["LINES"] += len(re.findall(rf"^(?!{usual}).+", result.out, re.MULTILINE))
     return +ends

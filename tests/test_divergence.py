@@ -17,9 +17,9 @@ from fwn.systems import build
 from fwn.training import checkpoints, guard
 from fwn.training.checkpoints import Checkpoints
 from fwn.training.examiner import Examiner
-from fwn.training.loop import Loop
+from fwn.training.loop import Loop, loaded
 from fwn.training.parallel import Parallel
-from fwn.training.step import State, compiled_step, initial, train_step
+from fwn.training.step import compiled_step, initial, train_step
 from fwn.training.stop import Stop
 
 
@@ -57,7 +57,7 @@ class Run:
         configs.write(self.workdir, config, parts.mel)
         first = kept.latest() or 0
         if first:
-            state = State.merge(*kept.load(first, *parts.like.split()))
+            state = loaded(kept, first, parts.like, config, parts.parallel)
         else:
             state = jax.tree.map(lambda a, like: jax.device_put(a, like.sharding), parts.begin, parts.like)
 
@@ -213,6 +213,22 @@ def test_after_a_return_a_continued_run_is_the_uninterrupted_one(run, parts, tmp
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
     assert ours["train['guard']['returns']"] == 1
     assert ours["train['guard']['moved']"] == 2
+
+
+def test_a_run_returns_to_a_checkpoint_from_before_there_was_a_guard(run, parts):
+    run({}, num_steps=4)
+    kept = Checkpoints(run.workdir, parts.config, parts.mel)
+    weights, rest = kept.load(4, *parts.like.split())
+    kept.delete(4)
+    kept.save(4, weights, {name: value for name, value in vars(rest).items() if name != "guard"})
+    kept.close()
+    assert not [name for name in small.arrays(run.workdir, 4) if "guard" in name]
+    seen = run({3: weight("params", "kernel", np.nan)})
+    assert [record["step"] for record in run.records("return")] == [4]
+    assert seen[-1] == list(range(4 * 10, 4 * 11))  # batch 10: three were seen before
+    found = small.arrays(run.workdir, 8)
+    assert (found["train['guard']['count']"], found["train['guard']['moved']"]) == (4, 3)
+    assert guard.finite(found)
 
 
 def test_a_gradient_that_is_not_finite_is_not_taken(parts):

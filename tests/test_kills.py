@@ -1,7 +1,9 @@
 """kill -9 at random moments, a few for each program (tests/kills.py; `make chaos` runs 100 each)."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import kills
 import numpy as np
@@ -80,9 +82,38 @@ def test_a_folder_is_filled_or_as_it_was(tmp_path):
     assert [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))] == ["part", "part/file"]
     with pytest.raises(UserError, match="taken"), filled(folder, "taken"):
         pass
+    shutil.rmtree(folder)
+    busy = pytest.raises(UserError, match=f"^{folder}: another process is writing there; ")
+    with filled(folder, "taken"), busy, filled(folder, "taken"):
+        pass
+    assert list(folder.iterdir()) == []
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="taken"), filled(tmp_path / "file", "taken"):
         pass
+
+
+def test_a_folder_that_was_half_moved_when_interrupted_is_filled_anew(tmp_path, monkeypatch):
+    """It is not taken for whole: .unfinished stays, as after kill -9."""
+    moved, replace = [], Path.replace
+
+    def interrupted(path, target):
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(path.name)
+        return replace(path, target)
+
+    def write():
+        with filled(tmp_path / "a", "taken") as inside:
+            for name in ("one", "two"):
+                (inside / name).write_text(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".unfinished", "one"]
+    write()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["one", "two"]
 
 
 def test_a_compiled_program_is_kept_whole_or_not_at_all(tmp_path):

@@ -1,11 +1,14 @@
 """A run of two processes equals a run of one, in weights, moments and metrics, in every mode."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import small
 from test_resume import TIMEOUT
+
+from fwn.data.corpus import Corpus
 
 STEPS = 3
 
@@ -67,3 +70,27 @@ def test_a_run_of_zero_on_two_devices_continues_with_jit_on_four(flags, four_dev
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
     assert (result.code, "continuing from the checkpoint of step 2" in result.out) == (0, True)
     assert_the_same_arrays(workdir, four_devices)
+
+
+def test_a_run_of_two_processes_returns_as_one_does(corpus, compiled, tmp_path):
+    """A damaged mel spoils some batches: both skip the step, and go back to the same checkpoint."""
+    data = shutil.copytree(corpus, tmp_path / "data")
+    spoilt = max((u for u in Corpus(data).utterances if u.split == "train"), key=lambda u: u.frames)
+    mels = np.lib.format.open_memmap(sorted(data.glob("mel-*.npy"))[spoilt.shard], mode="r+")
+    mels[spoilt.start + spoilt.frames - 3 : spoilt.start + spoilt.frames] = np.nan
+    mels.flush()
+    flags = small.config_flags(data, num_steps=14, max_skipped=1, verify_data=False, seed=9)
+    one, two = tmp_path / "one", tmp_path / "two"
+    result = small.program("fwn.train", *flags, f"--workdir={one}")
+    assert result.code == 0, result
+    processes = small.start_two([*flags, "--config.parallel=pmap"], two, compiled)
+    said = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    returns = [[line for line in figures(workdir) if line["what"] == "return"] for workdir in (one, two)]
+    assert returns[0] == returns[1]
+    assert len(returns[0]) > 1
+    assert len(list(two.glob("skipped-*-process1.npz"))) == len(list(one.glob("skipped-*-process0.npz"))) > 1
+    ours, theirs = small.arrays(two, 14), small.arrays(one, 14)
+    assert ours["train['guard']['returns']"] == len(returns[0])
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4, err_msg=name)

@@ -83,6 +83,15 @@ def test_training_continues_from_a_stored_state(trained, tmp_path):
     assert np.isfinite(metrics["loss"])
 
 
+def test_a_state_from_before_there_was_a_guard_gets_a_new_one(trained, tmp_path):
+    state, like = trained[3][3], trained[4]
+    parts.save(tmp_path, dataclasses.replace(state, guard=()))
+    stored = parts.load(tmp_path, like)
+    assert distance(stored.opt, state.opt) <= 2**-8
+    assert jax.tree.map(np.shape, stored.guard) == jax.tree.map(np.shape, like.guard)
+    assert not any(jax.tree.leaves(stored.guard))
+
+
 def test_a_state_is_split_into_files_below_the_limit(trained, tmp_path, monkeypatch):
     """With a limit of 16 KiB a state has several files. A missing, damaged or foreign one raises UserError."""
     monkeypatch.setattr(parts, "FILE_LIMIT", 2**14)

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from fwn.errors import UserError
+from fwn.training import guard
 from fwn.training.step import State
 
 FILE_LIMIT, LIMIT = 16 * 2**20, 64 * 2**20  # bytes of one file and of all files
@@ -86,7 +87,8 @@ def save(folder: Path, state: State) -> None:
 def load(folder: Path, like: State) -> State:
     """The state in a folder, as NumPy arrays with the shapes and dtypes of `like`.
 
-    Raises UserError if a part is missing or damaged, or if the state is of another model.
+    A state from before there was a guard gets a new one. Raises UserError if a part is missing or damaged, or if the
+    state is of another model.
     """
     stored: dict[str, np.ndarray] = {}
     for file in names(folder):
@@ -98,6 +100,8 @@ def load(folder: Path, like: State) -> State:
             raise UserError(f"{file}: {what}; copy the whole returned folder again") from error
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     expected = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    if like.guard != () and stored and not any(name.startswith(".guard") for name in stored):
+        return dataclasses.replace(load(folder, dataclasses.replace(like, guard=())), guard=jax.device_get(guard.new()))
     if differ := sorted(expected.keys() ^ stored.keys()):
         raise UserError(f"{folder}: the state is of another model: only one of them has {differ[0]}")
     arrays = [_restored(stored[name], leaf, f"{folder}: {name}") for name, leaf in expected.items()]

@@ -153,8 +153,9 @@ class Slot:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if values["skipped"] >= self.config.max_skipped:
             raise UserError(
-                f"{self.output}: loss or gradient was not finite in {int(values['skipped'])} steps up to {step} "
-                "(config.max_skipped); the last state is kept: lower config.optimizer.learning_rate"
+                f"{self.output}: {int(values['skipped'])} steps in a row up to {step} were skipped, their loss or "
+                "gradient not finite, or their loss a spike (config.max_skipped, config.max_spike); the last state is "
+                "kept: lower config.optimizer.learning_rate"
             )
         if step % self.config.log_every == 0:
             self.log("train", step, values)

@@ -18,7 +18,7 @@ from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.training import checkpoints, records
 from fwn.training.checkpoints import Run
-from fwn.training.checksum import checksums
+from fwn.training.checksum import checksums, forms
 
 FAR = 0.5  # of the newest step: a best checkpoint before that is far behind
 
@@ -130,7 +130,10 @@ def _verified(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
     saved: dict[str, str] = record.get("checksums", {})
     parts: dict[str, list[str]] = {}
     for part in {name.split("/")[0] for name in saved} | ({"params", "train"} & set(described)):
-        like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), described[part])
-        found = checksums(ocp.load_checkpointables(path, {part: like}))
-        parts[part] = records.differing(found, records.of_part(record, part))
+        there, of_part = {part: described[part]}, records.of_part(record, part)
+        if wrong := records.differing(forms(there), records.forms(of_part)):  # before memory is allocated
+            parts[part] = wrong
+            continue
+        like = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), there)
+        parts[part] = records.differing(checksums(ocp.load_checkpointables(path, like)), of_part)
     return record, parts

@@ -57,7 +57,7 @@ def examine_records(config: Any, records: Records) -> Examination:
         yield "loss: of a student, lower is better; its likelihood is no measure of it, and there is no reference curve"
     yield from curves.examine(config, trained)
     yield from _skipped(config, trained)
-    yield from _rate(config, trained[-1]["step"])
+    yield from _rate(config, trained[-1])
     yield from _waiting(trained)
     yield from _memory(records)
     returns = [r for r in records if r["what"] == "return"]
@@ -127,14 +127,15 @@ def _skipped(config: Any, trained: Records) -> Examination:
         )
 
 
-def _rate(config: Any, step: int) -> Examination:
-    optimizer = config.optimizer
-    rate = float(schedule(optimizer)(np.int32(step)))
+def _rate(config: Any, last: dict[str, Any]) -> Examination:
+    optimizer, step = config.optimizer, last["step"]
+    taken = step - int(last.get("skipped_in_all") or 0)
+    rate = float(schedule(optimizer)(np.int32(taken)))
     yield (
         f"learning rate: {rate:.2g} at step {step} (highest {optimizer.learning_rate:g}, halved every "
         f"{optimizer.halve_every} steps)"
     )
-    if step > optimizer.warmup and rate < ALMOST_STILL * optimizer.learning_rate and step < config.num_steps:
+    if taken > optimizer.warmup and rate < ALMOST_STILL * optimizer.learning_rate and step < config.num_steps:
         yield Finding(
             NOTE,
             f"the rate has fallen to {100 * rate / optimizer.learning_rate:.2g}% of the highest: training hardly moves",

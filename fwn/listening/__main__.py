@@ -103,7 +103,7 @@ def analyse(paths: list[str]) -> int:
     text = opinion.report(key["title"], analysis)
     if OUTPUT.value:
         write(Path(OUTPUT.value), key, analysis, found.notes + unknown)
-    cli.say(text)
+    cli.say(text, newlines=True)
     return 3 if left_out else 0
 
 

@@ -64,6 +64,11 @@ def build(config: Any, mel: MelContract | None = None) -> System:
             f"config.model: n_block={model.n_block} squeezes time by 2^{model.n_block}, which does not divide a mel "
             f"frame of {model.hop} samples (the product of upsample_strides); lower n_block"
         )
+    if not model.n_block and predict.envelope is None:
+        raise UserError(
+            "config.model: n_block is 0 and prediction.order is 0, so there is nothing to train; set n_block to 8, or "
+            "prediction.order to 256"
+        )
 
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
         del frozen  # there is no teacher

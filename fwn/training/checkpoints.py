@@ -26,7 +26,7 @@ from fwn.disk import filled, sealed
 from fwn.errors import UserError, short
 from fwn.mel import MelContract
 from fwn.training import records
-from fwn.training.checksum import checksums, form, leaves
+from fwn.training.checksum import checksums, forms
 
 FOLDER = "checkpoints"
 KEEP_BEST = 1
@@ -218,8 +218,7 @@ def read(workdir: str | Path, step: int | None = None) -> Run:
         saved = records.of_part(record, "params")
         absolute = path.resolve()
         stored = {"params": ocp.checkpointables_metadata(absolute).metadata["params"]}
-        forms = {name: form(a) for name, a in leaves(stored).items()}
-        records.compare(forms, {name: value.split()[0] for name, value in saved.items()})  # before memory is allocated
+        records.compare(forms(stored), records.forms(saved))  # before memory is allocated
         found = ocp.load_checkpointables(absolute, jax.tree.map(lambda a: np.empty(a.shape, a.dtype), stored))
         records.compare(checksums(found), saved)
         return found["params"]

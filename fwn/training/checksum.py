@@ -32,6 +32,11 @@ def leaves(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): a for path, a in jax.tree.leaves_with_path(tree)}
 
 
+def forms(tree: Any) -> dict[str, str]:
+    """{path: "float32[3,80]"} of all arrays in `tree`, or descriptions of arrays: checksums without their digits."""
+    return {name: form(a) for name, a in leaves(tree).items()}
+
+
 def form(a: Any) -> str:
     """Type and shape of an array or its description: "float32[3,80]"."""
     return f"{np.dtype(a.dtype)}[{','.join(map(str, a.shape))}]"

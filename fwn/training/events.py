@@ -19,7 +19,7 @@ class Events:
 
     def __init__(self, folder: Path, first: int):
         folder.mkdir(parents=True, exist_ok=True)
-        self.writer = EventsWriter(str(folder / "events"))
+        self.writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")  # its name alone has seconds
         self.writer.write_event(Event(step=first, file_version="brain.Event:2"))
         self.writer.write_event(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
 

@@ -61,8 +61,9 @@ class Journal:
             self.events = Events(workdir / "events", first + 1)
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches. The time until each comes counts as waiting."""
+        """The batches. The time until each comes counts as waiting, but for the first, with which reading starts."""
         iterator = iter(batches)
+        yield next(iterator)
         while True:
             start = time.monotonic()
             batch = next(iterator)
@@ -101,9 +102,9 @@ class Journal:
             left = "compiled" if step == self.first + 1 else f"{(self.steps - step) * seconds:.0f} s left"
             say(f"step {step}/{self.steps}: {values}, {left}")
 
-    def returned(self, step: int, why: str) -> None:
-        """Notes that the run went back to this step."""
-        record = {"what": "return", "step": step, "why": why}
+    def returned(self, step: int, why: str, returns: int) -> None:
+        """Notes that the run went back to this step. returns: how often it did so, this one included."""
+        record = {"what": "return", "step": step, "why": why, "returns": returns}
         if self.main and record not in read(self.workdir):  # a run that was killed after its return does it again
             self._line(record)
 

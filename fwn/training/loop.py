@@ -86,7 +86,7 @@ class Loop:
         while True:
             with closing(self.journal(step)) as journal:
                 if why:
-                    journal.returned(step, why)
+                    journal.returned(step, why, self.returns)
                 try:
                     return self.steps(state, step, journal, examiner, stop)
                 except Diverged as error:

@@ -78,6 +78,11 @@ def of_part(record: dict[str, Any], part: str) -> dict[str, str]:
     return {name: value for name, value in record.get("checksums", {}).items() if name.startswith(f"{part}/")}
 
 
+def forms(saved: dict[str, str]) -> dict[str, str]:
+    """Recorded checksums without their digits: types and shapes."""
+    return {name: value.split()[0] for name, value in saved.items()}
+
+
 def differing(found: dict[str, str], saved: dict[str, str]) -> list[str]:
     """Names of what was found to differ from what was saved; [] if nothing was recorded."""
     return sorted(name for name in found.keys() | saved.keys() if found.get(name) != saved.get(name)) if saved else []

@@ -7,6 +7,7 @@ warning, at every later start.
 import contextlib
 import fcntl
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,26 @@ def write_atomically() -> None:
     in_place = cache.put
 
     def put(self: Any, key: str, value: bytes) -> None:
-        if self.eviction_enabled or not (folder := Path(str(self.path))).is_dir():
+        if self.eviction_enabled or not (folder := Path(str(self.path))).is_dir() or not _lockable(folder):
             return in_place(self, key, value)
         return _put(folder, f"{key}-cache", value)
 
     if in_place.__module__ != __name__:
         cache.put = put
+
+
+def _lockable(folder: Path) -> bool:
+    """Not so on some network file systems."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True
 
 
 def _put(folder: Path, name: str, value: bytes) -> None:

@@ -1,10 +1,14 @@
 """Errors of fwn.convert: files of PyTorch, and models that cannot be converted."""
 
+import contextlib
+import fcntl
 import io
 import json
+import os
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -30,6 +34,21 @@ def legacy(saved: object, little: bool = True) -> bytes:
     """The same in the older format."""
     parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": little}, saved, [])
     return b"".join(pickle.dumps(part, protocol=2) for part in parts)
+
+
+def locked(place: Place) -> Any:
+    """As another process would, which converts to the same folder."""
+    folder = place.here / "out" / ".unfinished"
+    folder.mkdir(parents=True)
+    return held(folder)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+    os.close(lock)
 
 
 def changed(name: str, old: bytes, new: bytes) -> Callable[[Place], None]:
@@ -218,6 +237,12 @@ ROWS = [
         CONVERT,
         MODEL + "--teacher={wavenet}",
         ("--teacher={wavenet}: {golden}/flowavenet_tiny.pth is a flowavenet, which does not use one; leave it out"),
+    ),
+    Row(
+        CONVERT,
+        MODEL,
+        "{here}/out: another process is writing there; wait for it, or name another folder",
+        locked,
     ),
     Row(CONVERT, "{golden}/flowavenet_tiny.pth --output={run}", "{run}: holds a run already; give another --output"),
     Row(

@@ -61,6 +61,11 @@ ROWS = [
         "config.model: n_block=9 squeezes time by 2^9, which does not divide a mel frame of 256 samples "
         "(the product of upsample_strides); lower n_block",
     ),
+    tiny(
+        "--config.model.n_block=0 --config.model.prediction.order=0",
+        "config.model: n_block is 0 and prediction.order is 0, so there is nothing to train; set n_block to 8, or "
+        "prediction.order to 256",
+    ),
     tiny("--config.model.conditioner=frame", "config.model: conditioner is 'frame'; it is 'squeezed' or 'frames'"),
     tiny("--config.model.gradient=fast", "config.model: gradient is 'fast'; it is 'plain' or 'remat' or 'invert'"),
     tiny(

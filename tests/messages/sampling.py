@@ -122,10 +122,11 @@ ROWS = [
         "--output={here}: {here}/u00.wav would be overwritten by its own copy; give another folder",
         both,
     ),
+    Row(SAMPLE, "--ckpt={run} --mel='new\nline\x1b.npy' --output={here}/out", "new\\nline\\x1b.npy: no such file"),
     Row(
         SAMPLE,
         "--ckpt={run} --mel={here}/x.npy --mel={here}/y.npy --output={here}/out",
-        ("{here}/x.npy: no such file\n{here}/y.npy: no such file"),
+        "{here}/x.npy: no such file\n  {here}/y.npy: no such file",
     ),
     Row(
         SAMPLE,
