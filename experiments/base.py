@@ -70,6 +70,8 @@ def get_config() -> ConfigDict:
                 "halve_every": 200_000,
                 "max_grad_norm": 1.0,  # gradients of larger global norm are scaled down to it
             },
+            # Weights to leave as they are, with commas between: "prediction,block_0/flows/actnorm,*/scale"
+            "freeze": "",
             "ema_decay": 0.0,  # moving average of the weights for sampling and evaluation; 0: no averaging
             # Data parallelism: "jit" with shardings; "zero": also shards the optimizer's moments and the averaged
             # weights, which saves memory; or "pmap"

@@ -172,7 +172,7 @@ def line(record: dict[str, Any]) -> str:
 def main(args: list[str]) -> None:
     keep_memory(jax.default_backend())
     cli.flags_alone(args)
-    config = CONFIG.value.copy_and_resolve_references()
+    config = configs.copied(CONFIG.value)
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
     parts = ONLY.value or ["sampling", "training"]

@@ -124,7 +124,7 @@ def _with_experiment_files(argv: list[str]) -> list[str]:
             flag, _, given = arg.partition("=")
             named[i] = f"{flag}={experiment_file(given)}"
         elif before in ("--config", "-config"):
-            named[i] = str(experiment_file(arg))
+            named[i] = experiment_file(arg)
     return named
 
 

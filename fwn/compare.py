@@ -140,7 +140,7 @@ def untrained(name: str, config: Any) -> Figures:
 
 def resolved(given: str) -> Any:
     """The checked config of an experiment, given by file or name, with its references resolved."""
-    config = experiment(given).copy_and_resolve_references()
+    config = configs.copied(experiment(given))
     configs.check(config, configs.mel_of(config), given)
     return config
 

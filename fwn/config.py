@@ -32,6 +32,7 @@ FIELDS = {
     "num_steps": True,
     "max_seconds": True,
     "optimizer": False,
+    "freeze": True,
     "ema_decay": False,
     "parallel": True,
     "log_every": True,
@@ -43,7 +44,13 @@ FIELDS = {
     "max_returns": True,
 }
 # Defaults for fields that older configs do not have.
-ADDED_OUTSIDE = {"verify_data": True, "max_seconds": 0, "max_spike": 10.0, "max_returns": 3}
+ADDED_OUTSIDE: dict[str, Any] = {
+    "verify_data": True,
+    "max_seconds": 0,
+    "max_spike": 10.0,
+    "max_returns": 3,
+    "freeze": "",
+}
 # Defaults for model fields that older configs do not have; with them a model computes the same as before.
 ADDED_LATER: dict[str, Any] = {
     "conditioner": "squeezed",
@@ -126,7 +133,7 @@ def _check_types(config: Mapping[str, Any], source: str) -> None:
     for name in ("verify_data", "dequantise"):
         if type(config[name]) is not bool:
             raise UserError(f"{source}: {name} is {short(config[name])}; it must be True or False")
-    for name in ("system", "teacher", "mel", "data", "parallel"):
+    for name in ("system", "teacher", "mel", "data", "parallel", "freeze"):
         if not isinstance(config[name], str) and (name, config[name]) != ("teacher", None):
             raise UserError(f"{source}: {name} is {short(config[name])}; it must be a text")
 
@@ -188,6 +195,14 @@ def _upgraded(values: dict[str, Any], file: Path) -> dict[str, Any]:
     old = {RENAMED.get(name, name): value for name, value in values["optimiser"].items()}
     others = {name: value for name, value in values.items() if name != "optimiser"}
     return others | {"optimizer": {"kind": "adam"} | old}
+
+
+def copied(config: ConfigDict) -> ConfigDict:
+    """A copy of an experiment's config: without references, and with the fields that older experiment files lack."""
+    copy = config.copy_and_resolve_references()
+    with copy.unlocked():
+        copy.update({name: value for name, value in ADDED_OUTSIDE.items() if name not in copy})
+    return copy
 
 
 def check_same(workdir: Path, config: Mapping[str, Any], mel: MelContract) -> None:

@@ -1,6 +1,7 @@
 """Experiments and voices that come with fwn. Their folders are beside fwn/ in a checkout, and inside it in a wheel."""
 
 import importlib.util
+import inspect
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -15,23 +16,29 @@ def folder(name: str) -> Path:
     return HERE / name if (HERE / name).is_dir() else HERE.parent / name
 
 
-def experiment_file(given: str) -> Path:
-    """The file of an experiment, given as a path ("mine/big.py") or as a name that comes with fwn ("lite")."""
-    path = Path(given)
+def experiment_file(given: str) -> str:
+    """The file of an experiment, given as a path ("mine/big.py") or as a name that comes with fwn ("lite").
+
+    What stands after a colon ("finetune:lite") is the argument of its get_config, and stays.
+    """
+    name, colon, argument = (given, "", "") if Path(given).is_file() else given.partition(":")
+    path = Path(name)
     shipped = {file.stem: file for file in folder("experiments").glob("[a-z]*.py")}
-    if path.is_file() or path.suffix == ".py" or len(path.parts) > 1:
-        return path
-    if given not in shipped:
-        raise UserError(
-            f"{given!r} is neither a file nor an experiment of fwn{nearest(given, shipped)}; there are: "
-            + ", ".join(sorted(shipped))
-        )
-    return shipped[given]
+    if not path.is_file() and path.suffix != ".py" and len(path.parts) <= 1:
+        if name not in shipped:
+            raise UserError(
+                f"{given!r} is neither a file nor an experiment of fwn{nearest(name, shipped)}; there are: "
+                + ", ".join(sorted(shipped))
+            )
+        path = shipped[name]
+    return f"{path}{colon}{argument}"
 
 
 def experiment(given: str) -> ConfigDict:
     """The config of an experiment, given as in `experiment_file`. Raises UserError if it has none."""
-    file = experiment_file(given)
+    name = experiment_file(given)
+    name, _, argument = (name, "", "") if Path(name).is_file() else name.partition(":")
+    file = Path(name)
     if not file.is_file():
         raise UserError(f"{file}: no such file; give an experiment, for example experiments/base.py or base")
     spec = importlib.util.spec_from_file_location(f"fwn_experiment_{file.stem}", file)
@@ -41,5 +48,7 @@ def experiment(given: str) -> ConfigDict:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise UserError(f"{file}: has no get_config(); give a file like experiments/base.py")
-    config: ConfigDict = module.get_config()
+    if argument and not inspect.signature(module.get_config).parameters:
+        raise UserError(f"{given}: {file.name} takes no argument after a colon; leave it out")
+    config: ConfigDict = module.get_config(*filter(None, [argument]))
     return config

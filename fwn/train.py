@@ -31,11 +31,12 @@ from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
 from fwn.terminal import silence
+from fwn.training import beginning, freeze
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.examiner import Examiner
 from fwn.training.loop import Loop, loaded
 from fwn.training.parallel import Parallel
-from fwn.training.step import PARTS, abstract, initial, parts
+from fwn.training.step import PARTS, abstract, initial, shapes
 from fwn.training.stop import Stop
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -48,14 +49,26 @@ INIT_FROM = flags.DEFINE_multi_string(
     "init_from",
     [],
     "Begin with the weights of this workdir or voice (fwn.export), in the parts (prediction, autoregression, model) "
-    "that it and the config have. If repeated, each part comes from the first that has it. Not used when a run is "
-    "continued.",
+    "that it and the config have; optimizer and steps begin anew. If repeated, each part comes from the first that has "
+    "it. Not used when a run is continued.",
 )
 INIT_PARTS = flags.DEFINE_multi_enum(
     "init_parts",
     list(PARTS),
     PARTS,
     "Which parts --init_from begins with; may be repeated. By default all that it has.",
+)
+INIT_PARTIAL = flags.DEFINE_bool(
+    "init_partial",
+    False,
+    "With --init_from: take the arrays that fit the config, and name the others, which are initialised as usual. By "
+    "default a part that does not fit is an error.",
+)
+INIT_ACTNORM = flags.DEFINE_enum(
+    "init_actnorm",
+    "keep",
+    ["keep", "data"],
+    "With --init_from: keep its ActNorm, or initialise it from the first batch of the new data (docs/finetune.md).",
 )
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other processes of a TPU pod or Slurm job.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster says it by itself.")
@@ -87,21 +100,9 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         first = checkpoints.latest()
         if first is None:
             cli.say(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
-            weights = given(mel)
-            try:
-                state, first = initial(system, config, parallel, stream[0], frozen, weights), 0
-            except ValueError as error:
-                if weights is None:
-                    raise
-                raise UserError(
-                    f"--init_from={' and '.join(INIT_FROM.value)}: does not fit this config.model ({error}); give a "
-                    "model of the same sizes"
-                ) from error
-            if weights is not None:
-                there, here = parts(weights), parts(state.params)
-                for what, names in (("initialised as usual", here - there), ("not used", there - here)):
-                    if names:
-                        cli.say(f"{what}: {', '.join(sorted(names))}")
+            expected = shapes(system, config, stream[0], frozen)
+            freeze.frozen(config.freeze, expected)
+            state, first = initial(system, config, parallel, stream[0], frozen, given(mel, expected, frozen)), 0
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = loaded(checkpoints, first, like, config, parallel)
@@ -134,25 +135,16 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     return teacher, fold_weight_norm(params)
 
 
-def given(mel: MelContract) -> Any:
-    """The weights of --init_from, or None. Raises UserError if their mel contract is another one."""
-    found: dict[str, Any] = {}
-    for source in INIT_FROM.value:
-        _, its_mel, weights, step = exported.read_run(source)
-        if its_mel.hash() != mel.hash():
-            raise UserError(
-                f"--init_from={source} has the mel contract {its_mel.title}, config.mel is {mel.title}; they must "
-                f"be equal\n{difference(its_mel, mel)}"
-            )
-        new = (parts(weights) & set(INIT_PARTS.value)) - parts(found)
-        found |= {name: node for name, node in weights.items() if parts([name]) <= new}
-        cli.say(f"beginning with the weights of {source}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
-    if INIT_FROM.value and not found:
-        raise UserError(
-            f"--init_parts={','.join(INIT_PARTS.value)}: {' and '.join(INIT_FROM.value)} has none of these parts; name "
-            f"others of {', '.join(PARTS)}"
-        )
-    return found or None
+def given(mel: MelContract, expected: Any, frozen: Any) -> Any:
+    """The weights of --init_from that a model of these shapes has too, or None without the flag."""
+    if not INIT_FROM.value:
+        return None
+    sources = [(name, exported.read_run(name)) for name in INIT_FROM.value]
+    weights = beginning.joined(sources, INIT_PARTS.value, mel)
+    if frozen != ():  # a student's upsampling is its teacher's
+        weights.pop("upsample", None)
+        expected = {name: node for name, node in expected.items() if name != "upsample"}
+    return beginning.taken(sources, weights, expected, INIT_PARTIAL.value, INIT_ACTNORM.value == "keep")
 
 
 def check_taught(params: Any, frozen: Any, config: Any) -> None:
@@ -174,7 +166,7 @@ def main(args: list[str]) -> int:
             f"--init_parts={','.join(INIT_PARTS.value)}: needs --init_from, the workdir or voice that has these parts"
         )
     join_processes()
-    config = CONFIG.value.copy_and_resolve_references()
+    config = configs.copied(CONFIG.value)
     return train(config, Path(WORKDIR.value), Stop(config.get("max_seconds", 0)))
 
 

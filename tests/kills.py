@@ -125,7 +125,8 @@ def content(folder: Path) -> dict[str, Any]:
             continue
         if checkpoints.FOLDER in parts[:-1]:
             if path.parent.name == checkpoints.FOLDER:
-                found[name] = saved(path) if path.name.isdigit() else None
+                whole = path.name.isdigit() and (path / "_CHECKPOINT_METADATA").is_file()
+                found[name] = saved(path) if whole else None  # killed while it replaced an earlier one
         elif path.name == "metrics.jsonl":
             records = [json.loads(line) for line in path.read_text().splitlines()]
             found[name] = [{key: value for key, value in record.items() if key not in CLOCK} for record in records]

@@ -122,3 +122,64 @@ def test_training_begins_in_the_parts_that_both_have(voice, corpus, tmp_path):
     result = small.program("fwn.train", *neither, f"--init_from={tmp_path / 'a'}")
     assert (result.code, len(result.err.splitlines())) == (1, 1)
     assert "does not fit this config.model (it has autoregression, prediction, this model)" in result.err
+
+
+STEP = ["--config.num_steps=1", "--config.optimizer.learning_rate=1e-9", "--config.ema_decay=0"]
+
+
+def test_training_begins_with_the_arrays_that_fit(voice, corpus, tmp_path):
+    """--init_partial, from a narrower model: what fits is taken, the other arrays are named and drawn."""
+    wider = ["--config.model.channels=12", f"--init_from={voice[0]}", "--init_partial", f"--workdir={tmp_path / 'a'}"]
+    result = small.program("fwn.train", *small.config_flags(corpus), *STEP, *wider)
+    assert (result.code, result.err) == (0, "")
+    assert "\nnot taken: block_0/flows/net/condition_0/bias has the shape [1, 16] there, [1, 24] here\n" in result.out
+    before, after = small.arrays(voice[0], 7), small.arrays(tmp_path / "a", 1)
+    before, after = ({n: a for n, a in tree.items() if n.startswith("params")} for tree in (before, after))
+    same = [name for name, a in before.items() if after[name].shape == a.shape]
+    alone = len([line for line in result.out.splitlines() if line.startswith("not taken: ")])
+    count = f"taken: {len(same)} of {len(after)} arrays, {sum(before[name].size for name in same):,} of "
+    assert count in result.out
+    assert alone == min(11, len(after) - len(same))
+    for name in same:
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-6, atol=1e-8, err_msg=name)
+    for name in after.keys() - set(same):
+        assert np.isfinite(after[name]).all()
+
+
+def test_actnorm_from_the_new_data(voice, corpus, tmp_path):
+    """--init_actnorm=data: ActNorm alone is other than the voice's, and is that of the batch seen through its nets."""
+    flags = [*small.config_flags(corpus), *STEP, f"--init_from={voice[0]}"]
+    result = small.program("fwn.train", *flags, "--init_actnorm=data", f"--workdir={tmp_path / 'a'}")
+    assert (result.code, result.err) == (0, "")
+    before, after = small.arrays(voice[0], 7), small.arrays(tmp_path / "a", 1)
+    normal = {name for name in before if "actnorm" in name}
+    assert f"initialised from the new data: {len(normal)} arrays of ActNorm\n" in result.out
+    for name in (name for name in before if name.startswith("params")):
+        assert np.allclose(before[name], after[name], rtol=1e-6, atol=1e-8) == (name not in normal), name
+    spread = {name: after[name] for name in normal if name.endswith("['scale']")}
+    kept = small.program("fwn.train", *flags, f"--workdir={tmp_path / 'b'}")
+    assert kept.code == 0
+    nats = [json.loads((tmp_path / n / "metrics.jsonl").read_text().splitlines()[0])["loss"] for n in ("a", "b")]
+    assert nats[0] < nats[1]
+    assert all((scale > 0).all() for scale in spread.values())
+
+
+def test_frozen_weights_stay(voice, corpus, tmp_path):
+    """config.freeze, by name and wildcard, also when a run that trained them goes on."""
+    flags = [*small.config_flags(corpus, ema_decay=0.0), f"--workdir={tmp_path / 'a'}", f"--init_from={voice[0]}"]
+    names = "prediction,block_?/flows/actnorm,block_0/flows/net/out/*"
+
+    def after(steps, *more):
+        result = small.program("fwn.train", *flags, f"--config.num_steps={steps}", *more)
+        assert (result.code, result.err) == (0, "")
+        return {name: a for name, a in small.arrays(tmp_path / "a", steps).items() if name.startswith("params")}
+
+    start, first, second = small.arrays(voice[0], 7), after(2, f"--config.freeze={names}"), after(4)
+    learned = {name for name in first if not np.array_equal(first[name], second[name])}
+    own = "'prediction'", "'actnorm'", "block_0']['flows']['net']['out'"
+    named = {name for name in learned if any(part in name for part in own)}
+    assert {name for name in learned if np.array_equal(first[name], start[name])} == named
+    assert len(named) > 10
+    third = after(6, "--config.freeze=prediction")
+    still = {name for name in learned if np.array_equal(second[name], third[name])}
+    assert still == {name for name in learned if "'prediction'" in name}

@@ -27,7 +27,7 @@ import pytest
 import small
 
 import fwn
-from experiments import parallel_wavenet
+from experiments import base, parallel_wavenet
 from fwn import config as configs
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
@@ -97,3 +97,17 @@ def test_a_loss_term_that_is_gone(tmp_path):
                 configs.read(tmp_path)
         else:
             assert configs.read(tmp_path)[0].loss.to_dict() == config.loss.to_dict()
+
+
+def test_an_experiment_file_of_an_earlier_version_is_completed():
+    """One that lists all fields by itself lacks those that came since; they have the values that change nothing."""
+    config, new = base.get_config(), ("verify_data", "max_seconds", "max_spike", "max_returns", "freeze")
+    whole = configs.copied(config)
+    with config.unlocked():
+        for name in new:
+            del config[name]
+    completed = configs.copied(config)
+    assert configs.plain(completed) == configs.plain(whole)
+    configs.check(completed, configs.mel_of(completed), "--config")
+    with pytest.raises(UserError, match="missing verify_data, max_seconds, freeze"):
+        configs.check(config, configs.mel_of(config), "--config")

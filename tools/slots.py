@@ -233,7 +233,7 @@ def main(args: list[str]) -> None:
         if found is None:
             raise UserError(f"--state={STATE.value}: no {FOLDER}/ with a training state in it")
         return convert(found, Path(WORKDIR.value))
-    config = CONFIG.value.copy_and_resolve_references()
+    config = configs.copied(CONFIG.value)
     if found is not None:
         continued(config, found)
     assert OUTPUT.value is not None  # one of the two was

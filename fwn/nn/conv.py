@@ -91,12 +91,13 @@ class ZeroConv(nn.Module):
 def draw(shapes: Any, rng: np.random.Generator) -> Any:
     """Weights of every `Conv` in a tree of shapes, drawn by NumPy from its initialisers' distribution; no other leaves.
 
+    Not of the upsampling, which has initialisers of its own (nn/upsample.py).
     The numbers do not depend on the devices, and XLA has no random-number code to compile (40 s for the paper's model).
     """
     drawn = {}
     for name in sorted(shapes):
         node = shapes[name]
-        if not isinstance(node, dict):
+        if not isinstance(node, dict) or name == "upsample":
             continue
         if "kernel" in node and "log_scale" not in node:
             shape = node["kernel"].shape

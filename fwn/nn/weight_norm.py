@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.xla.sums import products
 
@@ -65,19 +66,31 @@ def fold_weight_norm(params: Any) -> Any:
     return {name: fold_weight_norm(node) for name, node in params.items()}
 
 
-def unfold_weight_norm(params: Any, shapes: Any, path: str = "") -> Any:
-    """Weights, folded or not, as a tree of these shapes: the inverse of `fold_weight_norm`, whose gains are ‖W‖.
+def updated(params: Any, others: Any) -> Any:
+    """A tree of weights with the weights of another in place of its own."""
+    return unflatten_dict(flatten_dict(params) | flatten_dict(others))
 
-    Raises ValueError that names the first array that is missing, too many or of another shape.
+
+def fitted(params: Any, shapes: Any, path: str = "") -> tuple[Any, list[str]]:
+    """(those of the weights, folded or not, that a tree of shapes has too, how the others differ).
+
+    The inverse of `fold_weight_norm`, if none differs: the gains of folded weights are ‖W‖. The direction and the gain
+    of a kernel go together.
     """
-    if not isinstance(shapes, dict):
-        if np.shape(params) != shapes.shape:
-            raise ValueError(f"{path[1:]} has the shape {list(np.shape(params))} there, {list(shapes.shape)} here")
-        return np.asarray(params, shapes.dtype)
-    if not isinstance(params, dict):
-        raise ValueError(f"{path[1:]} is an array there, and several here")
+    if not isinstance(shapes, dict) or not isinstance(params, dict):
+        there, here = ("several arrays" if isinstance(a, dict) else str(list(np.shape(a))) for a in (params, shapes))
+        if there != here:
+            return None, [f"{path[1:]} has the shape {there} there, {here} here"]
+        return np.asarray(params, shapes.dtype), []
     if {"kernel", "scale"} <= shapes.keys() and "scale" not in params and "kernel" in params:
         params = params | {"scale": norm(np.asarray(params["kernel"]))}
-    if differ := params.keys() ^ shapes.keys():
-        raise ValueError(f"{path[1:]}/{min(differ)} is {'there' if min(differ) in params else 'here'} alone")
-    return {name: unfold_weight_norm(params[name], shapes[name], f"{path}/{name}") for name in sorted(shapes)}
+    taken, differ = {}, [f"{path[1:]}/{name} is here alone".lstrip("/") for name in shapes.keys() - params.keys()]
+    differ += [f"{path[1:]}/{name} is there alone".lstrip("/") for name in params.keys() - shapes.keys()]
+    for name in params.keys() & shapes.keys():
+        found, unlike = fitted(params[name], shapes[name], f"{path}/{name}")
+        differ += unlike
+        if isinstance(found, np.ndarray) or found:
+            taken[name] = found
+    if "kernel" in shapes and "kernel" not in taken:
+        taken.pop("scale", None)
+    return taken, sorted(differ)

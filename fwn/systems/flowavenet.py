@@ -5,14 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fwn.errors import UserError
 from fwn.flows.bijectors import Bijector, chain
 from fwn.flows.densities import normal_log_prob
 from fwn.mel import MelContract
 from fwn.models.flowavenet import FloWaveNet
-from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
+from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm, updated
 from fwn.systems import predictor
 from fwn.systems.base import (
     Recurrence,
@@ -31,11 +30,6 @@ CHOICES = {
     "upsample_init": ("random", "linear"),
     "gradient": ("plain", "remat", "invert"),
 }
-
-
-def updated(params: Any, others: Any) -> Any:
-    """A tree of weights with the weights of another in place of its own."""
-    return unflatten_dict(flatten_dict(params) | flatten_dict(others))
 
 
 def build(config: Any, mel: MelContract | None = None) -> System:
@@ -76,8 +70,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         own = predict.init(key, batch["mel"], drawn)
         x = predict(own, batch["mel"], past=past).forward(audio[..., None], batch["mel"])[0]
         params = model.init(key, batch["mel"], method="conditioned").get("params", {})
-        # The upsampling has initialisers of its own.
-        params = updated(params, {name: node for name, node in drawn.items() if name not in ("upsample", *own)})
+        params = updated(params, {name: node for name, node in drawn.items() if name not in own})
         statistics: Any = model.apply({"params": params}, x, batch["mel"], method="statistics")
         return add_weight_norm(updated(params, statistics)) | own
 

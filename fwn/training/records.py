@@ -92,4 +92,5 @@ def compare(found: dict[str, str], saved: dict[str, str]) -> None:
     """Raises ValueError if what was found differs from what was saved, unless nothing was recorded."""
     if differ := differing(found, saved):
         more = f", and {len(differ) - 1} more differ" if len(differ) > 1 else ""
-        raise ValueError(f"{differ[0]} is {found.get(differ[0])}, saved was {saved.get(differ[0])}{more}")
+        here, there = found.get(differ[0], "missing"), saved.get(differ[0], "nothing")
+        raise ValueError(f"{differ[0]} is {here}, saved was {there}{more}")

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 
 from fwn.nn.conv import draw
-from fwn.nn.weight_norm import unfold_weight_norm
+from fwn.nn.weight_norm import fold_weight_norm, updated
 from fwn.systems import predictor
 from fwn.systems.base import System
-from fwn.training import guard
+from fwn.training import freeze, guard
 from fwn.training.optimizer import clip_factor, optimizer, schedule, select
 from fwn.training.parallel import Mean, Parallel
 from fwn.xla.scheduling import computed
@@ -74,28 +75,28 @@ def parts(names: Iterable[str]) -> set[str]:
     return {name if name in predictor.FIELDS else PARTS[-1] for name in names}
 
 
+def shapes(system: System, config: Any, batch: Any, frozen: Any = ()) -> Any:
+    """Shapes and types of the weights before step 0. `batch`: of this process."""
+    return jax.eval_shape(
+        lambda batch, frozen: system.init(jax.random.key(config.seed), batch, {}, frozen), batch, frozen
+    )
+
+
 def initial(
     system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = (), weights: Any = None
 ) -> State:
     """The state before step 0. `batch`, this process's part of a real one, initialises ActNorm, over all devices.
 
-    weights: initial weights, plain or weight-normed, for the `parts` that both have; other parts are initialised as
-    usual. Raises ValueError if a part does not fit this model, or if there is no common part.
+    weights: those to begin with, None or a tree with some of the arrays (nn.weight_norm.fitted); ActNorm is initialised
+    for these.
     """
-    key = jax.random.key(config.seed)
-    batch = parallel.sharded(batch)
-    shapes = jax.eval_shape(system.init, key, batch, {})
-    given = {}
-    if weights is not None:
-        both = parts(weights) & parts(shapes)
-        if not both:
-            raise ValueError(f"it has {', '.join(sorted(parts(weights)))}, this {', '.join(sorted(parts(shapes)))}")
-        theirs, own = ({n: tree[n] for n in tree if parts([n]) <= both} for tree in (weights, shapes))
-        given = unfold_weight_norm(theirs, own)
-    params = parallel.replicate(given)
-    if given.keys() != shapes.keys():
-        drawn = draw(shapes, np.random.default_rng(config.seed)) | given
-        params = parallel.jit(lambda given, batch: system.init(key, batch, *given))((drawn, frozen), batch) | params
+    key, weights = jax.random.key(config.seed), weights or {}
+    expected = shapes(system, config, batch, frozen)
+    params = parallel.replicate(weights)
+    if flatten_dict(weights).keys() != flatten_dict(expected).keys():
+        drawn = updated(draw(expected, np.random.default_rng(config.seed)), fold_weight_norm(weights))
+        begin = parallel.jit(lambda given, batch: system.init(key, batch, *given))
+        params = updated(begin((drawn, frozen), parallel.sharded(batch)), params)
     place = places(jax.eval_shape(partial(complete, config), params), parallel)
     return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 
@@ -111,11 +112,13 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
+        grads = freeze.without(config.freeze, grads)
         size = norm(grads)
         most = guard.limit(state.guard, config.max_spike)
         usual = jnp.isfinite(loss) & jnp.isfinite(size) & (loss <= most)
         ok, factor = computed(usual, clip_factor(size, config.optimizer))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
+        updates = freeze.without(config.freeze, updates)  # of a run that trained them before, moments are left
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if config.ema_decay:  # a shorter average over the first steps, to forget the initialisation

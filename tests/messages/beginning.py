@@ -52,7 +52,21 @@ ROWS = [
         TRAIN,
         NEW + "--init_from={voice} --config.model.channels=12",
         "--init_from={voice}: does not fit this config.model (block_0/flows/net/condition_0/bias has "
-        "the shape [1, 16] there, [1, 24] here); give a model of the same sizes",
+        "the shape [1, 16] there, [1, 24] here, and <number> arrays more); give a model of the same sizes, or begin "
+        "with the arrays that fit: --init_partial",
+        creates=STARTED,
+    ),
+    Row(
+        TRAIN,
+        NEW + "--config.freeze=predicton",
+        "config.freeze: no weights are named 'predicton'; did you mean 'prediction'?; there are autoregression, "
+        "block_0, block_1, prediction, upsample, and parts of them, as in autoregression/encoder/first/bias",
+        creates=STARTED,
+    ),
+    Row(
+        TRAIN,
+        NEW + "--config.freeze='*'",
+        "config.freeze=*: leaves nothing to train; name fewer weights",
         creates=STARTED,
     ),
     Row(
