@@ -94,7 +94,8 @@ def initial(
     expected = shapes(system, config, batch, frozen)
     params = parallel.replicate(weights)
     if flatten_dict(weights).keys() != flatten_dict(expected).keys():
-        drawn = updated(draw(expected, np.random.default_rng(config.seed)), fold_weight_norm(weights))
+        given = jax.device_get(fold_weight_norm(weights))  # NumPy's, which all processes can put on all devices
+        drawn = updated(draw(expected, np.random.default_rng(config.seed)), given)
         begin = parallel.jit(lambda given, batch: system.init(key, batch, *given))
         params = updated(begin((drawn, frozen), parallel.sharded(batch)), params)
     place = places(jax.eval_shape(partial(complete, config), params), parallel)
