@@ -124,6 +124,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
 def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     """(config, plain params) of the model that config.teacher names, or (None, ()). Raises UserError."""
     if config.teacher is None:
+        if config.loss:  # of a student
+            raise UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
         return None, ()
     teacher, its_mel, params, step = exported.read_run(config.teacher)
     if its_mel.hash() != mel.hash():

@@ -125,8 +125,8 @@ def teacher_of(config: ConfigDict) -> tuple[Any, Any]:
     teacher.model.update({"channels": 4, "n_layer": 2, "gate_channels": 4, "skip_channels": 4})
     system = build(teacher)
     batch = synthetic(4, 2, configs.mel_of(teacher), 0, system.past)
-    shapes = jax.eval_shape(system.init, jax.random.key(0), batch, {})
-    return teacher, fold_weight_norm(draw(shapes, np.random.default_rng(0)))
+    drawn = draw(jax.eval_shape(system.init, jax.random.key(0), batch, {}), np.random.default_rng(0))
+    return teacher, jax.device_get(fold_weight_norm(system.init(jax.random.key(0), batch, drawn)))
 
 
 def end_of(fields: dict[str, Any], workdir: Path) -> str:

@@ -130,8 +130,7 @@ def student(
         return noise(keys, mel.shape[1], lambda key: base.draw(key, (model.hop,)), mel.dtype, first)
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
-        if teacher is None:
-            raise UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
+        assert teacher is not None  # as fwn.train checks
         params = fold_weight_norm(params)
         keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
         c, other = (condition(params, batch[name], None) for name in ("mel", "other"))
