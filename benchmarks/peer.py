@@ -191,7 +191,7 @@ def cases() -> list[Case]:
         file = config_flags.get_config_filename(flags.FLAGS["ours"])
         if not Path(file).is_file():
             raise UserError(f"--ours={file}: no such file; give an experiment, such as experiments/base.py")
-        ours = OURS.value.copy_and_resolve_references()
+        ours = configs.copied(OURS.value)
     mel = configs.mel_of(ours)
     configs.check(ours, mel, "--ours")
     if (mel.hop_length, mel.n_mels) != (256, 80):

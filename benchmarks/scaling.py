@@ -99,9 +99,9 @@ def measured(config: Any, devices: int, processes: int) -> dict[str, Any]:
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
-    config, rows = CONFIG.value.copy_and_resolve_references(), []
+    config, rows = configs.copied(CONFIG.value), []
     columns = ("parallel", "devices", *MEMORY_COLUMNS) if MEMORY.value else COLUMNS + MEMORY_COLUMNS
-    cli.say(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    cli.say(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", newlines=True)
     shapes = [(n, 1) for n in DEVICES.value] + ([] if MEMORY.value else [(1, n) for n in PROCESSES.value])
     for mode in MODES.value:
         for devices, processes in shapes:

@@ -85,7 +85,7 @@ def main(args: list[str]) -> None:
     if not runs:
         raise UserError("no runs; give --runs=NAME=WORKDIR")
     found = table(runs)
-    cli.say(found.rstrip())
+    cli.say(found.rstrip(), newlines=True)
     if OUTPUT.value:
         folder = Path(OUTPUT.value)
         folder.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,8 @@ def filled(path: Path, otherwise: str) -> Iterator[Path]:
         _remove(created)
         raise
     try:
-        _lock(alone, f"{path}: another process is writing there; wait for it, or name another folder")
+        with contextlib.suppress(OSError):  # of a file system without locks
+            _lock(alone, f"{path}: another process is writing there; wait for it, or name another folder")
         if not unfinished.is_dir():  # it has just finished
             raise UserError(otherwise)
         try:

@@ -30,6 +30,7 @@ from fwn.mel import MelContract, difference
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import exported
 from fwn.systems import build
+from fwn.systems.student import untaught
 from fwn.terminal import silence
 from fwn.training import beginning, freeze
 from fwn.training.checkpoints import Checkpoints, checkpoints_in
@@ -101,13 +102,13 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         if first is None:
             cli.say(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
             expected = shapes(system, config, stream[0], frozen)
-            freeze.frozen(config.freeze, expected)
             state, first = initial(system, config, parallel, stream[0], frozen, given(mel, expected, frozen)), 0
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = loaded(checkpoints, first, like, config, parallel)
             check_taught(state.params, frozen, config)
             cli.say(f"continuing from the checkpoint of step {first}")
+        freeze.frozen(config.freeze, state.params)
         if jax.process_index() == 0:
             configs.write(workdir, config, mel)
         if first >= config.num_steps:
@@ -124,8 +125,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
 def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     """(config, plain params) of the model that config.teacher names, or (None, ()). Raises UserError."""
     if config.teacher is None:
-        if config.loss:  # of a student
-            raise UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
+        if config.loss:
+            raise untaught(config)
         return None, ()
     teacher, its_mel, params, step = exported.read_run(config.teacher)
     if its_mel.hash() != mel.hash():
@@ -167,6 +168,9 @@ def main(args: list[str]) -> int:
         raise UserError(
             f"--init_parts={','.join(INIT_PARTS.value)}: needs --init_from, the workdir or voice that has these parts"
         )
+    if not INIT_FROM.value and (INIT_PARTIAL.value or INIT_ACTNORM.value != "keep"):
+        flag = "--init_partial" if INIT_PARTIAL.value else f"--init_actnorm={INIT_ACTNORM.value}"
+        raise UserError(f"{flag}: needs --init_from, the workdir or voice to begin with")
     join_processes()
     config = configs.copied(CONFIG.value)
     return train(config, Path(WORKDIR.value), Stop(config.get("max_seconds", 0)))

@@ -26,6 +26,11 @@ Array = jax.Array
 HIDDEN = frozenset({"wavenet", "causal", "zero_init", "n_stack"})  # WaveNet's fields that an IAF sets itself
 
 
+def untaught(config: Any) -> UserError:
+    """The error of a student that has no teacher."""
+    return UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
+
+
 class Lesson:
     """Arguments of a loss term: the student's audio, mu and log_s, the recording, all [B, T], and the teacher.
 
@@ -130,7 +135,8 @@ def student(
         return noise(keys, mel.shape[1], lambda key: base.draw(key, (model.hop,)), mel.dtype, first)
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
-        assert teacher is not None  # as fwn.train checks
+        if teacher is None:
+            raise untaught(config)
         params = fold_weight_norm(params)
         keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
         c, other = (condition(params, batch[name], None) for name in ("mel", "other"))

@@ -4,7 +4,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from fwn.errors import UserError, nearest
 from fwn.training.checksum import leaves
@@ -30,12 +29,10 @@ def frozen(names: str, params: Any) -> set[str]:
     return found
 
 
-def without(names: str, changes: Any) -> Any:
-    """Gradients or updates, 0 for the frozen weights."""
+def kept(names: str, new: Any, old: Any) -> Any:
+    """The new weights, gradients or averages; for the frozen weights the old ones."""
     if not names:
-        return changes
-    still = frozen(names, changes)
-    return jax.tree.unflatten(
-        jax.tree.structure(changes),
-        [jnp.zeros_like(change) if path in still else change for path, change in leaves(changes).items()],
-    )
+        return new
+    still, before = frozen(names, new), leaves(old)
+    chosen = [before[path] if path in still else a for path, a in leaves(new).items()]
+    return jax.tree.unflatten(jax.tree.structure(new), chosen)

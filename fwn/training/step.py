@@ -113,19 +113,20 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
-        grads = freeze.without(config.freeze, grads)
+        grads = freeze.kept(config.freeze, grads, jax.tree.map(jnp.zeros_like, grads))
         size = norm(grads)
         most = guard.limit(state.guard, config.max_spike)
         usual = jnp.isfinite(loss) & jnp.isfinite(size) & (loss <= most)
         ok, factor = computed(usual, clip_factor(size, config.optimizer))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
-        updates = freeze.without(config.freeze, updates)  # of a run that trained them before, moments are left
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
+        params = freeze.kept(config.freeze, params, state.params)  # of a run that trained them before, moments are left
         ema = state.ema
         if config.ema_decay:  # a shorter average over the first steps, to forget the initialisation
             (params,) = computed(params)
             decay = jnp.minimum(config.ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = select(ok, optax.incremental_update(params, ema, 1 - decay), ema)
+            ema = freeze.kept(config.freeze, ema, state.ema)
         taken = state.step - state.skipped_in_all  # steps taken before this one, for the schedule
         skipped = jnp.where(ok, 0, state.skipped + 1)
         watched = select(ok, guard.followed(state.guard, loss), state.guard)

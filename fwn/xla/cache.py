@@ -4,10 +4,8 @@ JAX writes an entry in place and never replaces it. Killed meanwhile, it would c
 warning, at every later start.
 """
 
-import contextlib
 import fcntl
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +16,33 @@ def write_atomically() -> None:
     in_place = cache.put
 
     def put(self: Any, key: str, value: bytes) -> None:
-        if self.eviction_enabled or not (folder := Path(str(self.path))).is_dir() or not _lockable(folder):
+        if self.eviction_enabled or not (folder := Path(str(self.path))).is_dir():
             return in_place(self, key, value)
-        return _put(folder, f"{key}-cache", value)
+        if not _put(folder, f"{key}-cache", value):
+            in_place(self, key, value)
 
     if in_place.__module__ != __name__:
         cache.put = put
 
 
-def _lockable(folder: Path) -> bool:
-    """Not so on some network file systems."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(file)
-    return True
-
-
-def _put(folder: Path, name: str, value: bytes) -> None:
+def _put(folder: Path, name: str, value: bytes) -> bool:
     """Writes a file, unless it is there or another process is writing it. A partial one of a killed process is redone.
 
-    That is why fwn.disk.atomic will not do: these files are written by many processes at a time.
+    False, and nothing is written, where files cannot be locked. fwn.disk.atomic will not do: these files are written by
+    many processes at a time.
     """
     partial = folder / f".{name}.partial"
-    with partial.open("ab") as file, contextlib.suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with partial.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # of some network file systems
+            partial.unlink(missing_ok=True)
+            return False
         if (folder / name).exists():  # another process has replaced it since
             partial.unlink(missing_ok=True)
-            return
+            return True
         try:
             file.truncate(0)
             file.write(value)
@@ -59,3 +51,4 @@ def _put(folder: Path, name: str, value: bytes) -> None:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
+    return True

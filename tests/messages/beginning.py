@@ -26,6 +26,16 @@ ROWS = [
     ),
     Row(
         TRAIN,
+        NEW + "--init_partial",
+        "--init_partial: needs --init_from, the workdir or voice to begin with",
+    ),
+    Row(
+        TRAIN,
+        NEW + "--init_actnorm=data",
+        "--init_actnorm=data: needs --init_from, the workdir or voice to begin with",
+    ),
+    Row(
+        TRAIN,
         NEW + "--init_from={here}/none",
         "{here}/none: no such folder; give a workdir of fwn.train or an output folder of fwn.convert",
         creates=STARTED,
@@ -62,6 +72,13 @@ ROWS = [
         "config.freeze: no weights are named 'predicton'; did you mean 'prediction'?; there are autoregression, "
         "block_0, block_1, prediction, upsample, and parts of them, as in autoregression/encoder/first/bias",
         creates=STARTED,
+    ),
+    Row(
+        TRAIN,
+        "{flags} --workdir={here}/run --config.freeze=block_0,blok_1",
+        "config.freeze: no weights are named 'blok_1'; did you mean 'block_1'?; there are autoregression, "
+        "block_0, block_1, prediction, upsample, and parts of them, as in autoregression/encoder/first/bias",
+        lambda place: place.copy("run") and None,
     ),
     Row(
         TRAIN,
