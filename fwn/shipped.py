@@ -16,12 +16,18 @@ def folder(name: str) -> Path:
     return HERE / name if (HERE / name).is_dir() else HERE.parent / name
 
 
+def _split(given: str) -> tuple[str, str]:
+    """ "finetune:lite" -> ("finetune", "lite"); a file that has a colon in its name is no argument."""
+    name, _, argument = (given, "", "") if Path(given).is_file() else given.partition(":")
+    return name, argument
+
+
 def experiment_file(given: str) -> str:
     """The file of an experiment, given as a path ("mine/big.py") or as a name that comes with fwn ("lite").
 
     What stands after a colon ("finetune:lite") is the argument of its get_config, and stays.
     """
-    name, colon, argument = (given, "", "") if Path(given).is_file() else given.partition(":")
+    name, argument = _split(given)
     path = Path(name)
     shipped = {file.stem: file for file in folder("experiments").glob("[a-z]*.py")}
     if not path.is_file() and path.suffix != ".py" and len(path.parts) <= 1:
@@ -31,13 +37,12 @@ def experiment_file(given: str) -> str:
                 + ", ".join(sorted(shipped))
             )
         path = shipped[name]
-    return f"{path}{colon}{argument}"
+    return f"{path}:{argument}" if argument else str(path)
 
 
 def experiment(given: str) -> ConfigDict:
     """The config of an experiment, given as in `experiment_file`. Raises UserError if it has none."""
-    name = experiment_file(given)
-    name, _, argument = (name, "", "") if Path(name).is_file() else name.partition(":")
+    name, argument = _split(experiment_file(given))
     file = Path(name)
     if not file.is_file():
         raise UserError(f"{file}: no such file; give an experiment, for example experiments/base.py or base")

@@ -62,8 +62,8 @@ INIT_PARTS = flags.DEFINE_multi_enum(
 INIT_PARTIAL = flags.DEFINE_bool(
     "init_partial",
     False,
-    "With --init_from: take the arrays that fit the config, and name the others, which are initialised as usual. By "
-    "default a part that does not fit is an error.",
+    "With --init_from: take the arrays that fit the config. The others are initialised as usual, and the first ten are "
+    "named. By default a part that does not fit is an error.",
 )
 INIT_ACTNORM = flags.DEFINE_enum(
     "init_actnorm",
@@ -101,8 +101,8 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
         first = checkpoints.latest()
         if first is None:
             cli.say(f"initialising {config.system} on {jax.device_count()} {jax.default_backend()} device(s)")
-            expected = shapes(system, config, stream[0], frozen)
-            state, first = initial(system, config, parallel, stream[0], frozen, given(mel, expected, frozen)), 0
+            weights = given(mel, system, config, stream[0], frozen)
+            state, first = initial(system, config, parallel, stream[0], frozen, weights), 0
         else:
             like = abstract(system, config, parallel, jax.tree.map(np.asarray, stream[0]), frozen)
             state = loaded(checkpoints, first, like, config, parallel)
@@ -138,12 +138,13 @@ def taught_by(config: Any, mel: MelContract) -> tuple[Any, Any]:
     return teacher, fold_weight_norm(params)
 
 
-def given(mel: MelContract, expected: Any, frozen: Any) -> Any:
-    """The weights of --init_from that a model of these shapes has too, or None without the flag."""
+def given(mel: MelContract, system: Any, config: Any, batch: Any, frozen: Any) -> Any:
+    """The weights of --init_from that the system has too, or None without the flag. Raises UserError."""
     if not INIT_FROM.value:
         return None
     sources = [(name, exported.read_run(name)) for name in INIT_FROM.value]
     weights = beginning.joined(sources, INIT_PARTS.value, mel)
+    expected = shapes(system, config, batch, frozen)
     if frozen != ():  # a student's upsampling is its teacher's
         weights.pop("upsample", None)
         expected = {name: node for name, node in expected.items() if name != "upsample"}

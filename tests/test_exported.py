@@ -147,7 +147,7 @@ def test_training_begins_with_the_arrays_that_fit(voice, corpus, tmp_path):
 
 
 def test_actnorm_from_the_new_data(voice, corpus, tmp_path):
-    """--init_actnorm=data: ActNorm alone is other than the voice's, and is that of the batch seen through its nets."""
+    """--init_actnorm=data: ActNorm alone is other than the voice's, and with it the first batch is likelier."""
     flags = [*small.config_flags(corpus), *STEP, f"--init_from={voice[0]}"]
     result = small.program("fwn.train", *flags, "--init_actnorm=data", f"--workdir={tmp_path / 'a'}")
     assert (result.code, result.err) == (0, "")

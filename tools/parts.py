@@ -87,8 +87,8 @@ def save(folder: Path, state: State) -> None:
 def load(folder: Path, like: State) -> State:
     """The state in a folder, as NumPy arrays with the shapes and dtypes of `like`.
 
-    A state from before there was a guard gets a new one. Raises UserError if a part is missing or damaged, or if the
-    state is of another model.
+    A state from before there was a guard gets a new one. Raises UserError if a part is missing or damaged, or if
+    another model's state is there.
     """
     stored: dict[str, np.ndarray] = {}
     for file in names(folder):

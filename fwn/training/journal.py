@@ -61,7 +61,7 @@ class Journal:
             self.events = Events(workdir / "events", first + 1)
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches. The time until each comes counts as waiting, but for the first, with which reading starts."""
+        """The batches. The wait for each is added up, except for the first, with which reading starts."""
         iterator = iter(batches)
         yield next(iterator)
         while True:
