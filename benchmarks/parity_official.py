@@ -22,11 +22,11 @@ from absl import flags
 
 from fwn import cli
 from fwn.errors import UserError
+from fwn.files.torch_reader import read
 from fwn.flows.densities import normal_log_prob
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.official.importer import flowavenet
-from fwn.official.torch_reader import read
 
 OFFICIAL = flags.DEFINE_string("official", None, "Folder of a checkout of ksw0306/FloWaveNet. Required.")
 FULL = flags.DEFINE_bool("full", True, "Also the paper's size: 182.6 M parameters, 8 GB of memory, several minutes.")

@@ -23,6 +23,7 @@ from absl import flags
 from jax import lax
 
 from fwn import cli, shipped
+from fwn import config as configs
 from fwn.flows.densities import DISTRIBUTIONS
 from fwn.models.autoregressive import Autoregressive, from_fields, sample
 
@@ -98,7 +99,7 @@ def compare(model: Autoregressive, params: Any, mel: np.ndarray) -> None:
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
-    fields = shipped.experiment("wavenet_gaussian").model.to_dict()
+    fields = configs.copied(shipped.experiment("wavenet_gaussian")).model.to_dict()
     del fields["prediction"]
     _, model = from_fields(**fields)
     mel = np.random.default_rng(0).uniform(size=(max(BATCH.value), FRAMES.value, 80)).astype("float32")

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
                 # "frames", conditioner_channels features at the frame rate, interpolated
                 "conditioner": "squeezed",
                 "conditioner_channels": 64,
-                "upsample_strides": (16, 16),  # their product is the hop of the mel
+                "upsample_strides": (),  # their product is the mel's hop; (): two, as (16, 16) for 256
                 "upsample_init": "random",  # or "linear": starts as linear interpolation; for conditioner "squeezed"
                 "causal": False,  # causal WaveNets in the couplings
                 "s_max": placeholder(float),  # smooth bound of |log s|; None: no bound, as in the paper
@@ -34,14 +34,14 @@ def get_config() -> ConfigDict:
                 "prediction": {
                     "order": 0,  # coefficients per filter; 0: no prediction
                     "first_order": 16,  # number of these in the first stage
-                    "subframe": 64,  # samples that share a filter
+                    "subframe": 0,  # samples that share a filter; 0: the divisor of the hop near 64
                     "channels": 256,  # width of the convolutions over mel frames
                 },
                 # autoregression: a WaveNet over previous blocks predicts the lowest bands of a block, so the inverse is
                 # sequential over blocks; not in the paper
                 "autoregression": {
                     "coefficients": 0,  # predicted DCT coefficients per block, each rate / 2 / block wide; 0: none
-                    "block": 16,  # samples
+                    "block": 0,  # samples; 0: the divisor of the hop near 16
                     "channels": 64,
                     "n_layer": 8,  # with dilations of 1, 2, 4, … blocks
                     "taps": 0,  # blocks of an additional linear predictor with taps from the mel; 0: none
@@ -59,6 +59,9 @@ def get_config() -> ConfigDict:
             "frames": 62,  # mel frames per crop: 15,872 samples
             "batch_size": 8,  # crops per step on all devices together
             "dequantise": False,  # add noise to the audio, uniform over one 16-bit step
+            # Standard deviation of noise on the mels of training, in their own units, for mels of acoustic models
+            # (docs/mels.md); 0: none
+            "mel_noise": 0.0,
             "seed": 1111,
             "num_steps": 700_000,
             # Stop when about so many seconds have passed, save, and exit with code 4 (docs/reliability.md); 0: no limit

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             "skip_channels": 64,
             "kernel_size": 3,
             "front_kernel": 32,
-            "upsample_strides": (16, 16),  # equal to those of the teacher
+            "upsample_strides": (),  # equal to those of the teacher; (): two, as (16, 16) for 256
             "dtype": placeholder(str),  # of the matrix products: "bfloat16", or None for float32
         }
         config.loss = {"kl": 1.0, "regularisation": 4.0, "frame": 1.0}  # terms: fwn/systems/clarinet.py

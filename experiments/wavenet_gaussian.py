@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             "skip_channels": 128,
             "kernel_size": 2,
             "front_kernel": 32,
-            "upsample_strides": (16, 16),  # their product is the hop of the mel
+            "upsample_strides": (),  # their product is the hop of the mel; (): two, as (16, 16) for 256
             "prediction": prediction,
             "dtype": placeholder(str),  # of the matrix products: "bfloat16", or None for float32
         }

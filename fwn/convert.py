@@ -18,10 +18,12 @@ import jax
 from absl import flags
 
 from fwn import cli
+from fwn import config as configs
 from fwn.errors import UserError
+from fwn.files import torch_reader
 from fwn.mel import PRESETS, read_contract
 from fwn.nn.weight_norm import fold_weight_norm
-from fwn.official import importer, torch_reader
+from fwn.official import importer
 from fwn.shipped import experiment
 from fwn.synthesis import exported
 from fwn.training import checkpoints
@@ -83,7 +85,7 @@ def main(args: list[str]) -> None:
         f"{' and '.join(Counter(str(leaf.dtype) for leaf in leaves))}; "
         + (f"trained for {step:,} steps" if step else "its number of steps is not recorded")
     )
-    config = experiment(EXPERIMENTS[system])
+    config = configs.copied(experiment(EXPERIMENTS[system]))
     config.model.update(fields)
     config.mel = MEL.value
     if system == "clarinet":

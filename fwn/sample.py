@@ -3,9 +3,11 @@
     python -m fwn.sample --ckpt=runs/base --mel=utterance.npy --output=out
     python -m fwn.sample --ckpt=runs/base --wav=recordings --output=out --temperature=0.8 --plot
 
-A mel is a .npy array, [frames, bands] or [bands, frames], made by the model's mel contract (its mel settings). The mel
-of a recording is computed. Writes OUTPUT/NAME.wav (16 bit, frames × hop samples) for each input, and prints the speed
-as a multiple of real time.
+A mel is an array [frames, bands] or [bands, frames], made by the model's mel contract (its mel settings), in a file of
+NumPy (.npy, .npz), PyTorch (.pt, .pth: a tensor, or lists and dicts of them; PyTorch is not needed, and nothing in the
+file is executed), safetensors or HDF5 (.h5, by h5py). The mel of a recording is computed. Writes OUTPUT/NAME.wav (16
+bit, frames × hop samples) for each input, and OUTPUT/NAME-000.wav, NAME-001.wav, … for a file with a batch [B, frames,
+bands] or a list of several mels. Prints the speed as a multiple of real time.
 """
 
 import glob
@@ -13,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,12 +24,14 @@ from absl import flags
 from fwn import cli, shipped
 from fwn.audio import audio_file
 from fwn.errors import UserError
-from fwn.mel import MelContract, align, difference, read_contract, read_mel
+from fwn.files import arrays
+from fwn.mel import MelContract, align, difference, read_contract, read_mels
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder, load
 from fwn.xla.malloc import keep_memory
 
 VOICE = shipped.folder("voices") / "lj-mini"
+MELS = ", ".join(sorted(arrays.KINDS))
 
 CKPT = flags.DEFINE_string(
     "ckpt",
@@ -37,7 +42,13 @@ STEP = flags.DEFINE_integer(
     "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
 )
 MEL = flags.DEFINE_multi_string(
-    "mel", [], "Mel to sample from: a .npy file, a folder of them or a pattern ('mels/*.npy'); may be repeated."
+    "mel", [], f"Mel to sample from: a file ({MELS}), a folder of them or a pattern ('mels/*.npy'); may be repeated."
+)
+MEL_KEY = flags.DEFINE_string(
+    "mel_key",
+    None,
+    "Name of the mel in the --mel files that have several arrays by name; a.b is b in a. Not needed where one array "
+    "alone has the shape of a mel.",
 )
 WAV = flags.DEFINE_multi_string(
     "wav", [], "Recording to copy (wav, flac, ogg, mp3): a file, a folder or a pattern; may be repeated."
@@ -56,14 +67,20 @@ TEMPERATURE = flags.DEFINE_float(
 )
 LOW_TEMPERATURE = cli.low_temperature()
 SEED = flags.DEFINE_integer(
-    "seed", 0, "Seed of the noise. Each file gets its own noise, by its place among the sorted paths.", 0, 2**32 - 1
+    "seed",
+    0,
+    "Seed of the noise. Each file gets its own noise, by its place among the sorted paths, and so does each mel of a "
+    "file with several.",
+    0,
+    2**32 - 1,
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Utterances per batch.", lower_bound=1)
 CHUNK = flags.DEFINE_integer(
     "chunk",
     None,
     "Mel frames per chunk; 0: one chunk. Each chunk is computed with its receptive field, so the samples do not depend "
-    "on the chunk size, and memory does not grow with the length. By default up to 1024, as free memory allows.",
+    "on the chunk size, and memory does not grow with the length. By default up to 1024, as free memory allows. It is "
+    "rounded up, and said, for a hop that positions of the flow do not divide (docs/mels.md).",
     lower_bound=0,
 )
 PLOT = flags.DEFINE_bool("plot", False, "Also plot the waveform and mel of each result as NAME.png.")
@@ -75,75 +92,100 @@ def files(more: list[str]) -> list[Path]:
     given = [("--mel=", p) for p in MEL.value] + [("--wav=", p) for p in WAV.value] + [("", p) for p in more]
     for flag, pattern in given:
         path = Path(pattern)
-        wanted = {"--mel=": {".npy"}, "--wav=": audio_file.EXTENSIONS}.get(flag, audio_file.EXTENSIONS | {".npy"})
+        kinds = {"--mel=": {*arrays.KINDS}, "--wav=": audio_file.EXTENSIONS}
+        wanted = kinds.get(flag, audio_file.EXTENSIONS | {*arrays.KINDS})
         if path.is_dir():
             found = [file for file in path.iterdir() if file.suffix.lower() in wanted and file.is_file()]
         else:
             found = [path] if path.exists() else [Path(name) for name in glob.glob(pattern)]
             if not found and not glob.has_magic(pattern):
                 found = [path]  # read() reports what is wrong with it
-            if any((file.suffix == ".npy") != (".npy" in wanted) for file in found if flag):
-                raise UserError(f"{flag}{pattern}: give mels (.npy) by --mel and recordings by --wav")
+            if any(is_mel(file) != (flag == "--mel=") for file in found if flag):
+                raise UserError(f"{flag}{pattern}: give mels ({MELS}) by --mel and recordings by --wav")
         if not found:
-            kind = "no mel (.npy)" if flag == "--mel=" else "no recording"
+            kind = f"no mel ({MELS})" if flag == "--mel=" else "no recording"
             raise UserError(f"{flag}{pattern}: {kind + ' in this folder' if path.is_dir() else 'no such file'}")
         named += found
     named.sort()
-    name, count = Counter(file.stem for file in named).most_common(1)[0]
-    if count > 1:
-        same = " and ".join(str(file) for file in named if file.stem == name)
-        raise UserError(f"{same} would all be written to {name}.wav; sample them in separate runs")
+    distinct([(file.stem, file) for file in named])
     return named
 
 
-def read(file: Path, mel: MelContract) -> np.ndarray:
-    """The mel [F, M] in a .npy file, or the mel of a recording. Raises UserError."""
-    if file.suffix != ".npy":
+def is_mel(file: Path) -> bool:
+    """Whether it is a file of arrays, by its name."""
+    return file.suffix.lower() in arrays.KINDS
+
+
+def distinct(outputs: list[tuple[str, Path]]) -> None:
+    """Raises UserError if two files (name of the output, file) would be written to one."""
+    name, count = Counter(name for name, _ in outputs).most_common(1)[0]
+    if count > 1:
+        same = " and ".join(str(file) for output, file in outputs if output == name)
+        raise UserError(f"{same} would all be written to {name}.wav; sample them in separate runs")
+
+
+class Utterance(NamedTuple):
+    """A mel [F, M], the key of its noise, the file that it is from and the name of its output."""
+
+    mel: np.ndarray
+    key: jax.Array
+    file: Path
+    name: str
+
+
+def read(file: Path, mel: MelContract, key: jax.Array) -> list[Utterance]:
+    """The mels in a file, or the mel of a recording. Raises UserError."""
+    if is_mel(file):
+        mels = read_mels(file, mel, MEL_KEY.value)
+    else:
         samples, notes = audio_file.read(file, mel.sample_rate, mel.n_fft)
         if notes:
             cli.say(f"{file}: {', '.join(notes)}")
-        return align(samples, mel)[1]
-    return read_mel(file, mel)
+        mels = [align(samples, mel)[1]]
+    if len(mels) == 1:
+        return [Utterance(mels[0], key, file, file.stem)]
+    return [Utterance(m, jax.random.fold_in(key, i), file, f"{file.stem}-{i:03d}") for i, m in enumerate(mels)]
 
 
-def readable(named: list[Path], mel: MelContract) -> dict[Path, np.ndarray]:
-    """The mels of the files that can be read. Says which cannot, and raises UserError if none can."""
-    mels, refused = {}, []
-    for file in named:
-        try:
-            mels[file] = read(file, mel)
-        except UserError as error:
-            refused.append(str(error))
-    if not mels:
-        raise UserError("\n  ".join(refused))
-    for message in refused:
-        cli.say(f"left out {message}")
-    return mels
-
-
-def synthesise(vocoder: Vocoder, named: list[Path], mels: dict[Path, np.ndarray], output: Path) -> Iterator[Path]:
-    """Samples in order of length, shortest first, and yields the path of each file once it is written.
+def readable(named: list[Path], mel: MelContract) -> tuple[list[Utterance], bool]:
+    """(the utterances of the files that can be read, whether all can). Says which cannot; UserError if none can.
 
     The noise of a file depends on its place among `named`, and not on which of them can be read.
     """
-    keys = {file: jax.random.fold_in(jax.random.key(SEED.value), i) for i, file in enumerate(named)}
-    order = sorted(mels, key=lambda file: bucket(len(mels[file])))
+    utterances: list[Utterance] = []
+    refused = []
+    for i, file in enumerate(named):
+        try:
+            utterances += read(file, mel, jax.random.fold_in(jax.random.key(SEED.value), i))
+        except UserError as error:
+            refused.append(str(error))
+    if not utterances:
+        raise UserError("\n  ".join(refused))
+    distinct([(utterance.name, utterance.file) for utterance in utterances])
+    for message in refused:
+        cli.say(f"left out {message}")
+    return utterances, not refused
+
+
+def synthesise(vocoder: Vocoder, utterances: list[Utterance], output: Path) -> Iterator[Path]:
+    """Samples in order of length, shortest first, and yields the path of each file once it is written."""
+    order = sorted(utterances, key=lambda utterance: bucket(len(utterance.mel)))
     results = vocoder.synthesise(
-        [mels[file] for file in order],
-        [keys[file] for file in order],
+        [utterance.mel for utterance in order],
+        [utterance.key for utterance in order],
         vocoder.temperature if TEMPERATURE.value is None else TEMPERATURE.value,
         BATCH_SIZE.value,
         chunk=CHUNK.value,
     )
-    for file, samples in zip(order, results, strict=True):
-        path = output / f"{file.stem}.wav"
+    for utterance, samples in zip(order, results, strict=True):
+        path = output / f"{utterance.name}.wav"
         if saturated := audio_file.write(path, samples, vocoder.mel.sample_rate):
             cli.say(f"{path}: {saturated} of {len(samples)} samples beyond full scale were saturated")
         if PLOT.value:
             from fwn.evaluation import plots
 
             plots.waveform_and_mel(
-                path.with_suffix(".png"), samples, mels[file], vocoder.mel.sample_rate, vocoder.mel.hop_length
+                path.with_suffix(".png"), samples, utterance.mel, vocoder.mel.sample_rate, vocoder.mel.hop_length
             )
         yield path
 
@@ -151,7 +193,7 @@ def synthesise(vocoder: Vocoder, named: list[Path], mels: dict[Path, np.ndarray]
 def main(args: list[str]) -> int | None:
     keep_memory(jax.default_backend())
     if not MEL.value and not WAV.value:
-        raise UserError("nothing to sample: give --mel=FILE.npy or --wav=FILE")
+        raise UserError("nothing to sample: give --mel=FILE or --wav=FILE")
     if TEMPERATURE.value is not None:
         cli.temperatures(TEMPERATURE.value)
     named, output = files(args), Path(OUTPUT.value)
@@ -168,18 +210,20 @@ def main(args: list[str]) -> int | None:
             f"{vocoder.mel.title}; compute the mels by that\n{difference(vocoder.mel, stated)}"
         )
     start = time.perf_counter()
-    mels = readable(named, vocoder.mel)  # all before the first write
+    utterances, all_read = readable(named, vocoder.mel)  # all before the first write
     output.mkdir(parents=True, exist_ok=True)
     cli.say(
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}, on {jax.default_backend()}"
     )
     context = sum(vocoder.system.receptive_field)
-    if CHUNK.value and context > CHUNK.value:
+    chunk = vocoder.whole(CHUNK.value or 0)
+    if CHUNK.value and (context > chunk or chunk > CHUNK.value):
+        rounded = f", rounded up to {chunk}" if chunk > CHUNK.value else ""
         cli.say(
-            f"--chunk={CHUNK.value}: each chunk is computed with {context} frames of context, which takes "
-            f"{(context + CHUNK.value) / CHUNK.value:.1f} times the work of one long chunk"
+            f"--chunk={CHUNK.value}{rounded}: each chunk is computed with {context} frames of context, which takes "
+            f"{(context + chunk) / chunk:.1f} times the work of one long chunk"
         )
-    written = list(cli.progress(synthesise(vocoder, named, mels, output), "sampling", len(mels)))
+    written = list(cli.progress(synthesise(vocoder, utterances, output), "sampling", len(utterances)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(
@@ -188,7 +232,7 @@ def main(args: list[str]) -> int | None:
     )
     for path in written:
         cli.say(f"  {path}")
-    return cli.LEFT_OUT if len(mels) < len(named) else None
+    return None if all_read else cli.LEFT_OUT
 
 
 if __name__ == "__main__":

@@ -18,14 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
+from array_files import WRITERS
 
 from fwn import config as configs
 from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
+from fwn.files import torch_reader
 from fwn.listening import answers
-from fwn.mel import PRESETS, read_contract, read_mel
-from fwn.official import importer, torch_reader
+from fwn.mel import PRESETS, read_contract, read_mels
+from fwn.official import importer
 from fwn.synthesis import exported
 from fwn.synthesis.vocoder import Vocoder
 from fwn.training import checkpoints, journal
@@ -155,13 +157,17 @@ def attacks(folder: Path, data: Path, workdir: Path) -> dict[str, Attack]:
         file.parent.mkdir(parents=True)
         soundfile.write(file, speech, 22050)
         found[suffix] = Attack(file, lambda file=file: audio_file.read(file, 22050))
-    for name, dtype in (("npy", np.float32), ("npy of float16", np.float16)):
-        file = folder / name / "a.npy"
-        file.parent.mkdir()
-        np.save(file, rng.uniform(0, 1, (20, 80)).astype(dtype))
-        found[name] = Attack(file, lambda file=file: read_mel(file, MEL))
+    for name, writer in WRITERS.items():
+        file = folder / "mels" / name
+        file.parent.mkdir(exist_ok=True)
+        writer(file, rng.uniform(0, 1, (20, 80)).astype(np.float32))
+        found[f"mel in {name}"] = Attack(file, lambda file=file: read_mels(file, MEL))
+    np.save(folder / "mels" / "half.npy", rng.uniform(0, 1, (20, 80)).astype(np.float16))
+    found["mel in half.npy"] = Attack(
+        folder / "mels" / "half.npy", lambda: read_mels(folder / "mels" / "half.npy", MEL)
+    )
     for name in ("torch_zip", "torch_legacy", "flowavenet_tiny", "clarinet_tiny_teacher"):
-        file = Path(shutil.copy(GOLDEN / f"{name}.pth", folder / "npy" / f"{name}.pth"))
+        file = Path(shutil.copy(GOLDEN / f"{name}.pth", folder / "mels" / f"{name}.pth"))
         found[f"{name}.pth"] = Attack(file, lambda file=file: convert(file))
     contract = folder / "contract.json"
     contract.write_text(json.dumps(MEL.to_dict()))

@@ -12,6 +12,7 @@ import fuzz
 import numpy as np
 import small
 import soundfile
+from array_files import WRITERS
 
 from fwn.audio import audio_file
 
@@ -61,7 +62,9 @@ def folder(path: Path, files: int, rng: np.random.Generator) -> Folder:
             whole = kind < 2 or fuzz.end_of(fuzz.Attack(file, partial(audio_file.read, file, 22050))) == "read"
             recordings[file.name] = whole
         elif kind in (3, 4, 5):
-            np.save(mel, rng.uniform(0, 1, (12, 80) if kind == 3 else (80, 12)).astype("float32"))
+            array = rng.uniform(0, 1, (12, 80) if kind == 3 else (80, 12)).astype("float32")
+            mel = mel.with_name(f"{name}.{['npy', 'npz', 'pt', 'safetensors'][i // 12 % 4]}")
+            WRITERS[f"plain{mel.suffix}" if mel.suffix != ".pt" else "tensor.pt"](mel, array)
             if kind == 5:
                 mel.write_bytes(mel.read_bytes()[: int(rng.integers(900))])
             mels[mel.name] = kind != 5

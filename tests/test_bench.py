@@ -11,6 +11,7 @@ import pytest
 import small
 
 from fwn.evaluation import flops
+from fwn.mel import fitted
 from fwn.models.blocks import unstack
 from fwn.models.blockwise import Blockwise
 from fwn.models.flowavenet import FloWaveNet
@@ -20,7 +21,7 @@ from fwn.xla import convolution
 
 def of(experiment):
     """(config, system, batch, the parameters' shapes)."""
-    config = importlib.import_module(f"experiments.{experiment}").get_config()
+    config = fitted(importlib.import_module(f"experiments.{experiment}").get_config())
     system, frames = build(config), 16
     batch = {"audio": np.zeros((1, 256 * frames), "float32"), "mel": np.zeros((1, frames, 80), "float32")}
     batch |= {"index": np.zeros(1, "int32")}

@@ -1,6 +1,7 @@
 """One harness for every bijector, from a one-line actnorm to the whole model: two directions, one Jacobian."""
 
 import math
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -119,6 +120,22 @@ RINGING = {
 MASK = np.broadcast_to(np.arange(4)[:, None] < 3, (2, 4, 1))
 MASK_OF_BLOCKS = np.broadcast_to(np.arange(32)[:, None] < 24, (2, 32, 1))
 WHOLE = {"x": (32, 1), "c": (4, 6)}
+# Models whose positions, of up to 8 samples, do not divide a frame, and masks of which the last position is cut.
+ANY_HOP = {
+    "6": TINY(block_per_split=2, n_block=3, upsample_strides=(2, 3)),
+    "5": TINY(block_per_split=1, n_block=3, n_flow=1, upsample_strides=(1, 5)),
+    "6, odd number of flows": TINY(block_per_split=1, n_flow=3, upsample_strides=(2, 3)),
+    "6, by frames": FRAMES(block_per_split=1, n_block=3, n_flow=2, channels=4, upsample_strides=(2, 3)),
+    "5, by frames, odd in x": FRAMES(block_per_split=1, channels=4, odd=True, upsample_strides=(1, 5)),
+    "3, by frames, positions longer than a frame": FRAMES(n_block=3, n_flow=1, channels=4, upsample_strides=(1, 3)),
+}
+
+
+def any_hop(model: FloWaveNet, real: int | None = None) -> Case:
+    mask = None if real is None else np.broadcast_to(np.arange(5)[:, None] < real, (2, 5, 1))
+    return Case(model, x=(5 * model.hop, 1), c=(5, 6), mask=mask, real=None if real is None else real * model.hop)
+
+
 CASES = {
     "actnorm": Case(lambda p: actnorm(**p), NORM),
     "coupling": Case(coupling(net)),
@@ -151,6 +168,9 @@ CASES = {
     "FloWaveNet, masked": Case(MODELS["split after every block"], **WHOLE, mask=MASK, real=24),
     "FloWaveNet, conditioned by frames, masked": Case(MODELS["conditioned by frames"], **WHOLE, mask=MASK, real=24),
     "FloWaveNet, odd in x, masked": Case(MODELS["odd in x"], **WHOLE, mask=MASK, real=24),
+    **{f"FloWaveNet, hop {name}": any_hop(model) for name, model in ANY_HOP.items()},
+    "FloWaveNet, hop 6, masked": any_hop(ANY_HOP["6"], 3),
+    "FloWaveNet, hop 5, by frames, odd in x, masked": any_hop(ANY_HOP["5, by frames, odd in x"], 3),
 }
 
 
@@ -228,6 +248,34 @@ def test_bijector(case, dtype, close):
         if dtype == "float64" and (case.mask is not None or not isinstance(case.bijector, FloWaveNet)):
             eager = pair(case.bijector, params, case.mask).forward(x, c)
             jax.tree.map(partial(np.testing.assert_allclose, rtol=close, atol=close), (z, c_z, logdet), eager)
+
+
+@pytest.mark.parametrize("name", ANY_HOP)
+def test_padding_changes_nothing_for_any_hop(x64, name):
+    """Neither noise nor logdet, whatever stands behind the end."""
+    model = ANY_HOP[name]
+    x, c = normal(0, 2, 5 * model.hop, 1), normal(1, 2, 5, 6)
+    params = random_params(model, x, c)
+    mask, real = np.broadcast_to(np.arange(5)[:, None] < 3, (2, 5, 1)), 3 * model.hop
+    forward = jit(partial(model.apply, method="forward"))
+    z, _, logdet = forward({"params": params}, x[:, :real], c[:, :3])
+    padded, _, same = forward({"params": params}, x, c, mask)
+    np.testing.assert_allclose(padded[:, :real], z, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(same, logdet, rtol=1e-9)
+
+
+def test_samples_after_the_last_whole_position_pass_by_later_blocks():
+    """What is left of 30 samples: 2 for positions of 4 samples, and 6 for those of 8; both go through the first."""
+    model = ANY_HOP["6"]
+    x, c = normal(0, 2, 30, 1).astype("float32"), normal(1, 2, 5, 6).astype("float32")
+    params = random_params(model, x, c)
+    forward = jit(partial(model.apply, method="forward"))
+    expected = forward({"params": params}, x, c)[0]
+    for i, left in ((1, 2), (2, 6)):
+        other = params | {f"block_{i}": jax.tree.map(lambda a: 1.5 * a, params[f"block_{i}"])}
+        changed = np.any(forward({"params": other}, x, c)[0] != expected, axis=(0, 2))
+        assert not changed[30 - left :].any()
+        assert changed[: 30 - left].any()
 
 
 def test_actnorm_is_initialised_from_data():
@@ -349,14 +397,17 @@ def test_the_papers_size():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 182_644_788
 
 
-@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "factor", [1, 2, 3, 8, Fraction(75, 64), Fraction(3, 2), Fraction(2, 3), Fraction(1, 2), Fraction(7, 8)], ids=str
+)
 def test_interpolation_between_frames(x64, factor):
     a = normal(0, 2, 5, 3)
-    found = interpolate(jnp.asarray(a), factor)
-    assert found.shape == (2, 5 * factor, 3)
+    length = math.ceil(5 * factor)
+    found = interpolate(jnp.asarray(a), factor, length=length + 3)
+    assert found.shape == (2, length + 3, 3)
     for example, channel in np.ndindex(2, 3):
-        expected = np.interp((np.arange(5 * factor) + 0.5) / factor - 0.5, np.arange(5), a[example, :, channel])
-        np.testing.assert_allclose(found[example, :, channel], expected, atol=1e-12)
+        expected = np.interp((np.arange(length) + 0.5) / float(factor) - 0.5, np.arange(5), a[example, :, channel])
+        np.testing.assert_allclose(found[example, :length, channel], expected, atol=1e-12)
     assert interpolate(jnp.asarray(a, jnp.bfloat16), factor).dtype == jnp.bfloat16
 
 

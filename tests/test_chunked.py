@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fwn.errors import UserError
-from fwn.mel import PRESETS
+from fwn.mel import PRESETS, fitted
 from fwn.synthesis import chunked
 from fwn.synthesis.vocoder import Vocoder
 from fwn.systems import build
@@ -65,16 +65,29 @@ SHALLOW = {
     ),
     "wavenet_mol": ("wavenet_mol", WAVENET | {"n_layer": 3, "upsample_strides": (4, 2)}),
 }
+# Positions of 16 samples do not divide a frame: windows begin at multiples of 4 or 16 frames.
+ANY_HOP = {
+    "hop 12": ("base", SMALL | {"block_per_split": 2, "upsample_strides": (3, 4)}),
+    "hop 15": ("base", SMALL | {"block_per_split": 1, "upsample_strides": (3, 5)}),
+    "hop 12, lite": ("lite", LITE | {"block_per_split": 2, "upsample_strides": (3, 4)}),
+    "hop 5, lite": ("lite", LITE | {"n_flow": 1, "upsample_strides": (1, 5)}),
+    "hop 12, lite, prediction and autoregression": (
+        "lite",
+        LITE | BLOCKWISE | {"upsample_strides": (3, 4), "prediction": PREDICTION["prediction"] | {"subframe": 4}},
+    ),
+}
 
 
 @cache  # tests of one model share its compiled programs
 def vocoder(name: str) -> Vocoder:
     """A model with weights away from every special value, whose audio neither dies out nor grows."""
-    experiment, fields = (DEEP | SHALLOW)[name]
+    experiment, fields = (DEEP | SHALLOW | ANY_HOP)[name]
     config = importlib.import_module(f"experiments.{experiment}").get_config().unlock()
     config.model.update(fields)
+    config = fitted(config)
     hop = int(np.prod(config.model.upsample_strides))
-    batch = {"audio": np.zeros((1, hop)), "mel": np.zeros((1, 1, MELS)), "index": np.zeros(1, np.int32)}
+    frames = 1 if hop >= 16 else 4  # a whole position of the last block
+    batch = {"audio": np.zeros((1, frames * hop)), "mel": np.zeros((1, frames, MELS)), "index": np.zeros(1, np.int32)}
     batch = jax.tree.map(lambda a: a.astype(np.float32) if a.dtype == float else a, batch)
     mel = dataclasses.replace(PRESETS["flowavenet"], hop_length=hop, n_mels=MELS)
     shapes = jax.eval_shape(build(config, mel=mel).init, jax.random.key(0), batch, {})
@@ -134,6 +147,37 @@ def test_chunks_of_the_papers_depth(name: str) -> None:
     v = vocoder(name)
     mel = mel_of(sum(v.system.receptive_field) + 6)
     assert close(v(mel, chunk=7), v(mel, chunk=0))
+
+
+@pytest.mark.parametrize("name", ANY_HOP)
+def test_windows_begin_where_positions_do(name: str) -> None:
+    """Every chunk size gives the speech of one pass: of a batch, and up to an end in the middle of a position."""
+    v = vocoder(name)
+    before, after = v.system.receptive_field
+    assert v.system.unit > 1
+    assert before % v.system.unit == 0
+    mels = [mel_of(before + after + n, n) for n in (5 * v.system.unit + 3, 2 * v.system.unit + 2)]
+    keys = list(jax.random.split(jax.random.key(1), 2))
+    for chunk in (1, v.system.unit, v.system.unit + 1):
+        together = list(v.synthesise(mels, keys, 0.8, batch_size=2, chunk=chunk))
+        for mel, key, audio in zip(mels, keys, together, strict=True):
+            assert close(audio, v(mel, 0.8, key, chunk=0))
+    stream = v.stream(iter(mels[0]), 0.8, keys[0], chunk=1)
+    assert stream.latency_frames == v.system.unit + after - 1
+    assert close(np.concatenate(list(stream)), v(mels[0], 0.8, keys[0], chunk=0))
+
+
+@pytest.mark.parametrize("name", ANY_HOP)
+def test_the_last_samples_go_through_all_blocks(name: str) -> None:
+    """Sampling continues the mel by its last frame, so that its last positions are whole."""
+    v, mel = vocoder(name), mel_of(7)
+    sample = jax.jit(v.system.sample)
+    keys = jax.random.key(0)[None]
+    flows = v.params["block_3"]
+    other = v.params | {"block_3": jax.tree.map(lambda a: 1.5 * a, flows)}
+    one, another = (np.asarray(sample(params, mel[None], keys, 1.0, None))[0] for params in (v.params, other))
+    assert len(one) == 7 * v.mel.hop_length
+    assert (one[-15:] != another[-15:]).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", SHALLOW)

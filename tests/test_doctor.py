@@ -10,6 +10,7 @@ import pytest
 import small
 
 from fwn import cli
+from fwn import config as configs
 from fwn.data.manifest import FORMAT
 from fwn.diagnosis import (
     behaviour,
@@ -27,7 +28,7 @@ from fwn.diagnosis import (
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Finding, guarded, ordered
 from fwn.disk import crc32, file_crc32, sealed
 from fwn.errors import UserError
-from fwn.mel import PRESETS, align
+from fwn.mel import PRESETS, align, fitted
 from fwn.models.flowavenet import FloWaveNet
 from fwn.shipped import experiment
 from fwn.xla import memory
@@ -276,10 +277,16 @@ def test_every_curve_is_of_the_config_that_it_names():
         config = experiment(entry["experiment"])
         for name, value in entry["changes"].items():
             config[name].update(value) if isinstance(value, dict) else config.update({name: value})
-        same = [curve for curve in reference.curves(config) if not curve.differs]
+        same = [curve for curve in reference.curves(configs.copied(config)) if not curve.differs]
         assert entry["title"] in [curve.title for curve in same]
         steps = [step for step, _ in entry["held_out"]]
         assert steps == sorted(set(steps))
+
+
+def test_the_run_of_the_included_voice_has_a_curve():
+    """Whose config says the sizes that follow from the hop."""
+    config = configs.read(small.ROOT / "voices" / "lj-mini")[0]
+    assert any(not curve.differs for curve in reference.curves(config))
 
 
 @pytest.mark.parametrize(
@@ -288,13 +295,13 @@ def test_every_curve_is_of_the_config_that_it_names():
 )
 def test_is_this_loss_normal(step, nats, severity):
     """Below the curve by more than the band it is not; beyond the curve's end there is no upper limit."""
-    said = list(reference.examine(experiment("lj_mini"), step, nats))
+    said = list(reference.examine(configs.copied(experiment("lj_mini")), step, nats))
     assert [f.severity for f in findings(said)] == [severity] * (severity is not None)
     assert ("is this loss normal: yes" in facts(said)) == (severity is None and step > 99)
 
 
 def test_a_config_without_a_curve_is_not_judged():
-    config = experiment("lj_mini")
+    config = configs.copied(experiment("lj_mini"))
     config.model.n_flow = 5
     said = list(reference.examine(config, 1000, -50.0))
     assert findings(said) == []
@@ -403,7 +410,7 @@ def test_white_noise_has_its_likelihood():
 @pytest.mark.parametrize("conditioner", ["squeezed", "frames"])
 def test_largest_log_s_of_every_flow(conditioner, rng):
     """As it was set by a bias, flow by flow; and the walk ends where the model does."""
-    config = small.config("data")
+    config = fitted(small.config("data"))
     config.model.prediction.order = config.model.autoregression.coefficients = 0
     config.model.update({"n_flow": 2, "conditioner": conditioner})
     sizes = {n: config.model[n] for n in FloWaveNet.__dataclass_fields__ if n in config.model}
@@ -428,7 +435,7 @@ def test_largest_log_s_of_every_flow(conditioner, rng):
 
 
 def test_a_model_without_a_flow_has_no_scales(corpus):
-    config = small.config(corpus)
+    config = fitted(small.config(corpus))
     config.model.n_block = 0
     assert scales.largest(config, MEL, {}, SOUND, np.zeros((2, 2, 80))) == {}
 

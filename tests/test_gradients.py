@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from test_bijectors import MASK, MODELS, jit, normal, random_params
+from test_bijectors import ANY_HOP, MASK, MODELS, jit, normal, random_params
 
 from experiments import tiny
 from fwn.errors import UserError
@@ -28,6 +28,8 @@ FRAMES, ODD_IN_X = MODELS["conditioned by frames"], MODELS["odd in x"]
         (ODD, MASK, "float32", 1e-5),
         (FRAMES, MASK, "float64", 1e-9),
         (ODD_IN_X, MASK, "float64", 1e-9),
+        (ANY_HOP["6, by frames"], MASK, "float64", 1e-9),
+        (ANY_HOP["5"], None, "float64", 1e-9),
     ],
     ids=[
         "float64, masked",
@@ -35,12 +37,15 @@ FRAMES, ODD_IN_X = MODELS["conditioned by frames"], MODELS["odd in x"]
         "odd number of flows, masked, float32",
         "by frames, masked, float64",
         "odd in x, masked, float64",
+        "hop 6, by frames, masked, float64",
+        "hop 5, float64",
     ],
 )
 def test_all_gradients_are_one(model, mask, dtype, close):
     """Values, and gradients with respect to the weights, the audio and the mel, of random weights."""
     with jax.enable_x64(dtype == "float64"):
-        x, mel, direction = (normal(i, 2, *s).astype(dtype) for i, s in enumerate([(32, 1), (4, 6), (32, 1)]))
+        audio = (4 * model.hop, 1)
+        x, mel, direction = (normal(i, 2, *s).astype(dtype) for i, s in enumerate([audio, (4, 6), audio]))
         params = random_params(model, x, mel)
 
         @partial(jax.jit, static_argnums=0)  # inside the gradient: nothing may be caught from there

@@ -17,7 +17,9 @@ ARROWS = {
     "errors": "",
     "terminal": "",
     "xla": "",
-    "mel": "errors",
+    "files": "errors",
+    "mel": "errors files",
+    "mel.__main__": "audio cli disk errors files mel",
     "disk": "errors",
     "config": "disk errors mel",
     "shipped": "errors",
@@ -39,8 +41,8 @@ ARROWS = {
 }
 PROGRAMS = "train sample evaluate compare convert export bench doctor"  # may import every package, but no other program
 FOLDERS = {  # folders beside fwn
-    "data_prep": "audio cli data disk errors mel",
-    "experiments": "shipped",
+    "data_prep": "audio cli data disk errors files mel",
+    "experiments": "mel shipped",
     "tools": "cli config data errors shipped systems training",
 }
 # In these packages files may import only these files of their own package.
@@ -58,8 +60,8 @@ FILES = {name(path): path for folder in ("fwn", *FOLDERS) for path in sorted((RO
 
 
 def package(module: str) -> str:
-    """ "nn.conv" -> "nn"."""
-    return module.partition(".")[0]
+    """ "nn.conv" -> "nn". The program of a package that others build on is by itself, in ARROWS as "mel.__main__"."""
+    return module if module in ARROWS else module.partition(".")[0]
 
 
 def objection(importer: str, imported: str) -> str | None:

@@ -14,6 +14,7 @@ from fwn.mel import PRESETS, MelContract, align, check_mel, contract, difference
 from fwn.mel.spectrogram import band_weights
 
 GOLDEN = Path(__file__).parent / "golden"
+FIRST = ["flowavenet", "tacotron2", "hifigan"]  # whose golden values are in mel_golden.npz
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def official(golden, name):
     return golden["official_mel" if name == "flowavenet" else f"{name}_mel"]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", FIRST)
 def test_mels_equal_the_official_codes(golden, name):
     _, mel = align(golden["wav"] / np.float32(32768), PRESETS[name])
     assert mel.dtype == np.float32
@@ -53,15 +54,20 @@ def test_a_published_waveglow_mel_is_valid_for_tacotron2():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_an_impulse_is_loudest_in_the_frame_that_covers_it(name):
+    contract = PRESETS[name]
+    hop = contract.hop_length
     for position in (5000, 7777, 20000):
         wav = np.full(30001, 1e-4, np.float32)
         wav[position] = 1
-        aligned, mel = align(wav, PRESETS[name])
-        assert len(aligned) == 256 * len(mel)
-        frame = np.argmax(aligned) // 256
+        aligned, mel = align(wav, contract)
+        assert len(aligned) == hop * len(mel)
+        frame = np.argmax(aligned) // hop
         # A frame covers n_fft samples around its hop. With padding "centre" its centre is half a hop earlier.
         assert abs(mel.sum(axis=1).argmax() - frame) <= 1, (position, frame)
-        assert abs(np.argmax(mel.sum(axis=1)) * 256 + (128 if name == "hifigan" else 0) - position) <= 128
+        assert (
+            abs(np.argmax(mel.sum(axis=1)) * hop + (hop // 2 if contract.padding == "same" else 0) - position)
+            <= hop // 2
+        )
 
 
 def test_long_audio_in_blocks_has_no_seams():
@@ -145,8 +151,8 @@ def noisy(frames=20, bands=80, low=-9.0, high=1.0):
     return np.random.default_rng(0).uniform(low, high, (frames, bands)).astype(np.float32)
 
 
-@pytest.mark.parametrize("model", PRESETS)
-@pytest.mark.parametrize("given", PRESETS)
+@pytest.mark.parametrize("model", FIRST)
+@pytest.mark.parametrize("given", FIRST)
 def test_the_error_for_another_convention_shows_both_contracts(golden, model, given):
     mel = official(golden, given)
     if PRESETS[model].compression == PRESETS[given].compression:  # tacotron2 and hifigan have similar values

@@ -92,6 +92,19 @@ def test_quality_is_best_at_equality_and_falls_with_noise(name):
     assert all(a > 1.01 * b for a, b in pairwise(qualities))
 
 
+@pytest.mark.parametrize("rate", [8000, 16000, 24000, 32000, 44100, 48000, 96000])
+def test_distances_of_mels_at_every_rate(rate):
+    """Of one pair of signals, resampled; up to 16 kHz with fewer frequencies, above nearly the same."""
+    import soxr
+
+    noisy = REF + 0.02 * NOISE
+    ref, est = (soxr.resample(audio, RATE, rate, "VHQ") for audio in (REF, noisy))
+    for metric in (metrics.log_mel_l1, metrics.mcd):
+        assert metric(ref, ref, rate) == 0
+        expected = metric(REF, noisy, RATE)
+        assert metric(ref, est, rate) == pytest.approx(expected, rel=0.5 if rate <= 16000 else 0.15)
+
+
 def test_effect_of_gain_on_each_metric():
     loud = 2 * REF
     assert metrics.level_ratio_db(REF, loud) == pytest.approx(20 * math.log10(2), abs=1e-5)

@@ -13,12 +13,13 @@ import small
 
 from fwn.audio import audio_file
 from fwn.errors import UserError
+from fwn.files import torch_reader
 from fwn.flows.densities import normal_log_prob
 from fwn.models.autoregressive import from_fields
 from fwn.models.flowavenet import FloWaveNet
 from fwn.nn.upsample import Upsample
 from fwn.nn.weight_norm import fold_weight_norm
-from fwn.official import importer, torch_reader
+from fwn.official import importer
 from fwn.training import checkpoints
 
 GOLDEN = Path(__file__).parent / "golden"

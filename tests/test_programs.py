@@ -15,6 +15,7 @@ from fwn.data.corpus import Corpus
 PROGRAMS = [
     *(f"fwn.{name}" for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor"]),
     "fwn.listening",
+    "fwn.mel",
     *("data_prep.prepare", "data_prep.speak", "tools.slots"),
 ]
 

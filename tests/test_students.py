@@ -22,12 +22,13 @@ from experiments import (
     tiny_parallel_wavenet,
 )
 from fwn import config as configs
+from fwn.files import torch_reader
 from fwn.flows.densities import BASES, DISTRIBUTIONS, KL_FLOOR, gaussian_kl
 from fwn.models import iaf
 from fwn.models.autoregressive import from_fields
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
-from fwn.official import importer, torch_reader
+from fwn.official import importer
 from fwn.systems import build
 from fwn.systems.losses import frame_loss, power_loss, signs, style_loss
 from fwn.training.parallel import Parallel

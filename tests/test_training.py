@@ -22,7 +22,7 @@ from fwn.systems.predictor import Predictor
 from fwn.training.checkpoints import Checkpoints
 from fwn.training.optimizer import schedule
 from fwn.training.parallel import Parallel
-from fwn.training.step import State, abstract, complete, draw, initial, places, train_step
+from fwn.training.step import State, abstract, complete, draw, initial, noisy, places, train_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,8 +34,8 @@ def wide():
 
 @pytest.fixture(scope="module")
 def config(corpus):
-    """Four examples a step: one for each of the four devices."""
-    config = small.config(corpus)
+    """Four examples a step: one for each of the four devices. Noise on the mels is that of each example."""
+    config = small.config(corpus, mel_noise=0.05)
     config.optimizer.update({"warmup": 2})
     return config
 
@@ -225,6 +225,18 @@ def test_average_and_rate_are_numpys(system, config, batches, start, one_device)
     assert_close(state.ema, average, 1e-12)
     rate = config.optimizer.learning_rate
     np.testing.assert_allclose(rates, [rate / 2, rate, rate, rate], rtol=1e-6)
+
+
+def test_noise_on_mels(batches):
+    """Normal, of the given deviation, other in every step and for every example; nothing else changes."""
+    key, batch = jax.random.key(0), batches[0]
+    assert noisy(batch, key, 0.0) is batch
+    found = [noisy(batch, jax.random.fold_in(key, step), 0.05) for step in range(2)]
+    noise = np.stack([one["mel"] - batch["mel"] for one in found])  # [step, example, frames, bands]
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0, 0.05], atol=2e-3)
+    flat = noise.reshape(8, -1) / 0.05
+    assert abs(flat @ flat.T / flat.shape[1] - np.eye(8)).max() < 0.2
+    assert all(one[name] is batch[name] for one in found for name in batch if name != "mel")
 
 
 def test_the_schedule_is_a_ramp_and_a_staircase(config):

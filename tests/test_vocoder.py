@@ -175,3 +175,77 @@ def test_a_mel_of_another_convention_is_refused_with_both_shown(vocoder):
     first, *table = str(error.value).splitlines()
     assert "are not a mel of flowavenet" in first
     assert any("<- differs" in line for line in table)
+
+
+class Tensor:
+    """As PyTorch's: there is no array of it before detach, cpu, and float for bfloat16."""
+
+    def __init__(self, array, kind="float32", attached=True, device="cuda"):
+        self.array, self.kind, self.attached, self.device = np.asarray(array), kind, attached, device
+        self.shape, self.ndim, self.dtype = self.array.shape, self.array.ndim, f"torch.{kind}"
+
+    def __len__(self):
+        return len(self.array)
+
+    def __iter__(self):
+        return (Tensor(row, self.kind, self.attached, self.device) for row in self.array)
+
+    def __array__(self, *_, **__):
+        return self.numpy()
+
+    def detach(self):
+        return Tensor(self.array, self.kind, False, self.device)
+
+    def cpu(self):
+        return Tensor(self.array, self.kind, self.attached, "cpu")
+
+    def float(self):
+        return Tensor(self.array.astype(np.float32), "float32", self.attached, self.device)
+
+    def numpy(self):
+        if self.attached or self.device != "cpu" or self.kind == "bfloat16":
+            raise TypeError(f"no array of a {self.kind} on {self.device}, attached: {self.attached}")
+        return self.array
+
+
+FORMS = {
+    "tensor": Tensor,
+    "double tensor": lambda mel: Tensor(mel.astype(np.float64), "float64"),
+    "bands first": lambda mel: Tensor(mel.T),
+    "frames": lambda mel: list(Tensor(mel)),
+    "nested lists": lambda mel: mel.tolist(),
+    "JAX": jnp.asarray,
+    "tuple of arrays": tuple,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mels_of_any_library_give_the_same_audio(vocoder, mels, alone, keys, form):
+    """Bit by bit: from one mel, in a list of mels, and measured."""
+    mel, other = FORMS[form](mels[40]), FORMS[form](mels[64])
+    np.testing.assert_array_equal(vocoder(mel, 0.8, keys[40]), alone[40])
+    both = vocoder([mel, other], 0.8, keys[40])
+    for i, (audio, frames) in enumerate(zip(both, (40, 64), strict=True)):
+        expected = vocoder(mels[frames], 0.8, jax.random.fold_in(keys[40], i))
+        np.testing.assert_array_equal(audio, expected)
+    audio = alone[40] / np.abs(alone[40]).max()
+    expected = vocoder.log_likelihood(audio, mels[40])
+    np.testing.assert_array_equal(vocoder.log_likelihood(audio, mel), expected)
+    np.testing.assert_array_equal(vocoder.log_likelihood([audio, Tensor(audio)], [mel, mels[40][None]]), [expected] * 2)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_half_precision_is_exact(vocoder, mels, keys, kind):
+    rounded = jnp.asarray(mels[40], kind)
+    expected = vocoder(np.asarray(rounded, np.float32), 0.8, keys[40])
+    np.testing.assert_array_equal(vocoder(rounded, 0.8, keys[40]), expected)
+    np.testing.assert_array_equal(vocoder(Tensor(np.asarray(rounded), kind), 0.8, keys[40]), expected)
+
+
+def test_a_batch_of_tensors_and_a_stream_of_them(vocoder, mels):
+    batch = np.stack([mels[64], mels[64][::-1]])
+    np.testing.assert_array_equal(vocoder(Tensor(batch)), vocoder(batch))
+    np.testing.assert_array_equal(vocoder(Tensor(batch[:1])), vocoder(batch[:1]))
+    expected = np.concatenate(list(vocoder.stream(mels[40], chunk=8)))
+    for frames in (Tensor(mels[40]), [Tensor(mels[40][:30]), Tensor(mels[40][30]), *mels[40][31:].tolist()]):
+        np.testing.assert_array_equal(np.concatenate(list(vocoder.stream(frames, chunk=8))), expected)

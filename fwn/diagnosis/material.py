@@ -8,7 +8,7 @@ import numpy as np
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.evaluation.measure import chosen
-from fwn.mel import MelContract, align, read_mel
+from fwn.mel import MelContract, align, read_mels
 
 UTTERANCES = 3
 FRAMES = 128  # of each, from its beginning: a second and a half
@@ -46,7 +46,7 @@ def mels(folder: Path, contract: MelContract) -> Material | None:
     found = []
     for file in sorted(folder.glob("*.npy"))[:UTTERANCES]:
         try:
-            found.append(read_mel(file, contract))
+            found += read_mels(file, contract)
         except UserError:
             continue
     if not found:

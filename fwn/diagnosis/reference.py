@@ -39,7 +39,7 @@ def curves(config: Any) -> list[Curve]:
     """All curves, those of the nearest configs first. config: of a run."""
     own, found = _fields(configs.plain(config)), []
     for entry in json.loads(FILE.read_text(encoding="utf-8"))["curves"]:
-        theirs = _fields(_changed(configs.plain(experiment(entry["experiment"])), entry["changes"]))
+        theirs = _fields(_changed(configs.plain(configs.copied(experiment(entry["experiment"]))), entry["changes"]))
         differs = tuple(sorted(name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)))
         points = tuple((int(step), float(value)) for step, value in entry["held_out"])
         found.append(Curve(entry["title"], entry["begun_with"], entry["data"], entry["source"], points, differs))

@@ -37,6 +37,7 @@ def largest(
         x = predict(params, mel).forward(audio[..., None], mel)[0]
         conditioned: Any = partial(model.apply, {"params": params}, method="conditioned")
         c, weights = conditioned(mel)
+        x, c = model.cut(x, c)
         found = {}
         for (name, own), block in zip(weights.items(), model.blocks, strict=True):
             x, c, found[name] = _of_block(block, own, x, c)

@@ -58,10 +58,13 @@ def log_mel_l1(ref: Audio, est: Audio, sample_rate: int) -> float:
 def log_mel(audio: Audio, sample_rate: int) -> Array:
     """ln max(1e-5, mel of |STFT|) -> [frames, 80]: n_fft 1024, hop 256, Slaney bands 0-8000 Hz.
 
-    It is the same for all models, whatever their mel contract.
+    It is the same for all models, whatever their mel contract. Above 32 kHz n_fft and hop are twice as long, above 64
+    kHz four times, and so on, because bands need bins; below 16 kHz the bands end at half the sample rate.
     """
-    mel = stft_magnitude(audio, 1024, 256) @ checked_filterbank(sample_rate, 1024, 80, 0, 8000).T
-    return np.log(np.maximum(mel, 1e-5))
+    longer = 2 ** max(0, math.ceil(math.log2(sample_rate / 32_000)))
+    bands = checked_filterbank(sample_rate, longer * 1024, 80, 0, min(8000, sample_rate / 2))
+    mel = stft_magnitude(audio, longer * 1024, longer * 256) @ bands.T
+    return np.log(np.maximum(mel / longer, 1e-5))
 
 
 def multi_resolution_stft(ref: Audio, est: Audio) -> float:
@@ -142,7 +145,10 @@ def _f0(audio: Array, sample_rate: int) -> Array | None:
 
 
 def pesq_wb(ref: Audio, est: Audio, sample_rate: int) -> float | None:
-    """Wide-band PESQ (ITU-T P.862.2), MOS-LQO up to 4.64, at 16 kHz (soxr HQ). None if not measurable, with a note."""
+    """Wide-band PESQ (ITU-T P.862.2), MOS-LQO up to 4.64. None if not measurable, with a note.
+
+    At the standard's 16 kHz, to which audio of other rates is resampled (soxr HQ).
+    """
     _check(ref, est)
     try:
         import pesq
@@ -160,7 +166,10 @@ def pesq_wb(ref: Audio, est: Audio, sample_rate: int) -> float | None:
 
 
 def stoi(ref: Audio, est: Audio, sample_rate: int) -> float | None:
-    """Short-time objective intelligibility (Taal et al. 2011), at most 1. None if not measurable, with a note."""
+    """Short-time objective intelligibility (Taal et al. 2011), at most 1, at 10 kHz, to which pystoi resamples.
+
+    None if not measurable, with a note.
+    """
     _check(ref, est)
     try:
         import pystoi

@@ -87,6 +87,20 @@ def on_first_half(b: Any) -> Bijector:
     return Bijector(forward, inverse)
 
 
+def within(b: Any, mask: Array) -> Bijector:
+    """b where mask is true; elsewhere x stays as it is. b must not use x elsewhere, and not count it in logdet."""
+
+    def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
+        z, c, logdet = b.forward(x, c)
+        return jnp.where(mask, z, x), c, logdet
+
+    def inverse(z: Array, c: Array) -> tuple[Array, Array]:
+        x, c = b.inverse(z, c)
+        return jnp.where(mask, x, z), c
+
+    return Bijector(forward, inverse)
+
+
 def permutation(
     there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True, c: bool = True
 ) -> Bijector:

@@ -5,18 +5,26 @@ model. So data sets and checkpoints store the contract of their mels, and a mel 
 """
 
 from fwn.mel.check import check_mel, difference
-from fwn.mel.convention import PRESETS, MelContract, contract, read_contract
-from fwn.mel.npy_file import read_mel
+from fwn.mel.convention import MelContract
+from fwn.mel.external import as_array, check_mels, rows, several
+from fwn.mel.hop import fitted
+from fwn.mel.mel_file import read_mels
+from fwn.mel.presets import PRESETS, contract, read_contract
 from fwn.mel.spectrogram import align, mel_spectrogram
 
 __all__ = [
     "PRESETS",
     "MelContract",
     "align",
+    "as_array",
     "check_mel",
+    "check_mels",
     "contract",
     "difference",
+    "fitted",
     "mel_spectrogram",
     "read_contract",
-    "read_mel",
+    "read_mels",
+    "rows",
+    "several",
 ]

@@ -1,4 +1,4 @@
-"""The parameters of a mel convention and their hash. The presets are the conventions of three official codes."""
+"""The parameters of a mel convention and their hash."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fwn.errors import UserError, nearest, short
 
+# Compressions that are a logarithm, with the nats in one unit of their values.
+LOGARITHMS = {"ln": 1.0, "log10": math.log(10)}
 CHOICES = {
     "power": (1, 2),
     "filter_scale": ("slaney", "htk"),
     "filter_norm": ("slaney", "none"),
     "padding": ("centre", "same"),
-    "compression": ("ln", "db20_normalised"),
-    "alignment": ("half", "start"),
+    "compression": (*LOGARITHMS, "db20_normalised"),
+    "alignment": ("half", "start", "edge"),
 }
+# Defaults of fields that older contracts do not have. They are neither stored nor hashed.
+ADDED_LATER: dict[str, Any] = {"power_floor": 0.0, "mean": None, "scale": None}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
@@ -28,12 +35,15 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         return None
     if kind == "str" and isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+    if kind.startswith("tuple") and isinstance(value, list | tuple) and all(map(_number, value)):
+        return tuple(map(float, value))
+    if _number(value):
         if kind.startswith("float"):
             return float(value)
         if kind == "int" and value == int(value):
             return int(value)
-    raise UserError(f"mel contract: {name} is {short(value)}, but must be {kind.replace('| None', 'or null')}")
+    said = kind.replace("| None", "or null").replace("tuple[float, ...]", "a list of numbers")
+    raise UserError(f"mel contract: {name} is {short(value)}, but must be {said}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +68,20 @@ class MelContract:
     # Reflection padding on each side: "centre" by n_fft / 2, which centres frame i on sample i·hop;
     # "same" by (n_fft - hop) / 2, which centres frame i on the samples i·hop … (i + 1)·hop.
     padding: str
-    # "ln": ln max(floor, S);  "db20_normalised": clip((20·log10 max(floor, S) - reference_db - min_db) / -min_db, 0, 1)
+    # "ln": ln max(floor, S);  "log10": log10 max(floor, S);
+    # "db20_normalised": clip((20·log10 max(floor, S) - reference_db - min_db) / -min_db, 0, 1)
     compression: str
     floor: float
     reference_db: float | None  # db20_normalised only
     min_db: float | None  # db20_normalised only, negative
     peak: float | None  # each utterance is scaled to this peak; None: not scaled
-    # How audio is padded or cut to frames·hop samples. "half": half the zeros on each side; "start": at the end only.
+    # How audio is padded or cut to frames·hop samples. "half": half the zeros on each side; "start": zeros at the end;
+    # "edge": its last sample at the end.
     alignment: str
+    power_floor: float = 0.0  # |STFT|² is at least this before the square root (ESPnet); else 0
+    # Normalisation of each band after the compression, (mel - mean) / scale; None: none. fwn/mel/statistics.py
+    mean: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -88,11 +104,24 @@ class MelContract:
         self._require(
             self.fmax <= self.sample_rate / 2, "fmax", f"must be at most half of sample_rate {self.sample_rate}"
         )
-        self._require(self.power_epsilon >= 0, "power_epsilon", "must be 0 or more")
+        for name in ("power_epsilon", "power_floor"):
+            self._require(getattr(self, name) >= 0, name, "must be 0 or more")
         self._require(self.peak is None or 0 < self.peak <= 1, "peak", "must be null or within 0 … 1")
-        if self.compression == "ln":
+        for name, values in (("mean", self.mean), ("scale", self.scale)):
+            if (self.mean is None) != (self.scale is None):
+                self._require(values is not None, name, "mean and scale go together: both are lists, or both null")
+            if values is not None:
+                self._require(len(values) == self.n_mels, name, f"must have {self.n_mels} numbers, one for each band")
+        self._require(
+            self.scale is None or 1e-6 <= min(self.scale) <= max(self.scale) <= 1e6,
+            "scale",
+            "must be within 1e-6 … 1e6 in every band",
+        )
+        self._require(self.mean is None or max(map(abs, self.mean)) <= 1e6, "mean", "must be within -1e6 … 1e6")
+        self._require(self.floor >= 1e-30, "floor", "must be at least 1e-30")
+        if self.compression in LOGARITHMS:
             for name in ("reference_db", "min_db"):
-                self._require(getattr(self, name) is None, name, "must be null with compression 'ln'")
+                self._require(getattr(self, name) is None, name, f"must be null with compression {self.compression!r}")
         else:
             self._require(self.reference_db is not None, "reference_db", "must be a number of decibels")
             self._require(
@@ -104,8 +133,9 @@ class MelContract:
             raise UserError(f"mel contract {self.name!r}: {field} is {short(getattr(self, field))}, but {rule}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as values for JSON. The inverse is `from_dict`."""
-        return dataclasses.asdict(self)
+        """The fields as values for JSON, those of ADDED_LATER only if they are set. The inverse is `from_dict`."""
+        values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+        return {name: v for name, v in values.items() if name not in ADDED_LATER or v != ADDED_LATER[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "mel contract") -> MelContract:
@@ -114,10 +144,11 @@ class MelContract:
         for name in values:
             if name not in fields:
                 raise UserError(f"{source}: unknown field {name!r}{nearest(name, fields)}")
-        missing = [name for name in fields if name not in values]
+        missing = [name for name in fields if name not in values and name not in ADDED_LATER]
         if missing:
             raise UserError(
-                f"{source}: missing {', '.join(missing)} (every field must be given; presets: {', '.join(PRESETS)})"
+                f"{source}: missing {', '.join(missing)}; every field must be given, as `python -m fwn.mel contract "
+                "hifigan` writes them"
             )
         try:
             return cls(**values)
@@ -130,89 +161,25 @@ class MelContract:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def plain(self) -> MelContract:
+        """The contract without normalisation by mean and scale."""
+        return self if self.mean is None else dataclasses.replace(self, mean=None, scale=None)
+
+    @property
     def value_range(self) -> tuple[float, float]:
         """Bounds of the mel values of audio in ±1. The upper one ignores the discretisation of the bands."""
+        if self.mean is not None and self.scale is not None:
+            low, high = self.plain.value_range
+            bands = list(zip(self.mean, self.scale, strict=True))
+            return min((low - m) / s for m, s in bands), max((high - m) / s for m, s in bands)
         if self.compression == "db20_normalised":
             return 0.0, 1.0
         loudest = ((self.peak or 1.0) * self.win_length / 2) ** self.power  # |STFT| ≤ peak · Σ window
         bandwidth = 1.0 if self.filter_norm == "slaney" else (self.fmax - self.fmin) / 2  # ∫ band dHz
-        return math.log(self.floor), max(
-            math.log(self.floor) + 1, math.log(loudest * bandwidth * self.n_fft / self.sample_rate)
-        )
+        low = math.log(self.floor)
+        high = max(low + 1, math.log(loudest * bandwidth * self.n_fft / self.sample_rate))
+        return low / LOGARITHMS[self.compression], high / LOGARITHMS[self.compression]
 
     @property
     def title(self) -> str:
         return f"{self.name} ({self.hash()})"
-
-
-_TACOTRON2 = MelContract(
-    name="tacotron2",  # NVIDIA tacotron2 and waveglow: TacotronSTFT in layers.py, Mel2Samp in mel2samp.py
-    sample_rate=22050,
-    n_fft=1024,
-    win_length=1024,
-    hop_length=256,
-    n_mels=80,
-    fmin=0.0,
-    fmax=8000.0,
-    power=1,
-    power_epsilon=0.0,
-    filter_scale="slaney",
-    filter_norm="slaney",
-    padding="centre",
-    compression="ln",
-    floor=1e-5,
-    reference_db=None,
-    min_db=None,
-    peak=None,
-    alignment="start",
-)
-PRESETS = {
-    "flowavenet": dataclasses.replace(
-        _TACOTRON2,
-        name="flowavenet",  # ksw0306/FloWaveNet: preprocessing._process_utterance
-        fmin=125.0,
-        fmax=7600.0,
-        power=2,
-        compression="db20_normalised",
-        floor=1e-4,
-        reference_db=20.0,
-        min_db=-100.0,
-        peak=0.999,
-        alignment="half",
-    ),
-    "tacotron2": _TACOTRON2,
-    "hifigan": dataclasses.replace(
-        _TACOTRON2,
-        name="hifigan",  # jik876/hifi-gan: meldataset.mel_spectrogram, MelDataset
-        power_epsilon=1e-9,
-        padding="same",
-        peak=0.95,
-    ),
-}
-
-
-def contract(name_or_dict: str | Mapping[str, Any] | MelContract, source: str = "mel contract") -> MelContract:
-    """The preset of that name, or the contract with these fields. A UserError suggests the most similar preset."""
-    if isinstance(name_or_dict, MelContract):
-        return name_or_dict
-    if not isinstance(name_or_dict, str):
-        return MelContract.from_dict(name_or_dict, source)
-    if name_or_dict not in PRESETS:
-        near = nearest(name_or_dict, list(PRESETS))
-        raise UserError(f"{source}: no preset is called {name_or_dict!r}{near} (presets: {', '.join(PRESETS)})")
-    return PRESETS[name_or_dict]
-
-
-def read_contract(value: str, flag: str) -> MelContract:
-    """The contract that a flag names: a preset, or a JSON file with all fields. Raises UserError if it is neither."""
-    if not value.endswith(".json"):
-        return contract(value, flag)
-    try:
-        fields = json.loads(Path(value).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{flag}={value}: no such file") from error
-    except (ValueError, RecursionError) as error:  # which is raised where lists are too deep in each other
-        raise UserError(f"{flag}={value}: not JSON ({error})") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"{flag}={value}: not a JSON object with the fields of a mel contract")
-    return contract(fields, f"{flag}={value}")

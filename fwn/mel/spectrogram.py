@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from fwn.errors import UserError
+from fwn.mel.compression import compress
 from fwn.mel.convention import MelContract
 from fwn.mel.filterbank import filterbank
 
@@ -26,9 +27,9 @@ def mel_spectrogram(audio: np.ndarray, contract: MelContract) -> np.ndarray:
     for i in range(0, len(windows), BLOCK):
         # In float64: a float32 FFT has errors of 1e-3 after the logarithm, in quiet bands beside loud ones.
         stft = np.fft.rfft(windows[i : i + BLOCK] * window)
-        power = stft.real**2 + stft.imag**2 + contract.power_epsilon
+        power = np.maximum(contract.power_floor, stft.real**2 + stft.imag**2 + contract.power_epsilon)
         mel[i : i + BLOCK] = (power if contract.power == 2 else np.sqrt(power)).astype(np.float32) @ bands.T
-    return _compress(mel, contract)
+    return compress(mel, contract)
 
 
 def _window(contract: MelContract) -> np.ndarray:
@@ -44,14 +45,6 @@ def band_weights(contract: MelContract) -> np.ndarray:
     c = contract
     scale, norm = c.filter_scale, c.filter_norm
     return filterbank(c.sample_rate, c.n_fft, c.n_mels, c.fmin, c.fmax, scale, norm).astype(np.float32)
-
-
-def _compress(mel: np.ndarray, contract: MelContract) -> np.ndarray:
-    mel = np.maximum(np.float32(contract.floor), mel)
-    if contract.reference_db is None or contract.min_db is None:
-        return np.log(mel)
-    db = 20 * np.log10(mel) - contract.reference_db
-    return np.clip((db - contract.min_db) / -contract.min_db, 0, 1).astype(np.float32)
 
 
 def align(audio: np.ndarray, contract: MelContract) -> tuple[np.ndarray, np.ndarray]:
@@ -70,4 +63,6 @@ def align(audio: np.ndarray, contract: MelContract) -> tuple[np.ndarray, np.ndar
     samples = len(mel) * contract.hop_length
     missing = max(samples - len(audio), 0)
     before = missing // 2 if contract.alignment == "half" else 0
-    return np.pad(audio, (before, missing - before))[:samples], mel
+    return np.pad(audio, (before, missing - before), mode="edge" if contract.alignment == "edge" else "constant")[
+        :samples
+    ], mel

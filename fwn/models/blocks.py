@@ -25,6 +25,7 @@ from fwn.flows.bijectors import (
     squeeze_of_x,
     unsqueeze,
     unsqueeze_of_x,
+    within,
 )
 from fwn.flows.repeated import repeated
 from fwn.nn.wavenet import WaveNet
@@ -124,8 +125,18 @@ class Block(NamedTuple):
         flows = jax.vmap(lambda key: self.flow.init(key, c_channels))(jnp.stack(keys))
         return {"flows": flows} | ({} if self.prior is None else {"prior": self.prior.init(first, c_channels)})
 
-    def bijector(self, weights: Any, later: Bijector, mask: Array | None = None, gradient: str = "plain") -> Bijector:
-        """mask: at the squeezed rate. later: the blocks after this one. gradient: as in flows.repeated."""
+    def bijector(
+        self,
+        weights: Any,
+        later: Bijector,
+        mask: Array | None = None,
+        gradient: str = "plain",
+        whole: bool = True,
+    ) -> Bijector:
+        """mask: at the squeezed rate. later: the blocks after this one. gradient: as in flows.repeated.
+
+        whole: positions outside of the mask have no real samples; else they stay as they are.
+        """
         frames = self.flow.frames
         flows = repeated(self.flow.steps, weights["flows"], mask, gradient)
         leaving = chain()
@@ -136,7 +147,8 @@ class Block(NamedTuple):
         # then no inverse of its `forward`.
         swap_back = chain() if frames or self.n_flow % 2 == 0 else change_order_of_c
         here, back = (squeeze_of_x, unsqueeze_of_x) if frames else (squeeze, unsqueeze)
-        return chain(here, flows, leaving, later, swap_back, back)
+        inside = chain(flows, leaving, later)
+        return chain(here, inside if whole or mask is None else within(inside, mask), swap_back, back)
 
     def statistics(self, weights: Any, x: Array, c: Array) -> tuple[Array, Array, Any]:
         """(input x and c of the next block, ActNorm's weights in a tree like `weights`) for a real batch."""

@@ -4,6 +4,7 @@ Kim et al. 2019, arXiv:1811.02155, section 3; docs/equations.md names the functi
 """
 
 import math
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,9 @@ Array = jax.Array
 class FloWaveNet(nn.Module):
     """forward (x [B, T, 1], mel [B, F, M]) -> (ε [B, T, 1], mel, logdet [B]); inverse (ε, mel) -> (x, mel).
 
-    T = F · Π upsample_strides, a multiple of 2^n_block. mask [B, F, 1]: which *frames* are real.
+    T = F · Π upsample_strides. mask [B, F, 1]: which *frames* are real. A block works on positions of 2, 4, … 2^n_block
+    samples. If they do not divide the hop, the last ones may be partly beyond the sequence: a block leaves the samples
+    of such a position as they are, so that the map is one of exactly T samples. Elsewhere nothing changes.
     block_per_split: after every so many blocks, except the last, half of the channels go directly to the output.
     n_block = 0: ε is x. channels, prior_channels: one number, or one for each block. conditioner: "squeezed" (the
     paper's) is the mel at the audio rate, squeezed with x; "frames" is an encoding of the mel at its own rate, with
@@ -56,6 +59,16 @@ class FloWaveNet(nn.Module):
         return math.prod(self.upsample_strides)
 
     @property
+    def longest(self) -> int:
+        """Samples in a position of the last block."""
+        return int(2**self.n_block)
+
+    @property
+    def unit(self) -> int:
+        """Frames after which positions of all blocks begin with a frame again: windows of audio begin at multiples."""
+        return self.longest // math.gcd(self.longest, self.hop)
+
+    @property
     def frames(self) -> bool:
         """Whether the conditioning is at the frame rate."""
         return self.conditioner == "frames"
@@ -69,6 +82,7 @@ class FloWaveNet(nn.Module):
         for i in range(self.n_block):
             channels *= 2
             shared = {"features": channels, "causal": self.causal, "dtype": self.dtype, "parent": None}
+            shared |= {"per_frame": Fraction(self.hop, 2 ** (i + 1)) if self.frames else None}
             own, priors = (c if isinstance(c, int) else c[i] for c in (self.channels, self.prior_channels))
             flow = Flow(net(channels=own, n_layer=self.n_layer, **shared), self.s_max, self.frames, self.odd)
             prior = None
@@ -87,7 +101,8 @@ class FloWaveNet(nn.Module):
         of_noise = of_c = np.zeros(2, int)
         for i, block in enumerate(self.blocks):
             rate = 2 ** (i + 1)
-            of_noise = -(-of_noise // rate) * rate  # whole positions of this block
+            # Whole positions of this block, which may begin anywhere in a frame.
+            of_noise = of_noise + rate - 1 if self.hop % rate else -(-of_noise // rate) * rate
             for part in [block.flow] * self.n_flow + ([block.prior] if block.prior else []):
                 of_x, of_its_c = part.net.receptive_field
                 of_its_c = rate * of_its_c + (encoder.between(self.hop, rate) if self.frames else 0)
@@ -109,6 +124,8 @@ class FloWaveNet(nn.Module):
             linear = self.upsample_init == "linear"
             conditioner = upsample.Upsample(self.upsample_strides, linear=linear, name="upsample")
         c = conditioner(mel, mask)
+        if not self.frames:
+            c = self.padded(c)
 
         def weights(i: int, block: Block) -> Any:
             c_channels = c.shape[-1] if self.frames else c.shape[-1] << (i + 1)
@@ -116,27 +133,45 @@ class FloWaveNet(nn.Module):
 
         return c, {f"block_{i}": weights(i, block) for i, block in enumerate(self.blocks)}
 
-    def bijector(self, weights: dict[str, Any], mask: Array | None) -> Bijector:
-        """All blocks, nested from the last to the first: each contains the blocks after it."""
-        mask = None if mask is None else jnp.repeat(mask, self.hop, axis=1)
-        whole = chain()
+    def padded(self, x: Array) -> Array:
+        """[B, T, C] with zeros up to a multiple of the longest position."""
+        missing = -x.shape[1] % self.longest
+        return jnp.pad(x, ((0, 0), (0, missing), (0, 0))) if missing else x
+
+    def cut(self, x: Array, c: Array) -> tuple[Array, Array]:
+        """x [B, T, C] and its conditioning up to the last whole position."""
+        length = x.shape[1] // self.longest * self.longest
+        return x[:, :length], c if self.frames else c[:, :length]
+
+    def bijector(self, weights: dict[str, Any], mel: Array, mask: Array | None) -> Bijector:
+        """All blocks, nested from the last to the first: each contains the blocks after it. Of padded arrays."""
+        whole = self.unit == 1
+        if mask is not None or not whole:
+            real = jnp.ones((*mel.shape[:2], 1), bool) if mask is None else mask
+            mask = self.padded(jnp.repeat(real, self.hop, axis=1))
+        blocks = chain()
         for i, block in reversed(list(enumerate(self.blocks))):
-            mask_i = None if mask is None else mask[:, :: 2 ** (i + 1)]
-            whole = block.bijector(weights[f"block_{i}"], whole, mask_i, self.gradient)
-        return whole
+            rate = 2 ** (i + 1)
+            mask_i = None if mask is None else mask[:, rate - 1 :: rate]  # a position is real if its last sample is
+            blocks = block.bijector(weights[f"block_{i}"], blocks, mask_i, self.gradient, whole)
+        return blocks
 
     def forward(self, x: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array, Array]:
         c, weights = self.conditioned(mel, mask)
-        z, _, logdet = self.bijector(weights, mask).forward(x, c)
-        return z, mel, logdet
+        z, _, logdet = self.bijector(weights, mel, mask).forward(self.padded(x), c)
+        return z[:, : x.shape[1]], mel, logdet
 
     def inverse(self, z: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array]:
         c, weights = self.conditioned(mel, mask)
-        return self.bijector(weights, mask).inverse(z, c)[0], mel
+        return self.bijector(weights, mel, mask).inverse(self.padded(z), c)[0][:, : z.shape[1]], mel
 
     def statistics(self, x: Array, mel: Array) -> dict[str, Any]:
-        """ActNorm's weights for a real batch, in a tree like the parameters: its data-dependent initialisation."""
+        """ActNorm's weights for a real batch, in a tree like the parameters: its data-dependent initialisation.
+
+        Of whole positions: the samples after the last one, fewer than 2^n_block, are not used.
+        """
         c, weights = self.conditioned(mel)
+        x, c = self.cut(x, c)
         found = {}
         for (name, own), block in zip(weights.items(), self.blocks, strict=True):
             x, c, found[name] = block.statistics(own, x, c)

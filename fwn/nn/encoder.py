@@ -4,6 +4,8 @@ Products with the squeezed mel at the audio rate are 69% of the paper's paramete
 At the frame rate they cost a 256th, and the networks of deep blocks have a few dozen input channels instead of 10,240.
 """
 
+from fractions import Fraction
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -39,23 +41,43 @@ def before(a: Array) -> Array:
     return jnp.concatenate([a[:, :1], a[:, :-1]], axis=1)
 
 
-def interpolate(a: Array, factor: int, centre: float = 0.5) -> Array:
-    """[B, F, C] -> [B, F · factor, C]: linear interpolation between the centres of frames, constant outside of them.
+def interpolate(a: Array, per_frame: int | Fraction, centre: float = 0.5, length: int | None = None) -> Array:
+    """[B, F, C] -> [B, length, C]: linear interpolation between the centres of frames, constant outside of them.
 
-    Position p of a frame lies (p + 0.5) / factor - centre frames after the centre of its frame.
+    per_frame: positions per frame. Position p lies (p + 0.5) / per_frame - centre frames after the centre of the first
+    frame. length: None: F · per_frame; more are zeros.
     """
-    if factor == 1 and centre == 0.5:
-        return a
-    place = ((np.arange(factor) + 0.5) / factor - centre)[:, None].astype(a.dtype)
-    after = jnp.concatenate([a[:, 1:], a[:, -1:]], axis=1)
-    nearest = jnp.where(place < 0, before(a)[:, :, None], after[:, :, None])
-    here = a[:, :, None] + abs(place) * (nearest - a[:, :, None])
-    return here.reshape(a.shape[0], -1, a.shape[-1])
+    if per_frame == 1 and centre == 0.5:
+        here = a
+    elif Fraction(per_frame).denominator == 1:
+        place = ((np.arange(int(per_frame)) + 0.5) / int(per_frame) - centre)[:, None].astype(a.dtype)
+        after = jnp.concatenate([a[:, 1:], a[:, -1:]], axis=1)
+        nearest = jnp.where(place < 0, before(a)[:, :, None], after[:, :, None])
+        here = a[:, :, None] + abs(place) * (nearest - a[:, :, None])
+        here = here.reshape(a.shape[0], -1, a.shape[-1])
+    else:
+        here = _interpolate_between(a, Fraction(per_frame), centre)
+    if length is None or length == here.shape[1]:
+        return here
+    return jnp.pad(here[:, :length], ((0, 0), (0, max(0, length - here.shape[1])), (0, 0)))
+
+
+def _interpolate_between(a: Array, per_frame: Fraction, centre: float) -> Array:
+    """`interpolate` for any ratio n / d: the same n × (d + 2) matrix for every d frames and their neighbours."""
+    n, d = per_frame.numerator, per_frame.denominator
+    place = np.clip((np.arange(n) + 0.5) / float(per_frame) - centre, -1, d)
+    weights = np.maximum(0, 1 - abs(place[:, None] - np.arange(-1, d + 1))).astype(a.dtype)
+    padded = jnp.pad(a, ((0, 0), (0, -a.shape[1] % d), (0, 0)), mode="edge")
+    spans = padded.reshape(len(a), -1, d, a.shape[-1])
+    previous = before(spans[:, :, -1]).at[:, 0].set(a[:, 0])
+    following = jnp.concatenate([spans[:, 1:, 0], spans[:, -1:, -1]], axis=1)
+    spans = jnp.concatenate([previous[:, :, None], spans, following[:, :, None]], axis=2)
+    return jnp.einsum("pi,bsic->bspc", weights, spans).reshape(len(a), -1, a.shape[-1])
 
 
 def between(hop: int, rate: int) -> int:
     """Receptive field of `interpolate` in samples on each side, for positions of `rate` and frames of `hop` samples."""
-    return (hop - rate) // 2
+    return max(0, -((rate - hop) // 2))
 
 
 def frame_receptive_field(hop: int, of_noise: np.ndarray, of_c: np.ndarray) -> tuple[int, int]:

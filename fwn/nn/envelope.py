@@ -10,6 +10,7 @@ import numpy as np
 
 from fwn.flows.prediction import two_stages
 from fwn.mel import MelContract
+from fwn.mel.compression import log_bands, plain_mel
 from fwn.mel.filterbank import hz_to_mel
 from fwn.mel.spectrogram import band_weights
 from fwn.nn.conv import Conv, ZeroConv
@@ -52,8 +53,8 @@ class Envelope(nn.Module):
         def inside(h: Array) -> Array:
             return h if mask is None else jnp.where(mask, h, 0)
 
-        low, high = self.contract.value_range
-        h = jnp.clip(2 * (mel - low) / (high - low) - 1, -RANGE, RANGE)
+        low, high = self.contract.plain.value_range
+        h = jnp.clip(2 * (plain_mel(mel, self.contract) - low) / (high - low) - 1, -RANGE, RANGE)
         for n in range(LAYERS):
             update = nn.gelu(Conv(self.channels, KERNEL, name=f"conv_{n}")(inside(h)))
             h = update if n == 0 else h + update
@@ -73,15 +74,8 @@ def log_spectrum(mel: Array, contract: MelContract, bins: int) -> Array:
     the power of the signal. Linear between the centres of bands on the contract's mel scale, constant outside of them.
     Bounded by QUIET and LOUD, so that no finite mel leaves the range of float32.
     """
-    if contract.compression == "ln":
-        log_band = mel
-    else:
-        assert contract.min_db is not None  # MelContract says so, and of the next
-        assert contract.reference_db is not None
-        decibels = contract.min_db * (1 - mel) + contract.reference_db
-        log_band = decibels * (math.log(10) / 20)
     offset, between = _inverse(contract, bins)
-    log_power = (2 / contract.power) * (log_band - offset.astype(mel.dtype))
+    log_power = (2 / contract.power) * (log_bands(mel, contract) - offset.astype(mel.dtype))
     log_power = jnp.clip(log_power, math.log(QUIET), math.log(LOUD))
     return jnp.logaddexp(log_power @ between.astype(mel.dtype), math.log(QUIET))
 

@@ -41,7 +41,7 @@ class OddWaveNet(WaveNet):
             filters = conv(f"odd_dilated_{i}", n, self.kernel_size, dilation, biased=False)(inside(odd))
             gates = conv(f"dilated_{i}", 3 * n, self.kernel_size, dilation)(inside(evens(odd, even)))
             condition = conv(f"condition_{i}", 3 * n)(c)
-            gates = gates + interpolate(condition, x.shape[1] // c.shape[1])
+            gates = gates + interpolate(condition, self.per_frame or x.shape[1] // c.shape[1], length=x.shape[1])
             even_filters, odd_gates, even_gates = jnp.split(gates, 3, axis=-1)
             odd_out = jnp.tanh(filters) * nn.sigmoid(odd_gates)
             even_out = jnp.tanh(even_filters) * nn.sigmoid(even_gates)

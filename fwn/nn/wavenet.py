@@ -1,6 +1,7 @@
 """The WaveNet of couplings, priors and autoregressive models (official code: modules.py, Wavenet and ResBlock)."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +19,8 @@ RESIDUAL_SCALE = math.sqrt(0.5)
 class WaveNet(nn.Module):
     """(x [B, T, C_in], c [B, T, C_c]) -> [B, T, features]: n_stack × n_layer gated residual layers, dilation 2^n.
 
-    c may be at a lower rate, [B, F, C_c] with F a divisor of T; its products are computed there and interpolated.
+    c may be at a lower rate, [B, F, C_c]; its products are computed there and interpolated. per_frame: positions per
+    frame of c; None: T / F, a whole number.
     mask [B, T, 1]: every convolution sees zeros outside the sequence, as in its own padding, so that the output inside
     does not depend on the length of the padding. dtype: of all products; the output is in x's type. gate_channels,
     skip_channels: None is `channels`. zero_init: the output is zero at initialisation, for couplings. Otherwise the
@@ -36,6 +38,7 @@ class WaveNet(nn.Module):
     gate_channels: int | None = None
     skip_channels: int | None = None
     zero_init: bool = True
+    per_frame: Fraction | None = None
 
     @property
     def dilations(self) -> tuple[int, ...]:
@@ -64,7 +67,9 @@ class WaveNet(nn.Module):
             # One product for filter and gate. The last residual is unused; jit does not compute it.
             gates = conv(f"dilated_{n}", 2 * gate_channels, self.kernel_size, dilation)(inside(h))
             condition = conv(f"condition_{n}", 2 * gate_channels)(c)
-            out = filter_and_gate(gates + interpolate(condition, x.shape[1] // c.shape[1]))
+            out = filter_and_gate(
+                gates + interpolate(condition, self.per_frame or x.shape[1] // c.shape[1], length=x.shape[1])
+            )
             h = (h + conv(f"residual_{n}", self.channels)(*out)) * RESIDUAL_SCALE
             skips = skips + conv(f"skip_{n}", skip_channels)(*out)
         h = relu(conv("final", skip_channels)(relu(skips)))

@@ -16,8 +16,13 @@ from fwn.nn.weight_norm import add_weight_norm
 from fwn.official.layout import Leaf, Tensors, assemble, check_none, conv, flat, stretch_kernel, wavenet, zero_conv
 
 
-def state_dict(checkpoint: dict[str, Any], source: str) -> Tensors:
-    """The weights of a checkpoint (its `state_dict`, or all of it), without DataParallel's prefix `module.`."""
+def state_dict(checkpoint: Any, source: str) -> Tensors:
+    """The weights of a checkpoint (its `state_dict`, or all of it), without DataParallel's prefix `module.`.
+
+    Raises UserError if it has none.
+    """
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{source}: holds a {type(checkpoint).__name__}, not a dict; save the model's state_dict()")
     weights = checkpoint.get("state_dict", checkpoint)
     if (
         not isinstance(weights, dict)

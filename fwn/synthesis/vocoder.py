@@ -12,7 +12,7 @@ import numpy as np
 from flax.errors import FlaxError
 
 from fwn.errors import UserError, short
-from fwn.mel import check_mel
+from fwn.mel import as_array, check_mel, check_mels, rows, several
 from fwn.models.blocks import unstack
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import chunked, exported
@@ -45,10 +45,12 @@ def load(ckpt: str | Path, step: int | None = None, low_temperature: float | Non
 class Vocoder:
     """vocoder(mel) -> audio; vocoder.stream(mels) -> chunks of audio; vocoder.log_likelihood(audio, mel) -> nats.
 
-    Mels are float [F, M] or [M, F] by the model's mel contract, `vocoder.mel`. Audio is float [F · hop] in ±1, as
-    `fwn.mel.align` returns it. Mels are padded to a few lengths, each compiled once; padding does not change a sample.
+    Mels are float [F, M] or [M, F] by the model's mel contract, `vocoder.mel`: arrays of NumPy, JAX or PyTorch on any
+    device, or nested lists. Audio is float [F · hop] in ±1, as `fwn.mel.align` returns it.
+    Mels are padded to a few lengths, each compiled once; padding does not change a sample.
     chunk: mel frames to compute at a time (fwn.synthesis.chunked), which does not change a sample either; 0: all at
-    once. By default up to 1024 frames, or fewer if they need more than half of the free memory.
+    once. By default up to 1024 frames, or fewer if they need more than half of the free memory. It is rounded up to a
+    multiple of `vocoder.system.unit`, which is 1 if positions of the flow's last block divide a mel frame.
     low_temperature: scale of the noise in the bands of autoregression over blocks, times the temperature; None: the
     model has no such bands.
     """
@@ -70,17 +72,21 @@ class Vocoder:
 
     def __call__(
         self, mel: Any, temperature: float | None = None, key: Array | None = None, chunk: int | None = None
-    ) -> np.ndarray:
-        """Speech [F · hop] for a mel [F, M], or [B, F · hop] for [B, F, M].
+    ) -> Any:
+        """Speech [F · hop] for a mel [F, M], [B, F · hop] for [B, F, M], a list of [F · hop] for a list of mels.
 
-        temperature: None: `Vocoder.temperature`. key: of the noise; None: jax.random.key(0).
+        A list of mels may have different lengths; they are sampled one by one. A list of [M] is one mel, of F frames.
+        temperature: None: `Vocoder.temperature`. key: of the noise; None: jax.random.key(0). Mel i of several gets
+        jax.random.fold_in(key, i).
         """
         key, temperature = noise_key(key), self.temperature if temperature is None else temperature
-        batched = np.ndim(mel) == 3
-        mels = [check_mel(np.asarray(one), self.mel, "mel") for one in (mel if batched else [mel])]
-        keys = [jax.random.fold_in(key, i) for i in range(len(mels))] if batched else [key]
-        audio = list(self.synthesise(mels, keys, temperature, len(mels), chunk=chunk))
-        return np.stack(audio) if batched else audio[0]
+        mels = check_mels(mel, self.mel, "mel")
+        if isinstance(mels, np.ndarray) and mels.ndim == 2:
+            return next(self.synthesise([mels], [key], temperature, chunk=chunk))
+        keys = [jax.random.fold_in(key, i) for i in range(len(mels))]
+        if isinstance(mels, list):
+            return list(self.synthesise(mels, keys, temperature, chunk=chunk))
+        return np.stack(list(self.synthesise(list(mels), keys, temperature, len(mels), chunk=chunk)))
 
     def stream(
         self,
@@ -97,12 +103,13 @@ class Vocoder:
         """
         receptive_field, key = self.system.receptive_field, noise_key(key)
         scale = self.temperature if temperature is None else temperature
-        chunk = max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1)
+        chunk = self.whole(max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1))
 
         def checked() -> Iterator[np.ndarray]:
             fed = 0
             for group in mel_frames:
-                frames = np.asarray(group)[None] if np.ndim(group) == 1 else group
+                frames = as_array(group, f"mel_frames, from frame {fed} on")
+                frames = frames[None] if frames.ndim == 1 else frames
                 mel = check_mel(frames, self.mel, f"mel_frames, from frame {fed} on", bands_last=True)
                 fed += len(mel)
                 yield mel[None].astype(self.dtype)
@@ -144,10 +151,10 @@ class Vocoder:
                 yield row[: len(mel_i) * self.mel.hop_length]
 
     def log_likelihood(self, audio: Any, mel: Any) -> np.ndarray:
-        """log p(audio | mel) in nats per sample: a scalar, or [B] for [B, F · hop] and [B, F, M]."""
-        if np.ndim(mel) == 3:
-            return np.stack([self.log_likelihood(a, m) for a, m in zip(audio, mel, strict=True)])
-        return np.asarray(self._run("log_likelihood", *self._pair(audio, mel)))[0]
+        """log p(audio | mel) in nats per sample: a scalar, or [B] for [B, F · hop] and [B, F, M], or lists of both."""
+        pairs = zip(audio, rows(mel, "mel"), strict=True) if several(mel) else [(audio, mel)]
+        nats = [np.asarray(self._run("log_likelihood", *self._pair(*pair)))[0] for pair in pairs]
+        return np.stack(nats) if several(mel) else nats[0]
 
     def log_likelihoods(
         self, audios: Sequence[Any], mels: Sequence[Any], batch_size: int = 1, least: int = 1
@@ -169,9 +176,9 @@ class Vocoder:
 
     def _checked(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray]:
         """audio [F · hop] and its mel [F, M]. Raises UserError unless they fit together."""
-        hop, audio = self.mel.hop_length, np.asarray(audio, self.dtype)
-        bands_last = True if np.shape(mel) == (len(audio) // hop, self.mel.n_mels) else None
-        checked = check_mel(np.asarray(mel), self.mel, "mel", bands_last).astype(self.dtype)
+        hop, audio, mel = self.mel.hop_length, as_array(audio, "audio").astype(self.dtype), as_array(mel, "mel")
+        bands_last = True if mel.shape == (len(audio) // hop, self.mel.n_mels) else None
+        checked = check_mel(mel, self.mel, "mel", bands_last).astype(self.dtype)
         if not np.isfinite(audio).all():
             raise UserError(f"audio: {np.count_nonzero(~np.isfinite(audio))} of {audio.size} samples are not finite")
         if audio.shape != (len(checked) * hop,):
@@ -230,7 +237,12 @@ class Vocoder:
         receptive_field = self.system.receptive_field
         if chunk is None:
             chunk = chunked.window(mel.shape[1], receptive_field, needs) - sum(receptive_field)
-        return 0 if whole_frames(chunk) == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
+        chunk = self.whole(whole_frames(chunk))
+        return 0 if chunk == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
+
+    def whole(self, chunk: int) -> int:
+        """The chunk in whole units of the system."""
+        return -(-chunk // self.system.unit) * self.system.unit
 
     def _program(self, name: str, *args: Any) -> Any:
         """system.name(params, *args), compiled ahead of time, to time compilation and running separately."""

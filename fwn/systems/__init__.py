@@ -5,7 +5,7 @@ import pkgutil
 from typing import Any
 
 from fwn.errors import UserError, nearest
-from fwn.mel import MelContract
+from fwn.mel import MelContract, fitted
 from fwn.systems.base import System
 
 PARTS = {"base", "losses", "predictor", "student"}  # shared parts, not systems
@@ -21,6 +21,7 @@ def build(config: Any, teacher: Any = None, mel: MelContract | None = None) -> S
     if config.system not in names:
         raise UserError(f"config.system is {config.system!r}; there are: {', '.join(names)}")
     module = importlib.import_module(f"fwn.systems.{config.system}")
+    config, teacher = fitted(config, mel), None if teacher is None else fitted(teacher, mel)
     terms = getattr(module, "TERMS", ())
     for name, value in config.loss.items():
         if name not in terms:

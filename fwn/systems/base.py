@@ -53,6 +53,7 @@ class System(NamedTuple):
     past: number of real samples before a crop that the loss depends on.
     integers: whether log_likelihood expects 16-bit audio as recorded, without dequantisation noise.
     low_temperature: default scale of the noise in the bands of autoregression over blocks; None without such bands.
+    unit: windows of an utterance begin at multiples of so many mel frames, as does what is kept of them.
     """
 
     init: Callable[..., Any]
@@ -65,6 +66,7 @@ class System(NamedTuple):
     past: int = 0
     low_temperature: float | None = None
     integers: bool = False
+    unit: int = 1
 
     @property
     def temperature(self) -> float:

@@ -53,10 +53,10 @@ def build(config: Any, mel: MelContract | None = None) -> System:
             )
         if model.odd and any(n % 2 for n in ((value,) if whole(value) else value)):
             raise UserError(f"config.model: {name} is {value!r}; of an odd model half are odd: it must be even")
-    if model.n_block >= model.hop.bit_length() or model.hop % 2**model.n_block:
+    if model.n_block >= (crop := config.frames * model.hop).bit_length():
         raise UserError(
-            f"config.model: n_block={model.n_block} squeezes time by 2^{model.n_block}, which does not divide a mel "
-            f"frame of {model.hop} samples (the product of upsample_strides); lower n_block"
+            f"config.model: n_block={model.n_block} squeezes time by 2^{model.n_block}, but a crop of config.frames="
+            f"{config.frames} has {crop} samples; lower n_block, or raise config.frames"
         )
     if not model.n_block and predict.envelope is None:
         raise UserError(
@@ -103,11 +103,21 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         nats = jnp.mean(log_likelihood(params, audio, batch["mel"], past=past))
         return -nats, {"nats_per_sample": nats}
 
+    def continued(mel: Array, frames: Array | None) -> tuple[Array, Array | None]:
+        """The mel with its last frame repeated, so that each position with samples of it is whole; and its length."""
+        more = 0 if model.unit == 1 else -(-(model.longest - 1) // model.hop)
+        last = mel.shape[1] - 1 if frames is None else jnp.maximum(frames[:, None] - 1, 0)
+        index = jnp.broadcast_to(jnp.minimum(jnp.arange(mel.shape[1] + more), last), (len(mel), mel.shape[1] + more))
+        longer = jnp.take_along_axis(mel, index[..., None], axis=1) if more else mel
+        return longer, None if frames is None else frames + more
+
     def drawn(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None, first: Any) -> Array:
         """Input of the predictor's inverse [B, T, 1]: the flow's inverse of noise."""
-        z = noise(keys, mel.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
+        longer, end = continued(mel, frames)
+        z = noise(keys, longer.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
         scale, low = predictor.temperatures(temperature)
-        return predict.cooled(flow(params, frames).inverse(scale * z[..., None], mel)[0], low)
+        u = flow(params, end).inverse(scale * z[..., None], longer)[0][:, : mel.shape[1] * model.hop]
+        return predict.cooled(u, low)
 
     def sample(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
@@ -120,7 +130,8 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         b = bijector(params, mel, frames)
         return b.inverse(b.forward(audio[..., None], mel)[0], mel)[0][..., 0]
 
-    field = predict.receptive_field(model.receptive_field)
+    before, after = predict.receptive_field(model.receptive_field)
+    field = -(-before // model.unit) * model.unit, after
 
     def proceed(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
@@ -133,5 +144,14 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     # Prediction needs the audio before a window: its state goes from one window to the next.
     recurrence = Recurrence(predict.start, proceed) if predict.past else None
     return System(
-        init, loss, sample, log_likelihood, field, roundtrip, recurrence, predict.past, predict.low_temperature
+        init,
+        loss,
+        sample,
+        log_likelihood,
+        field,
+        roundtrip,
+        recurrence,
+        predict.past,
+        predict.low_temperature,
+        unit=model.unit,
     )

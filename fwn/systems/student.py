@@ -23,7 +23,9 @@ from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise
 from fwn.systems.losses import signs
 
 Array = jax.Array
-HIDDEN = frozenset({"wavenet", "causal", "zero_init", "n_stack"})  # WaveNet's fields that an IAF sets itself
+HIDDEN = frozenset(
+    {"wavenet", "causal", "zero_init", "n_stack", "per_frame"}
+)  # WaveNet's fields that an IAF sets itself
 
 
 def untaught(config: Any) -> UserError:

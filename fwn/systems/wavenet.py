@@ -24,7 +24,7 @@ from fwn.systems import predictor
 from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded
 
 Array = jax.Array
-HIDDEN = frozenset({"wavenet", "causal", "zero_init"})  # of WaveNet's fields: what makes it autoregressive
+HIDDEN = frozenset({"wavenet", "causal", "zero_init", "per_frame"})  # of WaveNet's fields: what makes it autoregressive
 
 
 def build(config: Any, mel: MelContract | None = None) -> System:

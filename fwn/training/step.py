@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from fwn.nn.conv import draw
 from fwn.nn.weight_norm import fold_weight_norm, updated
 from fwn.systems import predictor
-from fwn.systems.base import System
+from fwn.systems.base import System, per_example
 from fwn.training import freeze, guard
 from fwn.training.optimizer import clip_factor, optimizer, schedule, select
 from fwn.training.parallel import Mean, Parallel
@@ -23,6 +23,7 @@ from fwn.xla.scheduling import computed
 from fwn.xla.sums import norm
 
 Array = jax.Array
+MEL_NOISE = 0x6D656C  # folded into the step's key, so that other noise stays as it is
 PARTS = predictor.NAME, predictor.AUTOREGRESSION, "model"  # parts of a model's weights
 
 
@@ -102,6 +103,15 @@ def initial(
     return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 
 
+def noisy(batch: Any, key: Array, deviation: float) -> Any:
+    """The batch with normal noise of this standard deviation on its mels, the same on any number of devices."""
+    if not deviation:
+        return batch
+    keys = per_example(jax.random.fold_in(key, MEL_NOISE), batch["index"])
+    noise = jax.vmap(lambda k: jax.random.normal(k, batch["mel"].shape[1:], batch["mel"].dtype))(keys)
+    return batch | {"mel": batch["mel"] + deviation * noise}
+
+
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
     """step(state, frozen, batch, mean) -> (state, metrics).
 
@@ -111,6 +121,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        batch = noisy(batch, key, config.mel_noise)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         grads = freeze.kept(config.freeze, grads, jax.tree.map(jnp.zeros_like, grads))

@@ -31,7 +31,7 @@ ROWS = [
     Row(
         lambda _: contract("hifi-gan", "--mel"),
         "",
-        ("--mel: no preset is called 'hifi-gan'; did you mean 'hifigan'? (presets: flowavenet, tacotron2, hifigan)"),
+        f"--mel: no preset is called 'hifi-gan'; did you mean 'hifigan'? (presets: {', '.join(PRESETS)})",
     ),
     Row(lambda _: mel_spectrogram(NOISE[:1000], MEL), "", "1000 samples are too few for a mel: one frame needs 1024"),
     Row(lambda _: align(0 * NOISE, MEL), "", "silent audio cannot be normalised to a peak of 0.999"),
@@ -104,6 +104,23 @@ ROWS = [
         needs="matplotlib",
     ),
     Row(lambda place: vocoder(place)(FLAT, key=3), "", "key is 3; give jax.random.key(3)"),
+    Row(
+        lambda place: vocoder(place)([FLAT[0].tolist(), [0.5]]),
+        "",
+        "mel: its rows differ in length, so it is no array; give rows of one length",
+    ),
+    Row(
+        lambda place: vocoder(place)(np.stack([FLAT[:1]] * 3)),
+        "",
+        "mel: with the shape [3, 1, 80] it is not clear which axis is the batch; drop the axis of length 1, or give a "
+        "list of mels",
+    ),
+    Row(
+        lambda place: vocoder(place)([FLAT, FLAT[:, :40]]),
+        "",
+        "mel: number 1: the mel has the shape [8, 40], but flowavenet (a13bd5d9b250) has 80 bands",
+    ),
+    Row(lambda place: vocoder(place)([]), "", "mel: the mel is empty, its shape is [0]"),
     Row(
         lambda place: vocoder(place)(FLAT, chunk=1.5),
         "",

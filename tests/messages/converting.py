@@ -104,20 +104,17 @@ ROWS = [
     Row(
         CONVERT,
         MODEL + "--mel_contract=hifigam",
-        "--mel_contract: no preset is called 'hifigam'; did you mean 'hifigan'? (presets: flowavenet, "
-        "tacotron2, hifigan)",
+        f"--mel_contract: no preset is called 'hifigam'; did you mean 'hifigan'? (presets: {', '.join(PRESETS)})",
     ),
-    Row(CONVERT, PTH, "{here}/a.pth: no such file; give a PyTorch checkpoint (.pth)"),
-    Row(CONVERT, "{golden} --output={here}/out", "{golden}: is a folder; give a PyTorch checkpoint (.pth)"),
+    Row(CONVERT, PTH, "{here}/a.pth: no such file; give a file of torch.save (.pt, .pth)"),
+    Row(CONVERT, "{golden} --output={here}/out", "{golden}: is a folder; give a file of torch.save (.pt, .pth)"),
     Row(
         CONVERT,
         PTH,
-        "{here}/a.pth: not a PyTorch checkpoint (it begins with b'<html>40'); give a file of torch.save",
+        "{here}/a.pth: not a PyTorch file (it begins with b'<html>40'); give a file of torch.save",
         pth(b"<html>404</html>"),
     ),
-    Row(
-        CONVERT, PTH, "{here}/a.pth: not a PyTorch checkpoint (it begins with b''); give a file of torch.save", pth(b"")
-    ),
+    Row(CONVERT, PTH, "{here}/a.pth: not a PyTorch file (it begins with b''); give a file of torch.save", pth(b"")),
     Row(
         CONVERT,
         PTH,
@@ -131,8 +128,8 @@ ROWS = [
     Row(
         CONVERT,
         PTH,
-        "{here}/a.pth: refers to __builtin__.eval; only tensors and plain containers are read from a "
-        "checkpoint; save the model's state_dict() alone",
+        "{here}/a.pth: refers to __builtin__.eval; only tensors and plain containers are read; save "
+        "those alone, of a model its state_dict()",
         pth(archive(Hostile())),
     ),
     Row(

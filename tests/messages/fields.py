@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from fwn.mel import PRESETS
+
 from . import TRAIN, Place, Row
 
 COUNTS = "frames", "batch_size", "num_steps", "log_every", "eval_every", "eval_batches", "save_every", "max_skipped"
@@ -41,8 +43,7 @@ ROWS = [
     tiny("--config.system=flow", "config.system is 'flow'; there are: clarinet, flowavenet, parallel_wavenet, wavenet"),
     tiny(
         "--config.mel=flowavnet",
-        "config.mel: no preset is called 'flowavnet'; did you mean 'flowavenet'? (presets: flowavenet, "
-        "tacotron2, hifigan)",
+        f"config.mel: no preset is called 'flowavnet'; did you mean 'flowavenet'? (presets: {', '.join(PRESETS)})",
     ),
     tiny("--config.mel=none.json", "config.mel=none.json: no such file"),
     tiny("--config.parallel=pjit", "config.parallel is 'pjit'; it must be 'jit', 'zero' or 'pmap'"),
@@ -57,9 +58,9 @@ ROWS = [
         "has a hop of 256; give strides whose product is 256",
     ),
     tiny(
-        "--config.model.n_block=9",
-        "config.model: n_block=9 squeezes time by 2^9, which does not divide a mel frame of 256 samples "
-        "(the product of upsample_strides); lower n_block",
+        "--config.model.n_block=13",
+        "config.model: n_block=13 squeezes time by 2^13, but a crop of config.frames=16 has 4096 samples; lower "
+        "n_block, or raise config.frames",
     ),
     tiny(
         "--config.model.n_block=0 --config.model.prediction.order=0",
@@ -129,6 +130,7 @@ ROWS = [
     tiny("--config.optimizer.warmup=-1", "--config: optimizer.warmup is -1; it must be 0 or more steps"),
     tiny("--config.seed=-1", "--config: seed is -1; it must be a whole number in 0 … 2^32 - 1"),
     tiny("--config.ema_decay=1.", "--config: ema_decay is 1.0; it must be at least 0 (no averaging) and below 1"),
+    tiny("--config.mel_noise=-1", "--config: mel_noise is -1.0; it must be 0 (none) or more"),
     tiny("--config.max_spike=-1", "--config: max_spike is -1.0; it must be 0 (no limit) or more"),
     tiny("--config.max_returns=-1", "--config: max_returns is -1; it must be a whole number, 0 or more"),
     tiny("--config.max_seconds=-1", "--config: max_seconds is -1; it must be 0 (no limit) or more"),

@@ -1,17 +1,21 @@
-"""Errors of mels in .npy files, and of mel contracts in JSON files."""
+"""Errors of mels in files of arrays, and of mel contracts in JSON files."""
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from array_files import safetensors_bytes, torch_bytes
 
 from fwn.mel import PRESETS
 
 from . import PREPARE, SAMPLE, Place, Row, table, write
 
-NPY = "--ckpt={run} --mel={here}/a.npy --output={here}/out"
+NPY, NPZ, PT, TENSORS = (
+    f"--ckpt={{run}} --mel={{here}}/a.{kind} --output={{here}}/out" for kind in ("npy", "npz", "pt", "safetensors")
+)
 MEL = np.random.default_rng(0).uniform(0, 1, (30, 80)).astype(np.float32)
 HEADER = b"\x93NUMPY\x01\x00v\x00"
 
@@ -24,9 +28,14 @@ def header(text: str) -> Callable[[Place], None]:
     return write("a.npy", HEADER + text.encode().ljust(117) + b"\n")
 
 
+class Hostile:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch executed",)
+
+
 def fails(place: Place) -> Any:
     npy(MEL)(place)
-    return mock.patch("fwn.mel.npy_file._array", side_effect=OSError(5, "Input/output error"))
+    return mock.patch("fwn.files.numpy_reader._array", side_effect=OSError(5, "Input/output error"))
 
 
 def preset(**changes: Any) -> Callable[[Place], None]:
@@ -37,7 +46,12 @@ def preset(**changes: Any) -> Callable[[Place], None]:
 
 ROWS = [
     Row(SAMPLE, NPY, "{here}/a.npy: no such file"),
-    Row(SAMPLE, NPY, "--mel={here}/a.npy: no mel (.npy) in this folder", write("a.npy/b.txt", "x")),
+    Row(
+        SAMPLE,
+        NPY,
+        "--mel={here}/a.npy: no mel (.h5, .npy, .npz, .pt, .pth, .safetensors) in this folder",
+        write("a.npy/b.txt", "x"),
+    ),
     Row(SAMPLE, NPY, "{here}/a.npy: cannot be read (Input/output error)", fails),
     Row(
         SAMPLE,
@@ -82,10 +96,81 @@ ROWS = [
     Row(
         SAMPLE,
         NPY,
-        "{here}/a.npy: a mel has the shape [frames, 80] or [80, frames], this has [1, 30, 80]",
-        npy(MEL[None]),
+        "{here}/a.npy: a mel has the shape [frames, 80] or [80, frames], this has [1, 1, 30, 80]",
+        npy(MEL[None, None]),
     ),
     Row(SAMPLE, NPY, "{here}/a.npy: the mel is empty, its shape is [0, 80]", npy(MEL[:0])),
+    Row(
+        SAMPLE,
+        NPY,
+        "{here}/a.npy: with the shape [30, 1, 80] it is not clear which axis is the batch; drop the axis of length 1, "
+        "or give a list of mels",
+        npy(MEL[:, None]),
+    ),
+    Row(
+        SAMPLE,
+        NPY,
+        "{here}/a.npy: number 1: 1 of 2400 values are NaN or infinite, the first in frame 2, band 3",
+        npy(np.stack([MEL, np.where(np.arange(2400).reshape(30, 80) == 163, np.inf, MEL)])),
+    ),
+    Row(
+        SAMPLE,
+        NPZ,
+        "{here}/a.npz: not a .npz archive (File is not a zip file); write it with numpy.savez",
+        write("a.npz", "x"),
+    ),
+    Row(
+        SAMPLE,
+        NPZ,
+        "{here}/a.npz: not a .npz archive (its <number> bytes unpack to 33554560, over 16 times as many); write it "
+        "with numpy.savez",
+        lambda place: np.savez_compressed(place.here / "a.npz", np.zeros(2**23, np.float32)),
+    ),
+    Row(
+        SAMPLE,
+        NPZ,
+        "{here}/a.npz: 2 of its arrays can be mels of flowavenet (a13bd5d9b250); name one by --mel_key, of "
+        "'mel' [30, 80], 'other' [20, 80], 'n' [3]",
+        lambda place: np.savez(place.here / "a.npz", mel=MEL, other=MEL[:20], n=np.arange(3)),
+    ),
+    Row(
+        SAMPLE,
+        NPZ + " --mel_key=mell",
+        "{here}/a.npz: 0 of its arrays are called 'mell'; name one by --mel_key, of 'mel' [30, 80]",
+        lambda place: np.savez(place.here / "a.npz", mel=MEL),
+    ),
+    Row(
+        SAMPLE,
+        PT + " --mel_key=a.c",
+        "{here}/a.pt: 0 of its arrays are called 'a.c'; name one by --mel_key, of 'a.b' (2 arrays), 'n' [3]",
+        write("a.pt", torch_bytes({"a": {"b": [MEL, MEL[:20]]}, "n": np.arange(3)})),
+    ),
+    Row(
+        SAMPLE,
+        PT,
+        "{here}/a.pt: no array is in it; save the mel as an array or tensor",
+        write("a.pt", torch_bytes({"text": "hello"})),
+    ),
+    Row(
+        SAMPLE,
+        PT,
+        "{here}/a.pt: refers to posix.system; only tensors and plain containers are read; save those alone, of a model "
+        "its state_dict()",
+        write("a.pt", torch_bytes([MEL, Hostile()])),
+    ),
+    Row(
+        SAMPLE,
+        PT,
+        "{here}/a.pt: its list of 1000 arrays is over 16 times as large as the file; save each once",
+        write("a.pt", torch_bytes([MEL] * 1000)),
+    ),
+    Row(
+        SAMPLE,
+        TENSORS,
+        "{here}/a.safetensors: not a safetensors file ('mel', F32 [40, 80], has 12800 bytes from 0 on, but states 0 to "
+        "9600 of 9600); write it with safetensors.numpy.save_file",
+        write("a.safetensors", safetensors_bytes({"mel": MEL}, shape=[40, 80])),
+    ),
     Row(
         SAMPLE,
         NPY,
@@ -148,8 +233,8 @@ ROWS = [
             (preset(hopp=1), "--mel={here}/mel.json: unknown field 'hopp'; did you mean 'hop_length'?"),
             (
                 preset(fmin=..., peak=...),
-                "--mel={here}/mel.json: missing fmin, peak (every field must be given; presets: flowavenet, "
-                "tacotron2, hifigan)",
+                "--mel={here}/mel.json: missing fmin, peak; every field must be given, as `python -m fwn.mel contract "
+                "hifigan` writes them",
             ),
             (preset(hop_length="x"), "--mel={here}/mel.json: mel contract: hop_length is 'x', but must be int"),
             (preset(hop_length=2.5), "--mel={here}/mel.json: mel contract: hop_length is 2.5, but must be int"),
@@ -220,6 +305,6 @@ ROWS = [
     Row(
         PREPARE,
         "--corpus=folder --input={recordings} --output={here}/out --mel=hifigam",
-        ("--mel: no preset is called 'hifigam'; did you mean 'hifigan'? (presets: flowavenet, tacotron2, hifigan)"),
+        f"--mel: no preset is called 'hifigam'; did you mean 'hifigan'? (presets: {', '.join(PRESETS)})",
     ),
 ]

@@ -6,6 +6,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from array_files import torch_bytes
 
 from fwn.data.corpus import Corpus
 from fwn.diagnosis import material
@@ -14,12 +15,24 @@ from . import DOCTOR, EXPORT, SAMPLE, Place, Row, table, write
 from .training import spoilt
 
 MEL = "--ckpt={run} --mel={mels}/a.npy --output={here}/out "
+KINDS = ".h5, .npy, .npz, .pt, .pth, .safetensors"
 
 
 def both(place: Place) -> None:
     """A mel and a recording of one name."""
     shutil.copy(place.shelf["mels"] / "a.npy", place.here / "u00.npy")
     shutil.copy(place.shelf["recordings"] / "u00.wav", place.here)
+
+
+def batch(name: str) -> Any:
+    """Two mels in u00.pt, and one in NAME.npy."""
+
+    def make(place: Place) -> None:
+        mel = np.load(place.shelf["mels"] / "a.npy")
+        np.save(place.here / f"{name}.npy", mel)
+        (place.here / "u00.pt").write_bytes(torch_bytes([mel, mel]))
+
+    return make
 
 
 def other_weights(content: Any) -> Any:
@@ -75,7 +88,7 @@ ROWS = [
         "interrupted",
         no_step,
     ),
-    Row(SAMPLE, "--ckpt={run} --output={here}/out", "nothing to sample: give --mel=FILE.npy or --wav=FILE"),
+    Row(SAMPLE, "--ckpt={run} --output={here}/out", "nothing to sample: give --mel=FILE or --wav=FILE"),
     Row(
         SAMPLE,
         "--mel={mels}/a.npy",
@@ -102,12 +115,21 @@ ROWS = [
         "{plain}: low_temperature is 0.5, but the model has no autoregression over blocks "
         "(config.model.autoregression); leave low_temperature out",
     ),
-    Row(SAMPLE, MEL + "--wav={mels}/a.npy", "--wav={mels}/a.npy: give mels (.npy) by --mel and recordings by --wav"),
+    Row(
+        SAMPLE,
+        MEL + "--wav={mels}/a.npy",
+        f"--wav={{mels}}/a.npy: give mels ({KINDS}) by --mel and recordings by --wav",
+    ),
+    Row(
+        SAMPLE,
+        MEL + "--mel={recordings}/u00.wav",
+        f"--mel={{recordings}}/u00.wav: give mels ({KINDS}) by --mel and recordings by --wav",
+    ),
     Row(SAMPLE, "--ckpt={run} --mel={here}/none*.npy --output={here}/out", "--mel={here}/none*.npy: no such file"),
     Row(
         SAMPLE,
         "--ckpt={run} --mel={recordings} --output={here}/out",
-        "--mel={recordings}: no mel (.npy) in this folder",
+        f"--mel={{recordings}}: no mel ({KINDS}) in this folder",
     ),
     Row(SAMPLE, "--ckpt={run} --wav={mels} --output={here}/out", "--wav={mels}: no recording in this folder"),
     Row(
@@ -115,6 +137,18 @@ ROWS = [
         "--ckpt={run} --wav={here}/u00.wav --mel={here}/u00.npy --output={here}/out",
         "{here}/u00.npy and {here}/u00.wav would all be written to u00.wav; sample them in separate runs",
         both,
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --mel={here} --output={here}/out",
+        "{here}/u00.npy and {here}/u00.pt would all be written to u00.wav; sample them in separate runs",
+        batch("u00"),
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={run} --mel={here} --mel={mels}/a.npy --output={here}/out",
+        "{here}/u00-001.npy and {here}/u00.pt would all be written to u00-001.wav; sample them in separate runs",
+        batch("u00-001"),
     ),
     Row(
         SAMPLE,

@@ -53,7 +53,7 @@ ROWS = [
         "--workdir={here}/new --config=tinny",
         "'tinny' is neither a file nor an experiment of fwn; did you mean 'tiny'?; there are: base, "
         "clarinet, demo, finetune, flowavenet_causal, flowavenet_no_split, lite, lj_mini, lj_mini_predictor, "
-        "lj_mini_wavenet, parallel_wavenet, tiny, tiny_clarinet, tiny_parallel_wavenet, tiny_wavenet, "
+        "lj_mini_wavenet, other_mel, parallel_wavenet, tiny, tiny_clarinet, tiny_parallel_wavenet, tiny_wavenet, "
         "tiny_wavenet_mol, wavenet_gaussian, wavenet_mol (--help lists the flags)",
         code=2,
     ),

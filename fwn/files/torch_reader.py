@@ -7,9 +7,9 @@ pickles, which the official checkpoints of 2018-2019 use (PyTorch: torch/seriali
 
 import io
 import math
-import mmap
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +19,10 @@ import ml_dtypes
 import numpy as np
 
 from fwn.errors import UserError
+from fwn.files.bounds import LARGEST, mapped, zip_entry
 
 Storage = Callable[[str, np.dtype], np.ndarray]  # (key, dtype) -> all elements of a storage, flat
 
-LARGEST = 16  # times what is stored: compressed entries, and tensors that repeat their elements
 LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -38,40 +38,40 @@ STORAGES = {
 }
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The saved dict. Tensors are read-only NumPy arrays, memory-mapped from the file.
+def read(path: str | Path) -> Any:
+    """What was saved: a tensor, or containers of them. Tensors are read-only NumPy arrays, memory-mapped from the file.
 
-    Raises UserError if the file is missing, not of PyTorch, truncated, not a dict, or has objects that are not allowed.
+    Raises UserError if the file is missing, not of PyTorch, truncated, or has objects that are not allowed.
     """
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; give a PyTorch checkpoint (.pth)")
+        raise UserError(f"{path}: {what}; give a file of torch.save (.pt, .pth)")
     with open(path, "rb") as file:
         head = file.read(len(LEGACY_MAGIC))
         if head != LEGACY_MAGIC and not head.startswith(b"PK\x03\x04"):
-            raise UserError(
-                f"{path}: not a PyTorch checkpoint (it begins with {head[:8]!r}); give a file of torch.save"
-            )
-        data = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            raise UserError(f"{path}: not a PyTorch file (it begins with {head[:8]!r}); give a file of torch.save")
+        data = mapped(file)
         try:
-            saved = (_legacy if head == LEGACY_MAGIC else _zip)(file, data, path)
+            return (_legacy if head == LEGACY_MAGIC else _zip)(file, data, path)
         except UserError:
             raise
         except Exception as error:  # a damaged pickle or zip can raise any exception
             why = f"{type(error).__name__}: {error}"
             raise UserError(f"{path}: damaged or cut off ({why}); copy or download it again") from error
-    if not isinstance(saved, dict):
-        raise UserError(f"{path}: holds a {type(saved).__name__}, not a dict; save the model's state_dict()")
-    return saved
 
 
 class Plain(OrderedDict[Any, Any]):
-    """A dict with plain keys: the hash of nested tuples that share their parts can take for ever."""
+    """A dict with plain keys: the hash of nested tuples that share their parts can take for ever.
+
+    A number of thousands of digits has no text for messages.
+    """
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, str | int | float | None):
             raise ValueError(f"a {type(key).__name__} as a key")
+        if isinstance(key, int) and abs(key) >= 2**64:
+            raise ValueError("a key of over 64 bits")
         super().__setitem__(key, value)
 
 
@@ -134,8 +134,8 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         if module == "torch" and name in STORAGES:
             return name
         raise UserError(
-            f"{self.path}: refers to {module}.{name}; only tensors and plain containers are read from a "
-            "checkpoint; save the model's state_dict() alone"
+            f"{self.path}: refers to {module}.{name}; only tensors and plain containers are read; save those "
+            "alone, of a model its state_dict()"
         )
 
     def persistent_load(self, pid: Any) -> np.ndarray:
@@ -167,28 +167,36 @@ def _zip(_: BinaryIO, data: np.ndarray, path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         entries = {name.partition("/")[2]: name for name in archive.namelist()}
         packed = [info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
-        if sum(info.file_size for info in packed) > LARGEST * len(data):
+        most = LARGEST * len(data)
+        if sum(info.file_size for info in packed) > most:
             raise UserError(f"{path}: its compressed entries are over {LARGEST} times as large as the file")
         if "data.pkl" not in entries:
             raise UserError(f"{path}: a zip file without PyTorch's data.pkl; give a file of torch.save")
-        if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
+        if "byteorder" in entries and zip_entry(archive, archive.getinfo(entries["byteorder"]), most) != b"little":
             raise UserError(f"{path}: was saved on a big-endian machine; save it again on a little-endian one")
 
-        if archive.getinfo(entries["data.pkl"]).compress_type != zipfile.ZIP_STORED:
+        pickled = archive.getinfo(entries["data.pkl"])
+        if pickled.compress_type != zipfile.ZIP_STORED:
             raise UserError(f"{path}: its data.pkl is compressed, as torch.save does not do it; save it again")
-        unpacked: dict[str, bytes] = {}
+        contents: dict[str, np.ndarray] = {}
 
-        def storage(key: str, dtype: np.dtype) -> np.ndarray:
-            info = archive.getinfo(entries[f"data/{key}"])
+        def content(info: zipfile.ZipInfo) -> np.ndarray:
+            """The bytes of an entry, memory-mapped if they are not compressed."""
             if info.compress_type != zipfile.ZIP_STORED:
-                if key not in unpacked:
-                    unpacked[key] = archive.read(info)
-                return np.frombuffer(unpacked[key], dtype)
+                return np.frombuffer(zip_entry(archive, info, most), np.uint8)
             header = data[info.header_offset + 26 :][:4].view("<u2")  # lengths of the file name and the extra field
             start = info.header_offset + 30 + int(header.sum(dtype=np.int64))
-            return data[start : start + info.file_size].view(dtype)
+            stored = data[start : start + info.file_size]
+            if zlib.crc32(stored.data) != info.CRC:
+                raise ValueError(f"{info.filename} does not have its checksum")
+            return stored
 
-        return Unpickler(io.BytesIO(archive.read(entries["data.pkl"])), path, storage, _tensor).load()
+        def storage(key: str, dtype: np.dtype) -> np.ndarray:
+            if key not in contents:
+                contents[key] = content(archive.getinfo(entries[f"data/{key}"]))
+            return contents[key].view(dtype)
+
+        return Unpickler(io.BytesIO(zip_entry(archive, pickled, len(data))), path, storage, _tensor).load()
 
 
 def _legacy(file: BinaryIO, data: np.ndarray, path: Path) -> Any:
