@@ -7,6 +7,9 @@ and its subfolders. All formats of libsndfile are read (wav, flac, ogg, mp3, …
 rate of the mel contract (all parameters of a mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how
 many.
 
+With --mels a data set has mels that an acoustic model made of the recordings' texts, aligned to the recordings. A
+vocoder trained on them hears in training what it hears in use (docs/mels.md).
+
 A recording that is missing, unreadable, empty, silent, too short or not finite is left out. Its name and the reason are
 printed and listed in manifest.json, and the exit code is 3.
 
@@ -17,11 +20,10 @@ files in it, and makes damaged ones again.
 """
 
 import contextlib
-import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,15 @@ from absl import flags
 from fwn import cli
 from fwn.cli import say
 from fwn.data.manifest import FILE, FORMAT, read_values
-from fwn.disk import atomic, locked, sealed
+from fwn.disk import atomic, locked
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, difference, read_contract
 
-from . import shards
+from . import pairs, shards
+from .contents import contents
 from .recordings import Kind, Recording, find, fingerprint
 
-KEPT = "frames", "samples", "start", "source", "sha256", "audio_crc32", "mel_crc32"  # of an entry, in the manifest
+GIVEN = "mels", "mels_tolerance"  # settings of a data set with given mels
 SHOWN = 20  # print at most this many of the recordings left out; the manifest lists all
 
 
@@ -50,13 +53,19 @@ def prepare(
     seed: int | None,
     workers: int,
     shard_bytes: int = shards.SHARD_BYTES,
+    unchecked: bool = False,
 ) -> list[dict[str, str]]:
     """Creates or updates the data set in `output` from the recordings in `source`.
+
+    unchecked: do not compare given mels (Kind.mels) with the recordings.
 
     Returns {name, source, reason} of each recording left out. Raises UserError if no recording is usable, or if
     `output` holds anything but a data set of this corpus with these settings.
     """
     recordings, missing = find(corpus, source)
+    if kind.mels is not None:
+        recordings, without = pairs.paired(recordings, kind.mels)
+        missing += without
     settings = {
         "format": FORMAT,
         "corpus": corpus,
@@ -67,12 +76,16 @@ def prepare(
         "mel_dtype": kind.mel_dtype,
         "test_share": test_share,
         "seed": seed,
-    }
+    } | ({} if kind.mels is None else dict(zip(GIVEN, ("given", kind.tolerance), strict=True)))
     with _locked(output), shards.workers(min(workers, max(1, len(recordings)))) as pool:
         old = read_values(output) if (output / FILE).exists() else None
         if old is not None:
             _check_settings(old, settings, output)
-        hashed = shards.in_order(lambda recording: pool.submit(fingerprint, source, recording), recordings, 8 * workers)
+        if kind.mels is not None and recordings and not unchecked:
+            say(_compared(recordings, source, kind, pool))
+        hashed = shards.in_order(
+            lambda recording: pool.submit(fingerprint, source, recording, kind.mels), recordings, 8 * workers
+        )
         recordings = list(cli.progress(hashed, "checksums", len(recordings)))
         if old is not None:
             _check_same_corpus(old, recordings, output)
@@ -88,7 +101,7 @@ def prepare(
         for _ in cli.progress(shards.build(todo, done, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
         texts = {recording.name: recording.text for recording in recordings}
-        manifest = _manifest(settings, [done[key] for key, _ in plan], missing, texts)
+        manifest = contents(settings, [done[key] for key, _ in plan], missing, texts)
         if not manifest["utterances"]:
             why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
             raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
@@ -100,6 +113,15 @@ def prepare(
         shards.sweep(output, {key for key, _ in plan})
     _report(manifest, output)
     return manifest["left_out"]
+
+
+def _compared(recordings: list[Recording], source: Path, kind: Kind, pool: ProcessPoolExecutor) -> str:
+    """What pairs.check says of some of the recordings, evenly spaced."""
+    mels, contract = kind.mels, kind.contract
+    assert mels is not None
+    some = recordings[:: -(-len(recordings) // pairs.COMPARED)]
+    found = shards.in_order(lambda one: pool.submit(pairs.compare, source, one, mels, contract), some, len(some))
+    return pairs.check(list(zip(some, found, strict=True)), source, mels, contract)
 
 
 @contextlib.contextmanager
@@ -118,9 +140,10 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _check_settings(old: dict[str, Any], new: dict[str, Any], output: Path) -> None:
-    differs = [key for key in new if key != "mel" and old.get(key) != new[key]]
+    keys = [key for key in (*new, *(key for key in GIVEN if key in old and key not in new)) if key != "mel"]
+    differs = [key for key in keys if old.get(key) != new.get(key)]
     if differs:
-        what = ", ".join(f"{key} {old.get(key)} instead of {new[key]}" for key in differs)
+        what = ", ".join(f"{key} {old.get(key)} instead of {new.get(key)}" for key in differs)
         tables = ""
         if "mel_hash" in differs:
             tables = "\n" + difference(MelContract.from_dict(old.get("mel", {})), MelContract.from_dict(new["mel"]))
@@ -130,61 +153,10 @@ def _check_settings(old: dict[str, Any], new: dict[str, Any], output: Path) -> N
 def _check_same_corpus(old: dict[str, Any], recordings: list[Recording], output: Path) -> None:
     before = {utterance["sha256"] for utterance in old.get("utterances", [])}
     if not before & {recording.sha256 for recording in recordings}:
+        which = "recordings, with its mel, is" if "mels" in old else "recordings is"
         raise UserError(
-            f"--output={output}: holds another corpus (none of its recordings is in --input); give another --output"
+            f"--output={output}: holds another corpus (none of its {which} in --input); give another --output"
         )
-
-
-def _manifest(
-    settings: dict[str, Any], records: list[shards.Record], missing: list[dict[str, str]], texts: dict[str, str]
-) -> dict[str, Any]:
-    """The contents of manifest.json, in the order of the recordings. Equal for every way of getting to the data set.
-
-    texts: transcripts by name. They are not in the records: a corrected transcript leaves the shards as they are.
-    """
-    utterances, left_out, notes = [], list(missing), Counter[str]()
-    filled = [record for record in records if record["frames"]]
-    for record in records:
-        for entry in record["entries"]:
-            if "reason" in entry:
-                left_out.append({key: entry[key] for key in ("name", "source", "reason")})
-                continue
-            notes.update(entry["notes"])
-            utterances.append(
-                {"name": entry["name"], "split": "train", "shard": filled.index(record)}
-                | {key: entry[key] for key in KEPT}
-                | ({"text": text} if (text := texts[entry["name"]]) else {})
-            )
-    for i in _test_indices(utterances, settings["test_share"], settings["seed"]):
-        utterances[i]["split"] = "test"
-    described = [
-        {key: record[key] for key in ("audio", "mel", "frames")}
-        | dict(zip(("audio_crc32", "mel_crc32"), record["crc32"], strict=True))
-        for record in filled
-    ]
-    return sealed(
-        settings
-        | {
-            "notes": dict(sorted(notes.items())),
-            "shards": described,
-            "utterances": utterances,
-            "left_out": left_out,
-        }
-    )
-
-
-def _test_indices(utterances: list[dict[str, Any]], share: float, seed: int | None) -> list[int]:
-    """Indices of the test utterances: max(1, share · n), but never all; none if share is 0.
-
-    Without a seed these are the last ones, as in the official code. With a seed they have the lowest hashes of
-    (seed, name), so that most recordings stay in their split when others are added or removed.
-    """
-    n = len(utterances)
-    count = min(max(int(share * n), 1 if share > 0 else 0), n - 1)
-    if seed is None:
-        return list(range(n - count, n))
-    rank = [hashlib.sha256(f"{seed} {utterance['name']}".encode()).digest() for utterance in utterances]
-    return sorted(range(n), key=rank.__getitem__)[:count]
 
 
 def _report(manifest: dict[str, Any], output: Path) -> None:
@@ -209,6 +181,21 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder for the prepared data set; 
 MEL = flags.DEFINE_string(
     "mel", "flowavenet", f"Mel contract: {', '.join(PRESETS)}, or a JSON file with all fields of fwn.mel.MelContract."
 )
+MELS = flags.DEFINE_string(
+    "mels",
+    None,
+    "Folder of mels that an acoustic model made for these recordings, of the contract --mel, to store instead of the "
+    "recordings' own. A mel is a file with the name of its recording (.npy, .npz, .pt, .pth, .safetensors, .h5). "
+    "Some are compared with the recordings first.",
+)
+MELS_TOLERANCE = flags.DEFINE_integer(
+    "mels_tolerance",
+    2,
+    "With --mels: frames by which a mel may be longer or shorter than its recording; the longer is cut at its end. "
+    "Others are left out.",
+    lower_bound=0,
+)
+MELS_UNCHECKED = flags.DEFINE_bool("mels_unchecked", False, "With --mels: do not compare mels with the recordings.")
 AUDIO_DTYPE = flags.DEFINE_enum("audio_dtype", "int16", ["int16", "float16"], "Type of the stored audio.")
 MEL_DTYPE = flags.DEFINE_enum("mel_dtype", "float32", ["float16", "float32"], "Type of the stored mels.")
 TEST_SHARE = flags.DEFINE_float(
@@ -225,15 +212,25 @@ WORKERS = flags.DEFINE_integer("workers", None, "Worker processes. By default on
 def main(args: list[str]) -> int | None:
     if args:
         raise UserError(f"unexpected argument {args[0]!r}; give the recordings with --input=DIR")
+    if not MELS.value and (MELS_UNCHECKED.value or MELS_TOLERANCE.present):
+        flag = "--mels_unchecked" if MELS_UNCHECKED.value else f"--mels_tolerance={MELS_TOLERANCE.value}"
+        raise UserError(f"{flag}: needs --mels, the folder of given mels")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers inherit it: each uses one core
     left_out = prepare(
         corpus=CORPUS.value,
         source=Path(INPUT.value),
         output=Path(OUTPUT.value),
-        kind=Kind(read_contract(MEL.value, "--mel"), AUDIO_DTYPE.value, MEL_DTYPE.value),
+        kind=Kind(
+            read_contract(MEL.value, "--mel"),
+            AUDIO_DTYPE.value,
+            MEL_DTYPE.value,
+            Path(MELS.value) if MELS.value else None,
+            MELS_TOLERANCE.value,
+        ),
         test_share=TEST_SHARE.value,
         seed=SEED.value,
         workers=WORKERS.value or os.cpu_count() or 1,
+        unchecked=MELS_UNCHECKED.value,
     )
     return cli.LEFT_OUT if left_out else None
 

@@ -54,7 +54,8 @@ def _key(group: list[Recording], kind: Kind) -> str:
 
 
 def _kind(kind: Kind) -> list[str]:
-    return [kind.contract.hash(), kind.audio_dtype, kind.mel_dtype]
+    given = [] if kind.mels is None else [f"given mels, tolerance {kind.tolerance}"]
+    return [kind.contract.hash(), kind.audio_dtype, kind.mel_dtype, *given]
 
 
 def finished(output: Path, parts: Iterable[Path]) -> dict[str, Record]:

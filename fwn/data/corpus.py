@@ -33,6 +33,7 @@ class Corpus:
         self.path = Path(path)
         manifest = read(self.path)
         self.contract, self.utterances, self.left_out = manifest.contract, manifest.utterances, manifest.left_out
+        self.given_mels = manifest.given_mels
         self._files = manifest.shards
         hop, bands = self.contract.hop_length, self.contract.n_mels
         self._shards = [

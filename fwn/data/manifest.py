@@ -56,6 +56,7 @@ class Manifest(NamedTuple):
     shards: list[Shard]
     utterances: list[Utterance]
     left_out: list[dict[str, str]]
+    given_mels: bool  # made by an acoustic model (data_prep.prepare --mels), not computed from the recordings
 
 
 def read(path: Path) -> Manifest:
@@ -87,7 +88,7 @@ def read(path: Path) -> Manifest:
         name, count = Counter(utterance.name for utterance in utterances).most_common(1)[0]
         _check(count == 1, f"{count} utterances are named {name!r}")
         dtypes = values["audio_dtype"], values["mel_dtype"]
-        return Manifest(contract, *dtypes, shards, utterances, values["left_out"])
+        return Manifest(contract, *dtypes, shards, utterances, values["left_out"], values.get("mels") == "given")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
 

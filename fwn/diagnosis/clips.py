@@ -72,14 +72,19 @@ def _alike(a: np.ndarray, b: np.ndarray) -> bool:
     return min(sizes) > 0 and float(a @ b) > ALIKE * sizes[0] * sizes[1]
 
 
+def as_recorded(audio: np.ndarray, samples: int, contract: MelContract) -> np.ndarray:
+    """Stored audio without what fwn.mel.align padded it with. samples: of the recording."""
+    missing = max(len(audio) - samples, 0)
+    before = missing // 2 if contract.alignment == "half" else 0
+    return audio[before : before + samples]
+
+
 def mel_difference(audio: np.ndarray, mel: np.ndarray, samples: int, contract: MelContract) -> float:
     """Mean |stored mel - mel of the stored audio|, relative to the contract's range of values.
 
-    samples: of the recording; it was padded to frames · hop as in fwn.mel.align. Frames at both ends are not compared.
+    samples: of the recording. Frames at both ends are not compared.
     """
-    missing = max(len(audio) - samples, 0)
-    before = missing // 2 if contract.alignment == "half" else 0
-    again = mel_spectrogram(audio[before : before + samples], contract)
+    again = mel_spectrogram(as_recorded(audio, samples, contract), contract)
     edge = -(-contract.n_fft // contract.hop_length)
     inside = slice(edge, min(len(again), len(mel)) - edge)
     low, high = contract.value_range

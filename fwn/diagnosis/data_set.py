@@ -8,11 +8,12 @@ import numpy as np
 
 from fwn.data import manifest
 from fwn.data.corpus import REPAIR, Corpus, to_float
-from fwn.diagnosis.clips import Clip, is_copy, measured, mel_difference
+from fwn.diagnosis.clips import Clip, as_recorded, is_copy, measured, mel_difference
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding, named
 from fwn.disk import file_crc32
 from fwn.errors import UserError
 from fwn.evaluation.measure import evenly_spaced
+from fwn.mel.agreement import agreement
 from fwn.terminal import progress
 
 CLIPPED = 1e-4  # share of samples in flat tops
@@ -215,6 +216,9 @@ def _mels(corpus: Corpus, whole: Sequence[int], names: Callable[[Sequence[int]],
     contract = corpus.contract
     least = 4 * -(-contract.n_fft // contract.hop_length)  # frames, of which both ends are not compared
     chosen = evenly_spaced([i for i in whole if corpus.utterances[i].frames >= least], COMPARED)
+    if corpus.given_mels:
+        yield from _given_mels(corpus, chosen, names)
+        return
     differences = {
         i: mel_difference(to_float(corpus[i]["audio"]), corpus.mel(i), corpus.utterances[i].samples, contract)
         for i in chosen
@@ -232,3 +236,14 @@ def _mels(corpus: Corpus, whole: Sequence[int], names: Callable[[Sequence[int]],
             f"{len(wrong)} of {len(chosen)} mels are not those of their audio: {names(wrong)}",
             "prepare the data set again in a new folder: a model trained on it learns nothing from the mel",
         )
+
+
+def _given_mels(corpus: Corpus, chosen: Sequence[int], names: Callable[[Sequence[int]], str]) -> Examination:
+    """Compares a few mels of an acoustic model with those of their audio."""
+    audio = {i: as_recorded(corpus.audio(i), corpus.utterances[i].samples, corpus.contract) for i in chosen}
+    found = {i: agreement(corpus.mel(i), heard, corpus.contract) for i, heard in audio.items() if heard.any()}
+    differ = [i for i, one in found.items() if one is None or not one.same]
+    yield f"mels are given ones: {len(found) - len(differ)} of {len(found)} agree with {corpus.contract.name}"
+    if differ:
+        what = f"{len(differ)} of {len(found)} given mels do not agree with their audio: {names(differ)}"
+        yield Finding(WARNING, what, "look at them with `python -m fwn.mel inspect FILE --wav=RECORDING`")

@@ -8,7 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 from unittest import mock
 
-from data_prep import shards
+import numpy as np
+
+from data_prep import given_mels, shards
+from fwn.mel import PRESETS
 
 from . import PREPARE, SPEAK, Place, Row, table, write
 
@@ -61,7 +64,72 @@ def silent_espeak(_: Place) -> contextlib.ExitStack:
     return stack
 
 
+MELS = FOLDER + " --mel=tacotron2 --mels={here}/mels"
+
+
+def mels(**arrays: Any) -> Any:
+    """Arrays by name in the folder of given mels."""
+
+    def make(place: Place) -> None:
+        (place.here / "mels").mkdir()
+        for name, array in arrays.items():
+            np.save(place.here / "mels" / f"{name}.npy", array)
+
+    return make
+
+
 ROWS = [
+    Row(PREPARE, MELS, "--mels={here}/mels: no such folder; give that of the mels"),
+    Row(
+        PREPARE,
+        MELS,
+        "--mels={here}/mels: no mel (.h5, .npy, .npz, .pt, .pth, .safetensors) in this folder",
+        mels(),
+    ),
+    Row(
+        PREPARE,
+        MELS,
+        "--mels={here}/mels: none of its 1 mels is that of a recording; the first is a.npy; of the first recording: "
+        "u00: no mel in --mels",
+        mels(a=np.zeros((9, 80))),
+    ),
+    Row(
+        PREPARE,
+        MELS,
+        "--mels={here}/mels: 1 of 1 mels that were compared with their recordings do not agree with tacotron2 "
+        "(<hash>): typical correlation 0.00, values <reason> × those of the recording; it does not follow the "
+        "recording (1 of 1); state their contract by --mel, or give --mels_unchecked if they are right",
+        mels(u00=np.full((17, 80), -5.0)),
+        creates=OUT,
+    ),
+    Row(
+        PREPARE,
+        MELS + " --mels_unchecked",
+        "--input={recordings}: no usable recording among <number> (<reason>; u00: {here}/mels/u00.npy: has 2 mels; "
+        "give a file for each recording)",
+        mels(u00=np.zeros((2, 17, 80))),
+        creates=OUT,
+    ),
+    Row(
+        PREPARE,
+        MELS + " --mels_unchecked",
+        "--input={recordings}: no usable recording among <number> (<reason>; u00: its mel has 7 frames and it has "
+        "<number>, which differ by more than --mels_tolerance=2)",
+        mels(u00=np.full((7, 80), -5.0)),
+        creates=OUT,
+    ),
+    Row(
+        lambda _: given_mels.fitted(np.zeros(12 * 256), np.zeros((7, 80)), 256, 2),
+        "",
+        "its mel has 7 frames and it has 12, which differ by more than --mels_tolerance=2",
+    ),
+    Row(
+        lambda place: given_mels.mel_of(place.here / "mels" / "a.npy", np.zeros(9000), PRESETS["tacotron2"]),
+        "",
+        "{here}/mels/a.npy: has 2 mels; give a file for each recording",
+        mels(a=np.zeros((2, 17, 80))),
+    ),
+    Row(PREPARE, FOLDER + " --mels_unchecked", "--mels_unchecked: needs --mels, the folder of given mels"),
     Row(
         PREPARE,
         "--corpus=folder --input={recordings}",
