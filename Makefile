@@ -82,7 +82,7 @@ smoke: $(ready) ## the demo end to end in build/smoke, with 20 steps of training
 	rm -rf build/smoke
 	$(MAKE) --no-print-directory demo DEMO=build/smoke DEMO_STEPS=20
 
-data: $(ready) ## prepare a corpus: INPUT=folder OUTPUT=folder [CORPUS=ljspeech|folder] [ARGS="--workers=8"]
+data: $(ready) ## prepare a corpus: INPUT=folder OUTPUT=folder [CORPUS=ljspeech|folder|vctk|libritts|arctic|jsut|csmsc] [ARGS="--workers=8"]
 	test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "make: name both folders: make data INPUT=LJSpeech-1.1 OUTPUT=data/ljspeech" >&2; exit 1; }
 	$(run) data_prep.prepare --corpus=$(CORPUS) --input="$(INPUT)" --output="$(OUTPUT)" $(ARGS)
 

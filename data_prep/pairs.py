@@ -6,6 +6,7 @@ and compared with the mels of a few recordings before anything is written.
 
 import dataclasses
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from fwn.audio import audio_file
@@ -15,6 +16,7 @@ from fwn.mel import PRESETS, MelContract
 from fwn.mel.agreement import Agreement, agreement
 from fwn.mel.inspect import remarks
 
+from . import shards
 from .given_mels import mel_of
 from .recordings import Recording
 
@@ -66,6 +68,15 @@ def compare(source: Path, recording: Recording, folder: Path, contract: MelContr
     except UserError as error:
         return str(error)
     return f"{recording.mel}: too short to be compared" if found is None else found
+
+
+def compared(
+    recordings: list[Recording], source: Path, mels: Path, contract: MelContract, pool: ProcessPoolExecutor
+) -> str:
+    """What `check` says of some of the recordings, evenly spaced."""
+    some = recordings[:: -(-len(recordings) // COMPARED)]
+    found = shards.in_order(lambda one: pool.submit(compare, source, one, mels, contract), some, len(some))
+    return check(list(zip(some, found, strict=True)), source, mels, contract)
 
 
 def check(found: list[tuple[Recording, Agreement | str]], source: Path, folder: Path, contract: MelContract) -> str:

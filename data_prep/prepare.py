@@ -3,9 +3,10 @@
     python -m data_prep.prepare --corpus=ljspeech --input=LJSpeech-1.1 --output=data/ljspeech
 
 --corpus=ljspeech reads metadata.csv, transcripts included, and wavs/. --corpus=folder reads every recording in a folder
-and its subfolders. All formats of libsndfile are read (wav, flac, ogg, mp3, …). Recordings are resampled to the sample
-rate of the mel contract (all parameters of a mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how
-many.
+and its subfolders. --corpus=vctk, libritts, arctic (CMU ARCTIC), jsut and csmsc read these as they are published, with
+transcripts and speakers. The last tenth of each speaker's utterances is for testing. All formats of libsndfile are read
+(wav, flac, ogg, mp3, …). Recordings are resampled to the sample rate of the mel contract (all parameters of a
+mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how many.
 
 With --mels a data set has mels that an acoustic model made of the recordings' texts, aligned to the recordings. A
 vocoder trained on them hears in training what it hears in use (docs/mels.md).
@@ -23,7 +24,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ from fwn.disk import atomic, locked
 from fwn.errors import UserError
 from fwn.mel import PRESETS, MelContract, difference, read_contract
 
-from . import pairs, shards
+from . import layouts, pairs, shards
 from .contents import contents
-from .recordings import Kind, Recording, find, fingerprint
+from .recordings import Kind, Recording, fingerprint
 
 GIVEN = "mels", "mels_tolerance"  # settings of a data set with given mels
 SHOWN = 20  # print at most this many of the recordings left out; the manifest lists all
@@ -54,15 +54,15 @@ def prepare(
     workers: int,
     shard_bytes: int = shards.SHARD_BYTES,
     unchecked: bool = False,
+    speakers: layouts.Options = layouts.UNSAID,
 ) -> list[dict[str, str]]:
     """Creates or updates the data set in `output` from the recordings in `source`.
 
-    unchecked: do not compare given mels (Kind.mels) with the recordings.
-
+    unchecked: do not compare given mels (Kind.mels) with the recordings. speakers: where the corpus has their names.
     Returns {name, source, reason} of each recording left out. Raises UserError if no recording is usable, or if
     `output` holds anything but a data set of this corpus with these settings.
     """
-    recordings, missing = find(corpus, source)
+    recordings, missing = layouts.find(corpus, source, speakers)
     if kind.mels is not None:
         recordings, without = pairs.paired(recordings, kind.mels)
         missing += without
@@ -82,7 +82,7 @@ def prepare(
         if old is not None:
             _check_settings(old, settings, output)
         if kind.mels is not None and recordings and not unchecked:
-            say(_compared(recordings, source, kind, pool))
+            say(pairs.compared(recordings, source, kind.mels, kind.contract, pool))
         hashed = shards.in_order(
             lambda recording: pool.submit(fingerprint, source, recording, kind.mels), recordings, 8 * workers
         )
@@ -100,8 +100,8 @@ def prepare(
             say(f"{len(recordings) - count} of {len(recordings)} recordings are already prepared")
         for _ in cli.progress(shards.build(todo, done, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
-        texts = {recording.name: recording.text for recording in recordings}
-        manifest = contents(settings, [done[key] for key, _ in plan], missing, texts)
+        said = {recording.name: {"text": recording.text, "speaker": recording.speaker} for recording in recordings}
+        manifest = contents(settings, [done[key] for key, _ in plan], missing, said)
         if not manifest["utterances"]:
             why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
             raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
@@ -113,15 +113,6 @@ def prepare(
         shards.sweep(output, {key for key, _ in plan})
     _report(manifest, output)
     return manifest["left_out"]
-
-
-def _compared(recordings: list[Recording], source: Path, kind: Kind, pool: ProcessPoolExecutor) -> str:
-    """What pairs.check says of some of the recordings, evenly spaced."""
-    mels, contract = kind.mels, kind.contract
-    assert mels is not None
-    some = recordings[:: -(-len(recordings) // pairs.COMPARED)]
-    found = shards.in_order(lambda one: pool.submit(pairs.compare, source, one, mels, contract), some, len(some))
-    return pairs.check(list(zip(some, found, strict=True)), source, mels, contract)
 
 
 @contextlib.contextmanager
@@ -169,14 +160,26 @@ def _report(manifest: dict[str, Any], output: Path) -> None:
         say(f"… and {len(left_out) - SHOWN} more, listed in {output / FILE}")
     seconds = sum(utterance["samples"] for utterance in utterances) / manifest["sample_rate"]
     test = sum(utterance["split"] == "test" for utterance in utterances)
+    speakers = len({utterance.get("speaker") for utterance in utterances})
+    of = f" of {speakers} speakers" if speakers > 1 else ""
     say(
-        f"{output}: {len(utterances)} utterances, {seconds / 60:.1f} min ({len(utterances) - test} train, {test} test),"
-        f" mel {manifest['mel']['name']} {manifest['mel_hash']}" + (f"; {len(left_out)} left out" if left_out else "")
+        f"{output}: {len(utterances)} utterances{of}, {seconds / 60:.1f} min ({len(utterances) - test} train, {test} "
+        f"test), mel {manifest['mel']['name']} {manifest['mel_hash']}"
+        + (f"; {len(left_out)} left out" if left_out else "")
     )
 
 
-CORPUS = flags.DEFINE_enum("corpus", None, ["ljspeech", "folder"], "Layout of --input.", required=True)
+CORPUS = flags.DEFINE_enum("corpus", None, list(layouts.LAYOUTS), "Layout of --input.", required=True)
 INPUT = flags.DEFINE_string("input", None, "Folder with the recordings.", required=True)
+SPEAKER_COLUMN = flags.DEFINE_integer(
+    "speaker_column",
+    0,
+    "With --corpus=ljspeech: column of metadata.csv that names the speaker, counted from 1; 0: there is none.",
+    lower_bound=0,
+)
+SPEAKER_FOLDERS = flags.DEFINE_bool(
+    "speaker_folders", False, "With --corpus=folder: the first folder below --input is the speaker's."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the prepared data set; created if missing.", required=True)
 MEL = flags.DEFINE_string(
     "mel", "flowavenet", f"Mel contract: {', '.join(PRESETS)}, or a JSON file with all fields of fwn.mel.MelContract."
@@ -215,6 +218,12 @@ def main(args: list[str]) -> int | None:
     if not MELS.value and (MELS_UNCHECKED.value or MELS_TOLERANCE.present):
         flag = "--mels_unchecked" if MELS_UNCHECKED.value else f"--mels_tolerance={MELS_TOLERANCE.value}"
         raise UserError(f"{flag}: needs --mels, the folder of given mels")
+    for flag, value, layout in (
+        ("speaker_column", SPEAKER_COLUMN.value, "ljspeech"),
+        ("speaker_folders", SPEAKER_FOLDERS.value, "folder"),
+    ):
+        if value and CORPUS.value != layout:
+            raise UserError(f"--{flag}: is for --corpus={layout}, and this is --corpus={CORPUS.value}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers inherit it: each uses one core
     left_out = prepare(
         corpus=CORPUS.value,
@@ -231,6 +240,7 @@ def main(args: list[str]) -> int | None:
         seed=SEED.value,
         workers=WORKERS.value or os.cpu_count() or 1,
         unchecked=MELS_UNCHECKED.value,
+        speakers=layouts.Options(SPEAKER_COLUMN.value, SPEAKER_FOLDERS.value),
     )
     return cli.LEFT_OUT if left_out else None
 

@@ -1,18 +1,14 @@
-"""Finds the recordings of a corpus and converts them. `fingerprint` and `convert` run in worker processes."""
+"""A recording of a corpus, and its conversion. `fingerprint` and `convert` run in worker processes."""
 
 import dataclasses
 import hashlib
-import os
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from fwn.audio import audio_file
-from fwn.audio.audio_file import EXTENSIONS
 from fwn.audio.quiet import quiet
-from fwn.cli import say
 from fwn.errors import UserError
 from fwn.mel import MelContract, align
 
@@ -28,6 +24,7 @@ class Recording:
     sha256: str = ""  # of the file; with a given mel, of the checksums of both files
     seconds: float = 0.0  # from the file's header; 0 if it is unreadable
     text: str = ""  # transcript; empty if the corpus has none
+    speaker: str = ""  # empty if the corpus does not say
     mel: str = ""  # path of its given mel relative to Kind.mels; empty: the mel is computed
 
 
@@ -52,67 +49,6 @@ class Converted:
     mel: np.ndarray  # [frames, n_mels] float16 or float32
     samples: int  # at the contract's sample rate, before alignment
     notes: list[str]
-
-
-def find(corpus: str, folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
-    """The recordings of a corpus ("ljspeech" or "folder") in order, and {name, source, reason} of the missing ones.
-
-    Raises UserError if the folder has not this layout, or if two recordings have the same name.
-    """
-    if not folder.is_dir():
-        raise UserError(
-            f"--input={folder}: {'not a' if folder.exists() else 'no such'} folder; give that of the recordings"
-        )
-    recordings, missing = _ljspeech(folder) if corpus == "ljspeech" else (_folder(folder), [])
-    name, count = Counter(recording.name for recording in recordings).most_common(1)[0] if recordings else ("", 0)
-    if count > 1:
-        files = ", ".join(recording.source for recording in recordings if recording.name == name)
-        raise UserError(f"--input={folder}: {count} recordings have the name {name!r} ({files}); keep one of them")
-    return recordings, missing
-
-
-def _ljspeech(folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
-    """metadata.csv has lines `name|text|…`; wavs/ has the files name.wav (or another extension)."""
-    metadata = folder / "metadata.csv"
-    if not metadata.is_file():
-        raise UserError(f"{metadata}: no such file; for recordings without it use --corpus=folder")
-    try:
-        lines = metadata.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{metadata}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    rows = [[cell.strip() for cell in f"{line}|".split("|")] for line in lines if line.strip()]
-    if not (folder / "wavs").is_dir():
-        raise UserError(f"{folder / 'wavs'}: no such folder; the LJSpeech layout has its recordings there")
-    files: dict[str, list[str]] = {}
-    for file in sorted((folder / "wavs").iterdir()):
-        if file.suffix.lower() in EXTENSIONS | UNREADABLE and not file.is_dir():
-            files.setdefault(file.stem, []).append(f"wavs/{file.name}")
-    missing = [
-        {"name": name, "source": f"wavs/{name}.*", "reason": "listed in metadata.csv, but there is no such file"}
-        for name, *_ in rows
-        if name not in files
-    ]
-    unlisted = len(files.keys() - {name for name, *_ in rows})
-    if unlisted:
-        say(f"{unlisted} recordings in wavs/ are not used: they are not in metadata.csv")
-    found = [(name, source, text) for name, text, *_ in rows if name in files for source in files[name]]
-    return [Recording(name, source, text=text) for name, source, text in found], missing
-
-
-def _folder(folder: Path) -> list[Recording]:
-    """All recordings in the folder and its subfolders, sorted by path. A name is the path without its extension."""
-    found, others = [], Counter[str]()
-    for path, _, files in os.walk(folder):
-        for file in (Path(path, name) for name in files if not name.startswith(".")):
-            if file.suffix.lower() in EXTENSIONS | UNREADABLE:
-                source = file.relative_to(folder)
-                found.append(Recording(source.with_suffix("").as_posix(), source.as_posix()))
-            else:
-                others[file.suffix.lower() or "no extension"] += 1
-    if others:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
-        say(f"{others.total()} files in {folder} are not used: their extensions are not of audio files ({kinds})")
-    return sorted(found, key=lambda recording: recording.source)
 
 
 def fingerprint(folder: Path, recording: Recording, mels: Path | None = None) -> Recording:

@@ -47,6 +47,11 @@ class Corpus:
     def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
         return Corpus, (self.path,)
 
+    @property
+    def speakers(self) -> list[str]:
+        """Names of the speakers, sorted; [] if the corpus does not say."""
+        return sorted({utterance.speaker for utterance in self.utterances} - {""})
+
     def __len__(self) -> int:
         return len(self.utterances)
 

@@ -45,6 +45,7 @@ class Utterance:
     source: str  # path relative to the folder it was prepared from
     sha256: str  # of the source file
     text: str = ""  # transcript; empty if the corpus has none
+    speaker: str = ""  # empty if the corpus does not say
     audio_crc32: str = ""  # of its stored samples
     mel_crc32: str = ""
 

@@ -79,6 +79,38 @@ def mels(**arrays: Any) -> Any:
 
 
 ROWS = [
+    *(
+        Row(
+            PREPARE,
+            f"--corpus={corpus} --input={{recordings}} --output={{here}}/out",
+            f"--input={{recordings}}: no recordings in {where}, where {layout} has them; give the folder that has "
+            "this, or use --corpus=folder",
+        )
+        for corpus, layout, where in [
+            ("vctk", "VCTK", "wav48_silence_trimmed/ or wav48/"),
+            ("libritts", "LibriTTS", "SPEAKER/CHAPTER/SPEAKER_CHAPTER_….wav"),
+            ("arctic", "CMU ARCTIC", "cmu_us_SPEAKER_arctic/wav/"),
+            ("jsut", "JSUT", "SUBSET/wav/"),
+            ("csmsc", "CSMSC", "Wave/"),
+        ]
+    ),
+    Row(
+        PREPARE,
+        LJSPEECH + " --speaker_column=9",
+        "{here}/ljspeech/metadata.csv: row 1 ('u00') has no speaker in column 9 (--speaker_column); columns are "
+        "counted from 1",
+        lambda place: place.copy("ljspeech"),
+    ),
+    Row(
+        PREPARE,
+        FOLDER + " --speaker_folders",
+        "<reason>/u0<number>.wav: is in no speaker's folder; --speaker_folders needs {recordings}/SPEAKER/…",
+    ),
+    Row(
+        PREPARE,
+        FOLDER + " --speaker_column=2",
+        "--speaker_column: is for --corpus=ljspeech, and this is --corpus=folder",
+    ),
     Row(PREPARE, MELS, "--mels={here}/mels: no such folder; give that of the mels"),
     Row(
         PREPARE,
@@ -139,7 +171,8 @@ ROWS = [
     Row(
         PREPARE,
         "--corpus=tapes --input={recordings} --output={here}/out",
-        "flag --corpus=tapes: value should be one of <ljspeech|folder> (--help lists the flags)",
+        "flag --corpus=tapes: value should be one of <ljspeech|folder|vctk|libritts|arctic|jsut|csmsc> (--help lists "
+        "the flags)",
         code=2,
     ),
     Row(
