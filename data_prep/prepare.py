@@ -59,6 +59,7 @@ def prepare(
     """Creates or updates the data set in `output` from the recordings in `source`.
 
     unchecked: do not compare given mels (Kind.mels) with the recordings. speakers: where the corpus has their names.
+
     Returns {name, source, reason} of each recording left out. Raises UserError if no recording is usable, or if
     `output` holds anything but a data set of this corpus with these settings.
     """

@@ -1,13 +1,12 @@
 """How well a mel agrees with the mel of its recording: by the contract, how its values map, how far it is shifted."""
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
 from fwn.mel.compression import nats, plain_mel
 from fwn.mel.convention import MelContract
-from fwn.mel.spectrogram import align, mel_spectrogram
+from fwn.mel.spectrogram import align, mel_spectrogram, to_peak
 
 SHIFTS = np.arange(-4, 5) / 2  # frames
 LEAST = 8  # common frames
@@ -71,6 +70,5 @@ def agreement(mel: np.ndarray, audio: np.ndarray, contract: MelContract) -> Agre
 
 def _half_a_frame_later(audio: np.ndarray, contract: MelContract) -> np.ndarray:
     """The mel whose frame i is centred half a hop later than that of the contract."""
-    scaled = audio if contract.peak is None else audio / max(np.abs(audio).max(), 1e-9) * contract.peak
-    later = np.concatenate([scaled[contract.hop_length // 2 :], np.zeros(contract.hop_length, np.float32)])
-    return mel_spectrogram(later, dataclasses.replace(contract, peak=None))
+    later = to_peak(audio, contract)[contract.hop_length // 2 :]
+    return mel_spectrogram(np.pad(later, (0, contract.hop_length)), contract)

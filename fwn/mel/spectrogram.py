@@ -1,6 +1,7 @@
 """The mels that a contract defines. Uses NumPy only, so that machines without librosa can compute them."""
 
 import functools
+from typing import Literal
 
 import numpy as np
 
@@ -47,22 +48,27 @@ def band_weights(contract: MelContract) -> np.ndarray:
     return filterbank(c.sample_rate, c.n_fft, c.n_mels, c.fmin, c.fmax, scale, norm).astype(np.float32)
 
 
+def to_peak(audio: np.ndarray, contract: MelContract) -> np.ndarray:
+    """Audio float32 [T], scaled to the contract's peak if it has one. Raises UserError if it is silent then."""
+    audio = np.asarray(audio, np.float32)
+    if contract.peak is None:
+        return audio
+    loudest = np.abs(audio).max(initial=0.0)
+    if not loudest > 0:
+        raise UserError(f"silent audio cannot be normalised to a peak of {contract.peak}")
+    return audio / loudest * np.float32(contract.peak)
+
+
 def align(audio: np.ndarray, contract: MelContract) -> tuple[np.ndarray, np.ndarray]:
     """Recorded audio float32 [T] -> (audio [frames · hop], mel [frames, n_mels]) for the model.
 
     The audio is scaled to the contract's peak, if it has one. Mel frame i belongs to samples i·hop … (i + 1)·hop - 1.
     Official code (alignment "half"): preprocessing._process_utterance. Raises UserError if silent audio must be scaled.
     """
-    audio = np.asarray(audio, np.float32)
-    if contract.peak is not None:
-        loudest = np.abs(audio).max(initial=0.0)
-        if not loudest > 0:
-            raise UserError(f"silent audio cannot be normalised to a peak of {contract.peak}")
-        audio = audio / loudest * np.float32(contract.peak)
+    audio = to_peak(audio, contract)
     mel = mel_spectrogram(audio, contract)
     samples = len(mel) * contract.hop_length
     missing = max(samples - len(audio), 0)
     before = missing // 2 if contract.alignment == "half" else 0
-    return np.pad(audio, (before, missing - before), mode="edge" if contract.alignment == "edge" else "constant")[
-        :samples
-    ], mel
+    mode: Literal["edge", "constant"] = "edge" if contract.alignment == "edge" else "constant"
+    return np.pad(audio, (before, missing - before), mode=mode)[:samples], mel

@@ -66,7 +66,7 @@ def _mean_and_scale(found: Any, m: int, source: str) -> tuple[np.ndarray, np.nda
         return np.asarray(found[0], float), np.asarray(found[1], float)
     if isinstance(found, np.ndarray) and found.dtype.kind in "fiu" and found.shape == (2, m + 1):
         return _of_sums(np.asarray(found[0, -1], float), *np.asarray(found[:, :-1], float))
-    has = f"it is {found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "it has others"
+    has = f"it is {found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "it has no arrays by name"
     if isinstance(found, Mapping):
         has = f"it has the arrays {', '.join(map(repr, list(found)[:20]))}"
     raise UserError(

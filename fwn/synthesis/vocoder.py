@@ -46,8 +46,8 @@ class Vocoder:
     """vocoder(mel) -> audio; vocoder.stream(mels) -> chunks of audio; vocoder.log_likelihood(audio, mel) -> nats.
 
     Mels are float [F, M] or [M, F] by the model's mel contract, `vocoder.mel`: arrays of NumPy, JAX or PyTorch on any
-    device, or nested lists. Audio is float [F · hop] in ±1, as `fwn.mel.align` returns it.
-    Mels are padded to a few lengths, each compiled once; padding does not change a sample.
+    device, or nested lists. Audio is float [F · hop] in ±1, as `fwn.mel.align` returns it. Mels are padded to a few
+    lengths, each compiled once; padding does not change a sample.
     chunk: mel frames to compute at a time (fwn.synthesis.chunked), which does not change a sample either; 0: all at
     once. By default up to 1024 frames, or fewer if they need more than half of the free memory. It is rounded up to a
     multiple of `vocoder.system.unit`, which is 1 if positions of the flow's last block divide a mel frame.
