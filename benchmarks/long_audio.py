@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from fwn import cli
 from fwn import config as configs
 from fwn.evaluation import measure
+from fwn.systems import build
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 SECONDS = flags.DEFINE_float("seconds", 60.0, "Length of the audio.", 0.1)
@@ -31,15 +32,15 @@ def peak() -> float:
 def main(args: list[str]) -> None:
     del args
     mel = configs.mel_of(CONFIG.value)
-    vocoder = measure.untrained(CONFIG.value, measure.synthetic(1, 8, mel, 0), 0)
+    vocoder = measure.untrained(CONFIG.value, measure.synthetic(1, 8, mel, 0, build(CONFIG.value)), 0)
     before, n_frames = peak(), round(SECONDS.value * mel.sample_rate / mel.hop_length)
     frames = np.random.default_rng(0).uniform(0, 1, (n_frames, mel.n_mels))
     if STREAM.value:
-        stream = vocoder.stream(iter(frames), chunk=CHUNK.value)
+        stream = vocoder.stream(iter(frames), chunk=CHUNK.value, speaker=vocoder.speakers.example)
         samples = sum(len(audio) for audio in stream)
         how = f"stream, latency {stream.latency:.2f} s"
     else:
-        samples = len(vocoder(frames, chunk=CHUNK.value))
+        samples = len(vocoder(frames, chunk=CHUNK.value, speaker=vocoder.speakers.example))
         how = "default chunks" if CHUNK.value is None else f"--chunk={CHUNK.value}"
     seconds = samples / mel.sample_rate
     cli.say(

@@ -61,7 +61,7 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
     if address:
         jax.distributed.initialize(address, processes, process)
     system, parallel, mel = build(config), Parallel(config.parallel, config.batch_size), configs.mel_of(config)
-    batch = measure.synthetic(config.batch_size // processes, config.frames, mel, seed=process)
+    batch = measure.synthetic(config.batch_size // processes, config.frames, mel, process, system)
     state, local = abstract(system, config, parallel, batch), parallel.batch(batch)
     program = parallel.compile(train_step(system, config), donate=True, carried=state).lower(state, (), local)
     program = program.compile()

@@ -2,12 +2,19 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
-from fwn.disk import sealed
+import numpy as np
 
-from . import shards
+from fwn.disk import crc32, file_crc32, sealed
+from fwn.errors import UserError
+from fwn.mel import MelContract, difference
 
+from . import shards, speaker_embeddings
+from .recordings import Recording
+
+GIVEN = "mels", "mels_tolerance"  # settings of a data set with given mels
 KEPT = "frames", "samples", "start", "source", "sha256", "audio_crc32", "mel_crc32"  # of an entry, in the manifest
 
 
@@ -16,10 +23,12 @@ def contents(
     records: list[shards.Record],
     missing: list[dict[str, str]],
     said: dict[str, dict[str, str]],
-) -> dict[str, Any]:
-    """The contents of manifest.json, in the order of the recordings. Equal for every way of getting to the data set.
+    vectors: dict[str, np.ndarray] | None = None,
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(contents of manifest.json, other files by name). Equal for every way of getting to the data set.
 
-    said: {"text", "speaker"} by name. They are not in the records: a correction of them leaves the shards as they are.
+    Utterances are in the order of the recordings. said: {"text", "speaker"} by name; vectors: of the speakers, by name,
+    or None. They are not in the records: a correction of them leaves the shards as they are.
     """
     utterances, left_out, notes = [], list(missing), Counter[str]()
     filled = [record for record in records if record["frames"]]
@@ -41,7 +50,11 @@ def contents(
         | dict(zip(("audio_crc32", "mel_crc32"), record["crc32"], strict=True))
         for record in filled
     ]
-    return sealed(
+    more, files = {}, {}
+    if vectors is not None and utterances:
+        entry, content = speaker_embeddings.packed(vectors, [utterance["name"] for utterance in utterances])
+        more, files = {"speaker_embeddings": entry}, {entry["file"]: content}
+    manifest = sealed(
         settings
         | {
             "notes": dict(sorted(notes.items())),
@@ -49,7 +62,18 @@ def contents(
             "utterances": utterances,
             "left_out": left_out,
         }
+        | more
     )
+    return manifest, files
+
+
+def changed(output: Path, files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files by name that are not in the folder as they should be."""
+    return {
+        name: content
+        for name, content in files.items()
+        if not (output / name).is_file() or file_crc32(output / name) != crc32([content])
+    }
 
 
 def test_indices(utterances: list[dict[str, Any]], share: float, seed: int | None) -> list[int]:
@@ -70,3 +94,29 @@ def test_indices(utterances: list[dict[str, Any]], share: float, seed: int | Non
             indices = sorted(indices, key=rank.__getitem__, reverse=True)
         chosen += indices[n - count :]
     return sorted(chosen)
+
+
+def check_settings(old: dict[str, Any], new: dict[str, Any], vectors: bool, output: Path) -> None:
+    """Raises UserError if a manifest, `old`, has other settings, or vectors of speakers that are not given now."""
+    if "speaker_embeddings" in old and not vectors:
+        raise UserError(
+            f"--output={output}: was prepared with vectors of speakers; give --speaker_embeddings, or another --output"
+        )
+    keys = [key for key in (*new, *(key for key in GIVEN if key in old and key not in new)) if key != "mel"]
+    differs = [key for key in keys if old.get(key) != new.get(key)]
+    if differs:
+        what = ", ".join(f"{key} {old.get(key)} instead of {new.get(key)}" for key in differs)
+        tables = ""
+        if "mel_hash" in differs:
+            tables = "\n" + difference(MelContract.from_dict(old.get("mel", {})), MelContract.from_dict(new["mel"]))
+        raise UserError(f"--output={output}: was prepared with {what}; give another --output{tables}")
+
+
+def check_same_corpus(old: dict[str, Any], recordings: list[Recording], output: Path) -> None:
+    """Raises UserError if a manifest, `old`, has none of the recordings."""
+    before = {utterance["sha256"] for utterance in old.get("utterances", [])}
+    if not before & {recording.sha256 for recording in recordings}:
+        which = "recordings, with its mel, is" if "mels" in old else "recordings is"
+        raise UserError(
+            f"--output={output}: holds another corpus (none of its {which} in --input); give another --output"
+        )

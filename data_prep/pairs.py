@@ -26,36 +26,45 @@ ENOUGH = 0.5  # share of them whose mels must agree
 
 
 def paired(recordings: list[Recording], folder: Path) -> tuple[list[Recording], list[dict[str, str]]]:
-    """(the recordings with their mels, {name, source, reason} of those without one).
+    """(the recordings with their mels, {name, source, reason} of those without one). Raises UserError without a mel."""
+    found, missing = by_name(recordings, folder, "mels")
+    having = [recording for recording in recordings if recording.name in found]
+    return [dataclasses.replace(recording, mel=found[recording.name]) for recording in having], missing
 
-    The mel of a recording has its path in the folder, with another extension; or its name, if no other recording and no
-    other mel has that. Raises UserError without a mel.
+
+def by_name(recordings: list[Recording], folder: Path, flag: str) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """({name of a recording: its file of arrays in the folder}, {name, source, reason} of recordings without one).
+
+    The file of a recording has its path in the folder, with another extension; or its name, if no other recording and
+    no other file has that. flag: that names the folder. Raises UserError if no recording has one.
     """
     if not folder.is_dir():
-        raise UserError(f"--mels={folder}: {'not a' if folder.exists() else 'no such'} folder; give that of the mels")
-    mels = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in KINDS and file.is_file()]
-    if not mels:
-        raise UserError(f"--mels={folder}: no mel ({', '.join(sorted(KINDS))}) in this folder")
-    by_path, by_name = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for file in mels:
+        raise UserError(
+            f"--{flag}={folder}: {'not a' if folder.exists() else 'no such'} folder; give that of the files"
+        )
+    files = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in KINDS and file.is_file()]
+    if not files:
+        raise UserError(f"--{flag}={folder}: no file of arrays ({', '.join(sorted(KINDS))}) in this folder")
+    paths, last_parts = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for file in files:
         source = file.relative_to(folder)
         for name in {source.with_suffix("").as_posix(), source.with_suffix("").as_posix().removesuffix(SUFFIX)}:
-            by_path[name].append(source.as_posix())
-            by_name[Path(name).name].append(source.as_posix())
+            paths[name].append(source.as_posix())
+            last_parts[Path(name).name].append(source.as_posix())
     names = Counter(Path(recording.name).name for recording in recordings)
-    found, missing = [], []
+    found, missing = {}, []
     for recording in recordings:
         name = Path(recording.name).name
-        own = by_path[recording.name] or (by_name[name] if names[name] == 1 else [])
+        own = paths[recording.name] or (last_parts[name] if names[name] == 1 else [])
         if len(own) == 1:
-            found.append(dataclasses.replace(recording, mel=own[0]))
+            found[recording.name] = own[0]
         else:
-            reason = f"{len(own)} mels in --mels have its name ({', '.join(own[:3])})" if own else "no mel in --mels"
+            reason = f"{len(own)} files in --{flag} have its name ({', '.join(own[:3])})" if own else f"not in --{flag}"
             missing.append({"name": recording.name, "source": recording.source, "reason": reason})
     if recordings and not found:
         raise UserError(
-            f"--mels={folder}: none of its {len(mels)} mels is that of a recording; the first is "
-            f"{mels[0].relative_to(folder)}; of the first recording: {missing[0]['name']}: {missing[0]['reason']}"
+            f"--{flag}={folder}: none of its {len(files)} files is that of a recording; the first is "
+            f"{files[0].relative_to(folder)}; of the first recording: {missing[0]['name']}: {missing[0]['reason']}"
         )
     return found, missing
 

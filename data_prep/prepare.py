@@ -9,7 +9,8 @@ transcripts and speakers. The last tenth of each speaker's utterances is for tes
 mel-spectrogram, see fwn.mel) and mixed down to mono; the program says how many.
 
 With --mels a data set has mels that an acoustic model made of the recordings' texts, aligned to the recordings. A
-vocoder trained on them hears in training what it hears in use (docs/mels.md).
+vocoder trained on them hears in training what it hears in use (docs/mels.md). With --speaker_embeddings each recording
+comes with a vector of its speaker, for models that are told who speaks by such vectors (docs/speakers.md).
 
 A recording that is missing, unreadable, empty, silent, too short or not finite is left out. Its name and the reason are
 printed and listed in manifest.json, and the exit code is 3.
@@ -34,13 +35,12 @@ from fwn.cli import say
 from fwn.data.manifest import FILE, FORMAT, read_values
 from fwn.disk import atomic, locked
 from fwn.errors import UserError
-from fwn.mel import PRESETS, MelContract, difference, read_contract
+from fwn.mel import PRESETS, read_contract
 
-from . import layouts, pairs, shards
-from .contents import contents
-from .recordings import Kind, Recording, fingerprint
+from . import layouts, pairs, shards, speaker_embeddings
+from .contents import GIVEN, changed, check_same_corpus, check_settings, contents
+from .recordings import Kind, fingerprint
 
-GIVEN = "mels", "mels_tolerance"  # settings of a data set with given mels
 SHOWN = 20  # print at most this many of the recordings left out; the manifest lists all
 
 
@@ -55,10 +55,12 @@ def prepare(
     shard_bytes: int = shards.SHARD_BYTES,
     unchecked: bool = False,
     speakers: layouts.Options = layouts.UNSAID,
+    embeddings: Path | None = None,
 ) -> list[dict[str, str]]:
     """Creates or updates the data set in `output` from the recordings in `source`.
 
     unchecked: do not compare given mels (Kind.mels) with the recordings. speakers: where the corpus has their names.
+    embeddings: folder with a vector of the speaker of each recording.
 
     Returns {name, source, reason} of each recording left out. Raises UserError if no recording is usable, or if
     `output` holds anything but a data set of this corpus with these settings.
@@ -66,6 +68,10 @@ def prepare(
     recordings, missing = layouts.find(corpus, source, speakers)
     if kind.mels is not None:
         recordings, without = pairs.paired(recordings, kind.mels)
+        missing += without
+    vectors = None
+    if embeddings is not None:
+        recordings, without, vectors = speaker_embeddings.given(recordings, embeddings)
         missing += without
     settings = {
         "format": FORMAT,
@@ -81,7 +87,7 @@ def prepare(
     with _locked(output), shards.workers(min(workers, max(1, len(recordings)))) as pool:
         old = read_values(output) if (output / FILE).exists() else None
         if old is not None:
-            _check_settings(old, settings, output)
+            check_settings(old, settings, vectors is not None, output)
         if kind.mels is not None and recordings and not unchecked:
             say(pairs.compared(recordings, source, kind.mels, kind.contract, pool))
         hashed = shards.in_order(
@@ -89,7 +95,7 @@ def prepare(
         )
         recordings = list(cli.progress(hashed, "checksums", len(recordings)))
         if old is not None:
-            _check_same_corpus(old, recordings, output)
+            check_same_corpus(old, recordings, output)
         plan = shards.plan(recordings, kind, shard_bytes)
         parts = sorted((output / shards.PARTS).glob("*.json"))
         done = shards.finished(output, cli.progress(parts, "checksums of shards"))
@@ -102,16 +108,18 @@ def prepare(
         for _ in cli.progress(shards.build(todo, done, source, output, kind, pool, 2 * workers + 2), "prepare", count):
             pass
         said = {recording.name: {"text": recording.text, "speaker": recording.speaker} for recording in recordings}
-        manifest = contents(settings, [done[key] for key, _ in plan], missing, said)
+        manifest, files = contents(settings, [done[key] for key, _ in plan], missing, said, vectors)
         if not manifest["utterances"]:
             why = "; ".join(f"{entry['name']}: {entry['reason']}" for entry in manifest["left_out"][:3]) or "none found"
             raise UserError(f"--input={source}: no usable recording among {len(recordings) + len(missing)} ({why})")
-        if manifest == old:
+        files = changed(output, files) | ({} if manifest == old else {FILE: json.dumps(manifest, indent=1).encode()})
+        if not files:
             say("nothing to do: the data set is up to date")
-        else:
-            with atomic(output / FILE) as file:
-                file.write(json.dumps(manifest, indent=1).encode())
-        shards.sweep(output, {key for key, _ in plan})
+        for name, content in files.items():  # the manifest is the last
+            with atomic(output / name) as file:
+                file.write(content)
+        stored = manifest.get("speaker_embeddings", {"file": ""})["file"]
+        shards.sweep(output, {key for key, _ in plan} | {Path(stored).stem.removeprefix("speakers-")})
     _report(manifest, output)
     return manifest["left_out"]
 
@@ -129,26 +137,6 @@ def _locked(output: Path) -> Iterator[None]:
         parts / "lock", f"--output={output}: another data_prep.prepare is running there; wait for it, or stop it"
     ):
         yield
-
-
-def _check_settings(old: dict[str, Any], new: dict[str, Any], output: Path) -> None:
-    keys = [key for key in (*new, *(key for key in GIVEN if key in old and key not in new)) if key != "mel"]
-    differs = [key for key in keys if old.get(key) != new.get(key)]
-    if differs:
-        what = ", ".join(f"{key} {old.get(key)} instead of {new.get(key)}" for key in differs)
-        tables = ""
-        if "mel_hash" in differs:
-            tables = "\n" + difference(MelContract.from_dict(old.get("mel", {})), MelContract.from_dict(new["mel"]))
-        raise UserError(f"--output={output}: was prepared with {what}; give another --output{tables}")
-
-
-def _check_same_corpus(old: dict[str, Any], recordings: list[Recording], output: Path) -> None:
-    before = {utterance["sha256"] for utterance in old.get("utterances", [])}
-    if not before & {recording.sha256 for recording in recordings}:
-        which = "recordings, with its mel, is" if "mels" in old else "recordings is"
-        raise UserError(
-            f"--output={output}: holds another corpus (none of its {which} in --input); give another --output"
-        )
 
 
 def _report(manifest: dict[str, Any], output: Path) -> None:
@@ -200,6 +188,12 @@ MELS_TOLERANCE = flags.DEFINE_integer(
     lower_bound=0,
 )
 MELS_UNCHECKED = flags.DEFINE_bool("mels_unchecked", False, "With --mels: do not compare mels with the recordings.")
+SPEAKER_EMBEDDINGS = flags.DEFINE_string(
+    "speaker_embeddings",
+    None,
+    "Folder with a vector of the speaker for each recording: a file of one array with the recording's name (.npy, "
+    ".npz, .pt, .pth, .safetensors, .h5).",
+)
 AUDIO_DTYPE = flags.DEFINE_enum("audio_dtype", "int16", ["int16", "float16"], "Type of the stored audio.")
 MEL_DTYPE = flags.DEFINE_enum("mel_dtype", "float32", ["float16", "float32"], "Type of the stored mels.")
 TEST_SHARE = flags.DEFINE_float(
@@ -242,6 +236,7 @@ def main(args: list[str]) -> int | None:
         workers=WORKERS.value or os.cpu_count() or 1,
         unchecked=MELS_UNCHECKED.value,
         speakers=layouts.Options(SPEAKER_COLUMN.value, SPEAKER_FOLDERS.value),
+        embeddings=Path(SPEAKER_EMBEDDINGS.value) if SPEAKER_EMBEDDINGS.value else None,
     )
     return cli.LEFT_OUT if left_out else None
 

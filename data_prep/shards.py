@@ -155,7 +155,9 @@ def _write_array(path: Path, parts: list[np.ndarray]) -> str:
 def sweep(output: Path, keys: set[str]) -> None:
     """Removes the files of all shards but `keys`, and partial files of interrupted runs."""
     for file in [*output.iterdir(), *(output / PARTS).iterdir()]:
-        match = re.fullmatch(r"(?:(?:audio|mel)-)?([0-9a-f]{16})\.(?:npy|json)|\..*\.(?:npy|json)\.partial", file.name)
+        match = re.fullmatch(
+            r"(?:(?:audio|mel|speakers)-)?([0-9a-f]{16})\.(?:npy|json)|\..*\.(?:npy|json)\.partial", file.name
+        )
         if match and match[1] not in keys:
             file.unlink()
 

@@ -62,6 +62,13 @@ def get_config() -> ConfigDict:
             # Standard deviation of noise on the mels of training, in their own units, for mels of acoustic models
             # (docs/mels.md); 0: none
             "mel_noise": 0.0,
+            # Of several speakers, who speaks: "none": the model is not told; "id": a speaker of `names`; "embedding": a
+            # vector of `size` numbers that comes with each utterance (docs/speakers.md)
+            "speakers": {
+                "kind": "none",
+                "names": (),  # (): those of the data set
+                "size": 0,  # 0: that of the data set's vectors
+            },
             "seed": 1111,
             "num_steps": 700_000,
             # Stop when about so many seconds have passed, save, and exit with code 4 (docs/reliability.md); 0: no limit

@@ -119,6 +119,7 @@ def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> 
         frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
         for batch in BATCH_SIZE.value:
             mels = np.random.default_rng(0).uniform(size=(batch, frames, mel.n_mels)).astype("float32")
+            mels = np.pad(mels, ((0, 0), (0, 0), (0, system.speakers.channels)))
             args = params, mels, jax.random.split(jax.random.key(0), batch), np.float32(0.8)
             program, found = compiled(jax.jit(system.sample), *args)
             samples = frames * mel.hop_length
@@ -179,7 +180,7 @@ def main(args: list[str]) -> None:
     if "data" in parts and DATA.value is None:
         raise UserError("--only=data measures a data set; name it: --data=DIR")
     system, parallel = build(config), Parallel(config.parallel, config.batch_size)
-    batch = measure.synthetic(config.batch_size, config.frames, mel, seed=0, past=system.past)
+    batch = measure.synthetic(config.batch_size, config.frames, mel, 0, system)
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch, {})
     dtype = str(config.model.dtype or "float32") if "dtype" in config.model else "float32"
     top = peak(dtype)

@@ -32,7 +32,7 @@ ERRORS = 6  # of fwn.doctor, if it found an error
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
-__all__ = ["flags_alone", "low_temperature", "progress", "run", "say", "temperatures"]
+__all__ = ["flags_alone", "low_temperature", "progress", "run", "say", "speaker", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -78,6 +78,16 @@ def low_temperature() -> flags.FlagHolder[float | None]:
         "For models with autoregression over blocks: temperature of the predicted low bands, as a factor of "
         "--temperature. Lower values sound more voiced. By default 0.9.",
         lower_bound=0.0,
+    )
+
+
+def speaker(otherwise: str) -> flags.FlagHolder[str | None]:
+    """Defines --speaker for programs that run models. otherwise: who speaks without the flag."""
+    return flags.DEFINE_string(
+        "speaker",
+        None,
+        "Who speaks, for a model that is told (docs/speakers.md): a name that it knows, or a file with a vector of the "
+        f"speaker. By default {otherwise}",
     )
 
 

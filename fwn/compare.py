@@ -30,6 +30,7 @@ from fwn.evaluation.published import PAPER
 from fwn.shipped import experiment
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder, load
+from fwn.systems import build
 from fwn.xla.malloc import keep_memory
 
 CKPTS = flags.DEFINE_list("ckpts", [], "Workdirs of fwn.train or fwn.convert, separated by commas.")
@@ -65,6 +66,7 @@ class Utterance(NamedTuple):
     noisy: np.ndarray
     mel: np.ndarray
     key: jax.Array
+    place: int  # in the data set
 
 
 def utterances(corpus: Corpus) -> list[Utterance]:
@@ -74,7 +76,8 @@ def utterances(corpus: Corpus) -> list[Utterance]:
     for n, i in enumerate(measure.chosen(corpus, UTTERANCES.value)):
         recording = corpus.audio(i)
         noisy = measure.dequantised(recording, rng)
-        found.append(Utterance(corpus.utterances[i].name, recording, noisy, corpus.mel(i), jax.random.fold_in(key, n)))
+        name, own = corpus.utterances[i].name, jax.random.fold_in(key, n)
+        found.append(Utterance(name, recording, noisy, corpus.mel(i), own, i))
     return found
 
 
@@ -89,31 +92,35 @@ def named(flag: str, given: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def speeds(name: str, vocoder: Vocoder, mel: np.ndarray) -> tuple[measure.Speed, measure.Speed | None]:
+def speeds(
+    name: str, vocoder: Vocoder, mel: np.ndarray, speaker: Any = None
+) -> tuple[measure.Speed, measure.Speed | None]:
     """Sampling speed of one utterance and of a batch, from mel [F, M] repeated or cut to --speed_seconds.
 
     If one utterance takes longer than LONG, no batch is timed and a message says so.
     """
     frames = bucket(math.ceil(SPEED_SECONDS.value * vocoder.mel.sample_rate / vocoder.mel.hop_length))
     mel = np.resize(mel, (frames, mel.shape[1]))
-    one = measure.speed(vocoder, mel, 1, TEMPERATURE.value[0])
+    one = measure.speed(vocoder, mel, 1, TEMPERATURE.value[0], speaker)
     if (took := one.seconds / one.real_time) > LONG:
         cli.say(f"{name}: sampling one utterance of {one.seconds:.2f} s takes {took:.0f} s, so no batch is timed")
         return one, None
-    return one, measure.speed(vocoder, mel, BATCH_SIZE.value, TEMPERATURE.value[0])
+    return one, measure.speed(vocoder, mel, BATCH_SIZE.value, TEMPERATURE.value[0], speaker)
 
 
-def trained(name: str, workdir: Path, held_out: Sequence[Utterance]) -> Figures:
+def trained(name: str, workdir: Path, corpus: Corpus, held_out: Sequence[Utterance]) -> Figures:
     """All measurements of one checkpoint."""
     vocoder = load(workdir)
+    who = [vocoder.speakers.of(corpus, u.place) for u in held_out]
     mels, names = [u.mel for u in held_out], [u.name for u in held_out]
     # All are padded to the longest, so that a model is compiled once for likelihood and once for sampling.
     batch_size, longest = min(BATCH_SIZE.value, len(held_out)), max(map(len, mels))
     inputs = [measure.likelihood_input(vocoder, u.recording, u.noisy) for u in held_out]
-    nats = list(vocoder.log_likelihoods(inputs, mels, batch_size, longest))
+    nats = list(vocoder.log_likelihoods(inputs, mels, batch_size, longest, who))
     copies = {}
     for temperature in TEMPERATURE.value:
-        audios = vocoder.synthesise(mels, [u.key for u in held_out], temperature, batch_size, longest)
+        keys = [u.key for u in held_out]
+        audios = vocoder.synthesise(mels, keys, temperature, batch_size, longest, speakers=who)
         rows = [
             measure.copy_metrics(f"{name}: {u.name}.T{temperature}", u.recording, audio, vocoder.mel.sample_rate)
             for u, audio in zip(held_out, audios, strict=True)
@@ -125,7 +132,7 @@ def trained(name: str, workdir: Path, held_out: Sequence[Utterance]) -> Figures:
         vocoder.step,
         measure.training(workdir, vocoder.config, vocoder.mel),
         measure.estimate(nats, f"{name}: nats/sample of {', '.join(names)}"),
-        *speeds(name, vocoder, mels[0]),
+        *speeds(name, vocoder, mels[0], who[0]),
         copies,
     )
 
@@ -133,9 +140,10 @@ def trained(name: str, workdir: Path, held_out: Sequence[Utterance]) -> Figures:
 def untrained(name: str, config: Any) -> Figures:
     """Size and speed of a config's untrained model, on synthetic mels. They take as long to process as real mels."""
     mel = configs.mel_of(config)
-    batch = measure.synthetic(1, 8, mel, SEED.value)
-    vocoder = measure.untrained(config, batch, SEED.value)
-    return Figures(config, vocoder.n_params, 0, None, None, *speeds(name, vocoder, batch["mel"][0]), copies={})
+    batch = measure.synthetic(1, 8, mel, SEED.value, build(config))
+    vocoder, bands = measure.untrained(config, batch, SEED.value), batch["mel"][0, :, : mel.n_mels]
+    speed = speeds(name, vocoder, bands, vocoder.speakers.example)
+    return Figures(config, vocoder.n_params, 0, None, None, *speed, copies={})
 
 
 def resolved(given: str) -> Any:
@@ -178,11 +186,12 @@ def conditions(
 
 def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[str, Any], output: Path | None) -> None:
     """Measures all models, prints the tables, writes the files."""
-    held_out = utterances(corpus) if corpus else []
     systems = {}
-    for i, (name, folder) in enumerate(folders.items(), 1):
-        cli.say(f"[{i}/{len(folders)}] measuring {name}")
-        systems[name] = trained(name, folder, held_out)
+    if corpus is not None:
+        held_out = utterances(corpus)
+        for i, (name, folder) in enumerate(folders.items(), 1):
+            cli.say(f"[{i}/{len(folders)}] measuring {name}")
+            systems[name] = trained(name, folder, corpus, held_out)
     models = {}
     for i, (name, config) in enumerate(sizes.items(), 1):
         cli.say(f"[{i}/{len(sizes)}] measuring the untrained {name}")

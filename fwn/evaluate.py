@@ -3,8 +3,8 @@
     python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech
     python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech --temperature=0.6 --temperature=0.8 --output=results
 
-Prints a table. --output also writes results.json, table.txt, table.md and the run's loss curve, and for each utterance
-the recording, its copies and a plot of their mels.
+Prints a table, and one by speaker if there are several. --output also writes results.json, table.txt, table.md and the
+run's loss curve, and for each utterance the recording, its copies and a plot of their mels.
 """
 
 import json
@@ -21,7 +21,7 @@ from fwn import cli
 from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
 from fwn.disk import write_text
-from fwn.evaluation import estimates, plots
+from fwn.evaluation import by_speaker, estimates, plots
 from fwn.evaluation.measure import chosen, copy_metrics, likelihoods, machine, training
 from fwn.mel import mel_spectrogram
 from fwn.synthesis.vocoder import Vocoder, load
@@ -42,22 +42,25 @@ TEMPERATURE = flags.DEFINE_multi_float(
     "Standard deviation of the noise; may be repeated. By default 0.8, or 1 for a model with linear prediction.",
 )
 LOW_TEMPERATURE = cli.low_temperature()
+SPEAKER = cli.speaker("whom the data set names. Given, it is told for all utterances, also those of others.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling noise and of the dequantisation noise.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Number of held-out utterances, evenly spaced; 0: all.", 0)
 
 
-def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path | None) -> dict[str, Any]:
+def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], speaker: Any, output: Path | None) -> dict[str, Any]:
     """Measurements by utterance: {"likelihood": {name: …}, "copies": {temperature: {name: …}}}.
 
+    speaker: told for all utterances; None: whom the data set names, if the model is told at all.
     Writes audio and plots into `output`, unless it is None.
     """
     rng = np.random.default_rng(SEED.value)
     temperatures = TEMPERATURE.value or [vocoder.temperature]
     rows: dict[str, Any] = {"likelihood": {}, "copies": {t: {} for t in temperatures}}
     rate, hop = vocoder.mel.sample_rate, vocoder.mel.hop_length
+    told = [vocoder.speakers.of(corpus, i) if speaker is None else speaker for i in indices]
     for n, i in enumerate(cli.progress(indices, "evaluating")):
         name, recording, mel = corpus.utterances[i].name, corpus.audio(i), corpus.mel(i)
-        rows["likelihood"][name] = likelihoods(vocoder, recording, mel, rng)
+        rows["likelihood"][name] = likelihoods(vocoder, recording, mel, rng, told[n])
         key = jax.random.fold_in(jax.random.key(SEED.value), n)
         pictures = {"recording": mel}
         path = output / name if output else None  # name may contain folders
@@ -65,7 +68,7 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], output: Path 
             path.parent.mkdir(parents=True, exist_ok=True)
             audio_file.write(f"{path}.recording.wav", recording, rate)
         for temperature in temperatures:
-            copy = next(vocoder.synthesise([mel], [key], temperature))
+            copy = next(vocoder.synthesise([mel], [key], temperature, speakers=[told[n]]))
             title = f"{name}.T{temperature}"
             rows["copies"][temperature][name] = copy_metrics(title, recording, copy, rate)
             if path and np.isfinite(copy).all():
@@ -118,6 +121,11 @@ def summarise(rows: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return columns | {f"T = {t}": estimates.summary(list(by_name.values())) for t, by_name in rows["copies"].items()}
 
 
+def as_json(columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Estimates as plain dicts."""
+    return {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
+
+
 def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], markdown: bool = False) -> str:
     """The likelihood, then a table of copy-synthesis metrics with one column per temperature."""
 
@@ -130,7 +138,7 @@ def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], mark
         inverse = [f"max |x - inverse(forward(x))|: {worst:.1e}"]
     lines = [
         f"{vocoder.config.system}, {vocoder.n_params:,} parameters, step {vocoder.step}",
-        f"{len(rows['likelihood'])} held-out utterances",
+        f"{len(rows['likelihood'])} held-out utterances" + (f", told: {SPEAKER.value}" if SPEAKER.value else ""),
         line("nats/sample, recordings as stored (16 bit)", "nats_per_sample"),
         line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised"),
         *inverse,
@@ -162,17 +170,26 @@ def main(args: list[str]) -> None:
     output = Path(OUTPUT.value) if OUTPUT.value else None
     if output:
         output.mkdir(parents=True, exist_ok=True)
-    rows = evaluate(vocoder, corpus, chosen(corpus, UTTERANCES.value), output)
+    indices, speaker = chosen(corpus, UTTERANCES.value), vocoder.speakers.given(SPEAKER.value, "speaker")
+    rows = evaluate(vocoder, corpus, indices, speaker, output)
     columns = summarise(rows)
-    text = report(vocoder, rows, columns)
+    names = {corpus.utterances[i].name: corpus.utterances[i].speaker for i in indices}
+    speakers = by_speaker.by_speaker(rows, names, summarise)
+
+    def written(markdown: bool) -> str:
+        more = "\n" + by_speaker.table(speakers, markdown) + "\n" if speakers else ""
+        return report(vocoder, rows, columns, markdown) + more
+
+    text = written(markdown=False)
     if output:
         loss_curve(Path(CKPT.value), output / "loss.png")
         result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value}
         result["low_temperature"] = vocoder.low_temperature
-        summary = {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
-        result |= {"card": card(vocoder, corpus), "summary": summary, "utterances": rows}
+        result["speaker"] = SPEAKER.value
+        result |= {"card": card(vocoder, corpus), "summary": as_json(columns), "utterances": rows}
+        result["speakers"] = {name: as_json(own) for name, own in speakers.items()}
         write_text(output / "table.txt", text)
-        write_text(output / "table.md", report(vocoder, rows, columns, markdown=True))
+        write_text(output / "table.md", written(markdown=True))
         write_text(output / "results.json", json.dumps(result, indent=2) + "\n")  # last: then all is there
     cli.say(text, newlines=True)
 

@@ -41,7 +41,11 @@ def nats(vocoder: Vocoder, corpus: Corpus) -> float:
     """Mean nats/sample of held-out utterances, with the same dequantisation noise for every model."""
     rng = np.random.default_rng(0)
     indices = chosen(corpus, UTTERANCES.value)
-    return float(np.mean([vocoder.log_likelihood(dequantised(corpus.audio(i), rng), corpus.mel(i)) for i in indices]))
+    told = [vocoder.speakers.of(corpus, i) for i in indices]
+    pairs = zip(indices, told, strict=True)
+    return float(
+        np.mean([vocoder.log_likelihood(dequantised(corpus.audio(i), rng), corpus.mel(i), s) for i, s in pairs])
+    )
 
 
 def main(args: list[str]) -> None:
@@ -57,9 +61,11 @@ def main(args: list[str]) -> None:
             corpus.check_contract(run.mel, CKPT.value)
         vocoder = Vocoder(voice)
         if vocoder.system.roundtrip is not None:
-            on = material.synthetic(run.mel) if corpus is None else material.held_out(corpus)
+            told = vocoder.speakers
+            on = material.synthetic(run.mel, told) if corpus is None else material.held_out(corpus, told)
             assert on.audio is not None
-            error = float(np.max([inverse_error(vocoder, *pair) for pair in zip(on.audio, on.mel, strict=True)]))
+            each = zip(on.audio, on.mel, on.speakers, strict=True)
+            error = float(np.max([inverse_error(vocoder, *one) for one in each]))
             cli.say(f"largest |x - inverse(forward(x))| on {on.what}: {error:.1e}")
             if not error <= BROKEN_INVERSE:
                 raise UserError(

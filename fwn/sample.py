@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -66,6 +66,7 @@ TEMPERATURE = flags.DEFINE_float(
     lower_bound=0.0,
 )
 LOW_TEMPERATURE = cli.low_temperature()
+SPEAKER = cli.speaker("the only one that it knows.")
 SEED = flags.DEFINE_integer(
     "seed",
     0,
@@ -167,7 +168,7 @@ def readable(named: list[Path], mel: MelContract) -> tuple[list[Utterance], bool
     return utterances, not refused
 
 
-def synthesise(vocoder: Vocoder, utterances: list[Utterance], output: Path) -> Iterator[Path]:
+def synthesise(vocoder: Vocoder, utterances: list[Utterance], speaker: Any, output: Path) -> Iterator[Path]:
     """Samples in order of length, shortest first, and yields the path of each file once it is written."""
     order = sorted(utterances, key=lambda utterance: bucket(len(utterance.mel)))
     results = vocoder.synthesise(
@@ -176,6 +177,7 @@ def synthesise(vocoder: Vocoder, utterances: list[Utterance], output: Path) -> I
         vocoder.temperature if TEMPERATURE.value is None else TEMPERATURE.value,
         BATCH_SIZE.value,
         chunk=CHUNK.value,
+        speakers=[speaker] * len(order),
     )
     for utterance, samples in zip(order, results, strict=True):
         path = output / f"{utterance.name}.wav"
@@ -209,6 +211,8 @@ def main(args: list[str]) -> int | None:
             f"--mel_contract={CONVENTION.value} is {stated.title}, but {ckpt} was trained on mels of "
             f"{vocoder.mel.title}; compute the mels by that\n{difference(vocoder.mel, stated)}"
         )
+    speaker = vocoder.speakers.given(SPEAKER.value, "speaker")
+    vocoder.speakers.numbers(speaker, "--speaker")
     start = time.perf_counter()
     utterances, all_read = readable(named, vocoder.mel)  # all before the first write
     output.mkdir(parents=True, exist_ok=True)
@@ -223,7 +227,7 @@ def main(args: list[str]) -> int | None:
             f"--chunk={CHUNK.value}{rounded}: each chunk is computed with {context} frames of context, which takes "
             f"{(context + chunk) / chunk:.1f} times the work of one long chunk"
         )
-    written = list(cli.progress(synthesise(vocoder, utterances, output), "sampling", len(utterances)))
+    written = list(cli.progress(synthesise(vocoder, utterances, speaker, output), "sampling", len(utterances)))
     seconds = time.perf_counter() - start
     duration = vocoder.sampled_seconds
     cli.say(

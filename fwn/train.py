@@ -83,17 +83,24 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
     configs.check(config, mel, "--config")
     build(config, mel=mel)  # checks the fields before anything is read
     parallel = Parallel(config.parallel, config.batch_size)
-    if checkpoints_in(workdir):
-        configs.check_same(workdir, config, mel)
+    begun = configs.read(workdir)[0] if checkpoints_in(workdir) else None
     teacher_config, frozen = taught_by(config, mel)
-    system, frozen = build(config, teacher_config, mel), parallel.replicate(frozen)
+    if said := configs.settle(config, begun, teacher_config):
+        cli.say(said)
+    build(config, teacher_config, mel)  # checks that it fits its teacher
+    if begun is not None:
+        configs.check_same(workdir, config, mel)
     corpus = Corpus(config.data)
     corpus.check_contract(mel, "config.mel")
+    if said := configs.settle_by_data(config, corpus):
+        cli.say(said)
+    who = configs.Speakers(config).table(corpus)
+    system, frozen = build(config, teacher_config, mel), parallel.replicate(frozen)
     if config.verify_data:
         corpus.verify()
     shape = {"frames": config.frames, "batch_size": config.batch_size, "seed": config.seed}
     shape |= {"process": jax.process_index(), "processes": jax.process_count(), "past": system.past}
-    stream, tests = loader.batches(corpus, "train", **shape), loader.batches(corpus, "test", **shape)
+    stream, tests = (loader.batches(corpus, split, **shape, who=who) for split in ("train", "test"))
 
     busy = f"{workdir}: another fwn.train is running there; wait for it, or stop it"
     alone = locked(workdir / ".lock", busy) if jax.process_index() == 0 else nullcontext()
@@ -143,7 +150,7 @@ def given(mel: MelContract, system: Any, config: Any, batch: Any, frozen: Any) -
     if not INIT_FROM.value:
         return None
     sources = [(name, exported.read_run(name)) for name in INIT_FROM.value]
-    weights = beginning.joined(sources, INIT_PARTS.value, mel)
+    weights = beginning.joined(sources, INIT_PARTS.value, mel, configs.Speakers(config))
     expected = shapes(system, config, batch, frozen)
     if frozen != ():  # a student's upsampling is its teacher's
         weights.pop("upsample", None)

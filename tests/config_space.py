@@ -124,7 +124,7 @@ def teacher_of(config: ConfigDict) -> tuple[Any, Any]:
     teacher = experiment(name)
     teacher.model.update({"channels": 4, "n_layer": 2, "gate_channels": 4, "skip_channels": 4})
     system = build(teacher)
-    batch = synthetic(4, 2, configs.mel_of(teacher), 0, system.past)
+    batch = synthetic(4, 2, configs.mel_of(teacher), 0, system)
     drawn = draw(jax.eval_shape(system.init, jax.random.key(0), batch, {}), np.random.default_rng(0))
     return teacher, jax.device_get(fold_weight_norm(system.init(jax.random.key(0), batch, drawn)))
 
@@ -145,7 +145,7 @@ def end_of(fields: dict[str, Any], workdir: Path) -> str:
     teacher, frozen = teacher_of(config)
     system = build(config, teacher, mel)
     frozen = parallel.replicate(frozen)
-    batch = synthetic(config.batch_size, config.frames, mel, 0, system.past)
+    batch = synthetic(config.batch_size, config.frames, mel, 0, system)
     state = initial(system, config, parallel, batch, frozen)
     if system.roundtrip is not None and fields.get("model.dtype") in (None, "float32"):
         plain = fold_weight_norm(jax.device_get(parallel.global_arrays(state).split()[0]))

@@ -17,7 +17,7 @@ OURS = ("fwn", "data_prep", "experiments", "tools", "benchmarks", "tests")
 FIRST_SCREEN = 45  # lines
 DOCS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("voices/*/*.md"))]
+    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("voices/*/*.md"))]
 }
 README = DOCS["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -93,6 +93,8 @@ def flags(program: str) -> tuple[set[str], set[str]]:
     names, required = set(), set()
     for call in (node for node in ast.walk(tree(found[0])) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)
+        if function in ("cli.low_temperature", "cli.speaker"):  # shared by programs
+            names.add(function.removeprefix("cli."))
         if re.search(r"\b(config_)?flags\.(DEFINE_|mark_flag_as_required)", function):
             name = ast.literal_eval(call.args[0])
             if any(k.arg == "required" for k in call.keywords) or function.endswith("as_required"):

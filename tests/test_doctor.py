@@ -492,11 +492,11 @@ def test_data_of_another_contract_are_a_finding_and_not_used(run, tmp_path, monk
 
 def test_mels_beside_a_voice(tmp_path):
     """Damaged ones and those of other contracts are not used."""
-    found = material.mels(small.ROOT / "voices" / "lj-mini" / "mels", MEL)
+    found = material.mels(small.ROOT / "voices" / "lj-mini" / "mels", MEL, configs.Speakers({}))
     assert found.audio is None
     assert found.mel.shape == (2, 8, 80)
     (tmp_path / "a.npy").write_text("no mel")
-    assert material.mels(tmp_path, MEL) is None
+    assert material.mels(tmp_path, MEL, configs.Speakers({})) is None
 
 
 def test_systems_that_are_no_flow(tmp_path):

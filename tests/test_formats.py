@@ -101,7 +101,8 @@ def test_a_loss_term_that_is_gone(tmp_path):
 
 def test_an_experiment_file_of_an_earlier_version_is_completed():
     """One that lists all fields by itself lacks those that came since; they have the values that change nothing."""
-    config, new = base.get_config(), ("verify_data", "max_seconds", "max_spike", "max_returns", "freeze", "mel_noise")
+    config = base.get_config()
+    new = "verify_data", "max_seconds", "max_spike", "max_returns", "freeze", "mel_noise", "speakers"
     whole = configs.copied(config)
     with config.unlocked():
         for name in new:
@@ -109,5 +110,5 @@ def test_an_experiment_file_of_an_earlier_version_is_completed():
     completed = configs.copied(config)
     assert configs.plain(completed) == configs.plain(whole)
     configs.check(completed, configs.mel_of(completed), "--config")
-    with pytest.raises(UserError, match="missing verify_data, mel_noise, max_seconds, freeze"):
+    with pytest.raises(UserError, match="missing verify_data, mel_noise, speakers, max_seconds, freeze"):
         configs.check(config, configs.mel_of(config), "--config")

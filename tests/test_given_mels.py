@@ -75,7 +75,7 @@ def test_lengths_are_reconciled_within_the_tolerance_or_left_out(folders, tmp_pa
     assert {entry["name"]: entry["reason"] for entry in corpus.left_out} == {
         "u02": f"its mel has {usual['u02'] - 3} frames and it has {usual['u02']}, which differ by more than "
         "--mels_tolerance=2",
-        "u03": "no mel in --mels",
+        "u03": "not in --mels",
     }
     assert {"mel cut to its recording: 1 recordings", "cut to its mel: 1 recordings"} <= set(result.out.splitlines())
     for i in range(len(corpus)):
@@ -172,14 +172,14 @@ def test_a_mel_is_never_paired_with_the_recording_of_another(tmp_path):
     two = named("a/x.wav", "b/x.wav", "b/y.wav")
     found, missing = pairs_of(two, tmp_path, "a/x.npy", "x.npy", "y-feats.npy")
     assert found == {"a/x": "a/x.npy", "b/y": "y-feats.npy"}
-    assert missing == {"b/x": "no mel in --mels"}
+    assert missing == {"b/x": "not in --mels"}
 
 
 def test_names_of_mels(tmp_path):
     """A name that ends in the suffix itself, and two mels of one name."""
     found, missing = pairs_of(named("song-feats.wav", "z.wav"), tmp_path, "song-feats.npy", "a/z.npy", "b/z.npy")
     assert found == {"song-feats": "song-feats.npy"}
-    assert missing == {"z": "2 mels in --mels have its name (a/z.npy, b/z.npy)"}
+    assert missing == {"z": "2 files in --mels have its name (a/z.npy, b/z.npy)"}
 
 
 def test_a_folder_without_recordings_says_so(folders, tmp_path):

@@ -21,7 +21,7 @@ ARROWS = {
     "mel": "errors files",
     "mel.__main__": "audio cli disk errors files mel",
     "disk": "errors",
-    "config": "disk errors mel",
+    "config": "disk errors files mel",
     "shipped": "errors",
     "cli": "errors shipped terminal xla",
     "audio": "disk errors",

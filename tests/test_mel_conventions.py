@@ -282,7 +282,7 @@ def test_a_preset_can_be_trained_on(name):
     config.model.prediction.update({"order": 12, "first_order": 4, "channels": 4})
     config.frames = 6
     system = build(config, mel=contract)
-    batch = synthetic(2, config.frames, contract, 0, system.past)
+    batch = synthetic(2, config.frames, contract, 0, system)
     params = system.init(jax.random.key(0), batch, {})
 
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -37,7 +37,7 @@ def texts(platform):
     config = small.config("data", ema_decay=0.9)
     config.model.update({"channels": 128, "n_flow": 2, "gradient": "remat"})
     system = build(config)
-    batch = measure.synthetic(2, 8, PRESETS["flowavenet"], 0, system.past)
+    batch = measure.synthetic(2, 8, PRESETS["flowavenet"], 0, system)
     params = jax.eval_shape(lambda batch: system.init(jax.random.key(0), batch, {}), batch)
     state = jax.eval_shape(partial(complete, config), params)
     step = partial(train_step(system, config), mean=lambda g: lambda p, f, b, k: g(p, f, b | {"other": b["mel"]}, k))

@@ -214,9 +214,11 @@ def convert(found: Path, workdir: Path) -> None:
 
     config, mel = configs.read(found)
     batch = {"audio": jax.ShapeDtypeStruct((config.batch_size, config.frames * mel.hop_length), np.float32)}
-    batch |= {"mel": jax.ShapeDtypeStruct((config.batch_size, config.frames, mel.n_mels), np.float32)}
+    system = build(config, mel=mel)
+    bands = mel.n_mels + system.speakers.channels
+    batch |= {"mel": jax.ShapeDtypeStruct((config.batch_size, config.frames, bands), np.float32)}
     batch |= {"index": jax.ShapeDtypeStruct((config.batch_size,), np.int32)}
-    state = parts.load(found, abstract(build(config, mel=mel), config, Parallel("jit", config.batch_size), batch))
+    state = parts.load(found, abstract(system, config, Parallel("jit", config.batch_size), batch))
     checkpoints.write(workdir, config, mel, jax.device_put(state.split()[0]), int(state.step))
     (workdir / JOURNAL).write_text("".join(f"{line}\n" for line in journal(found)), encoding="utf-8")
     cli.say(f"step {int(state.step)}: {workdir}")

@@ -1,6 +1,7 @@
 """Experiment configs: their fields, their checks, and config.json, the copy in a workdir."""
 
 from fwn.config.fields import ADDED_LATER, FIELDS, OPTIMIZERS, check, plain
+from fwn.config.speakers import Speakers, settle, settle_by_data
 from fwn.config.stored import FILE, check_same, comparable, copied, mel_of, read, record, write
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "FIELDS",
     "FILE",
     "OPTIMIZERS",
+    "Speakers",
     "check",
     "check_same",
     "comparable",
@@ -16,5 +18,7 @@ __all__ = [
     "plain",
     "read",
     "record",
+    "settle",
+    "settle_by_data",
     "write",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fwn.config import speakers
 from fwn.errors import UserError, nearest, short
 from fwn.mel import MelContract
 from fwn.mel.hop import is_open
@@ -26,6 +27,7 @@ FIELDS = {
     "batch_size": False,
     "dequantise": False,
     "mel_noise": False,
+    "speakers": False,
     "seed": False,
     "num_steps": True,
     "max_seconds": True,
@@ -49,6 +51,7 @@ ADDED_OUTSIDE: dict[str, Any] = {
     "max_returns": 3,
     "freeze": "",
     "mel_noise": 0.0,
+    "speakers": speakers.DEFAULT,
 }
 # Defaults for model fields that older configs do not have; with them a model computes the same as before.
 ADDED_LATER: dict[str, Any] = {
@@ -69,6 +72,8 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
     """
     _check_fields(config, FIELDS, source)
     _check_types(config, source)
+    _check_fields(told := plain(config["speakers"]), speakers.FIELDS, f"{source}: speakers")
+    speakers.check(told, source)
     optimizer = plain(config["optimizer"])
     _check_fields(optimizer, OPTIMIZER, f"{source}: optimizer")
     if optimizer["kind"] not in OPTIMIZERS:
@@ -125,7 +130,7 @@ def check(config: Mapping[str, Any], mel: MelContract, source: str) -> None:
 
 
 def _check_types(config: Mapping[str, Any], source: str) -> None:
-    for name in ("model", "loss", "optimizer"):
+    for name in ("model", "loss", "optimizer", "speakers"):
         if not isinstance(config[name], Mapping | ConfigDict):
             raise UserError(
                 f"{source}: {name} is {short(config[name])}; it must have fields, as in experiments/base.py"

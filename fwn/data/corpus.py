@@ -3,6 +3,7 @@
     manifest.json   its mel contract, files and utterances, with checksums (fwn/data/manifest.py)
     audio-*.npy     [frames · hop] int16 (scaled by 32768) or float16, several utterances concatenated
     mel-*.npy       [frames, n_mels] float16 or float32
+    speakers-*.npy  [utterances, size] float32, if each utterance comes with a vector of its speaker
 
 Mel frame f of a shard belongs to its audio samples f·hop … (f+1)·hop - 1. Uses NumPy only.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fwn.data.manifest import read
+from fwn.data.manifest import Embeddings, read
 from fwn.disk import crc32, file_crc32
 from fwn.errors import UserError
 from fwn.mel import MelContract, difference
@@ -43,6 +44,16 @@ class Corpus:
             )
             for shard in manifest.shards
         ]
+        self.speaker_embeddings: np.ndarray | None = None  # float32 [utterances, size]
+        if (embeddings := manifest.speaker_embeddings) is not None:
+            self.speaker_embeddings = self._embeddings(embeddings)
+
+    def _embeddings(self, stored: Embeddings) -> np.ndarray:
+        file = self.path / stored.file
+        vectors = _map(file, np.dtype(np.float32), (len(self.utterances), stored.size))
+        if (found := file_crc32(file)) != stored.crc32:
+            raise UserError(f"{file}: damaged: its checksum is {found}, {stored.crc32} was saved; {REPAIR}")
+        return vectors
 
     def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
         return Corpus, (self.path,)

@@ -8,17 +8,19 @@ import numpy as np
 
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
+from fwn.mel import with_speaker
 from fwn.terminal import say
 
 
 class Crops:
     """A grain source: the utterances of a split that have at least `frames` frames, the length of a crop.
 
-    past: number of samples before the crop that come with it.
+    past: number of samples before the crop that come with it. who: float32 [utterances, S] of all utterances of the
+    corpus: who speaks, in channels after those of the mel; None: the model is not told.
     """
 
-    def __init__(self, corpus: Corpus, split: str, frames: int, past: int = 0):
-        self.corpus, self.frames, self.past = corpus, frames, past
+    def __init__(self, corpus: Corpus, split: str, frames: int, past: int = 0, who: np.ndarray | None = None):
+        self.corpus, self.frames, self.past, self.who = corpus, frames, past, who
         everything = corpus.split(split)
         if not everything:
             raise UserError(
@@ -41,9 +43,10 @@ class Crops:
         return self.indices[i]
 
     def crop(self, utterance: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """A crop at a random frame: audio [frames · hop] float32 in ±1 and its mel [frames, M]."""
+        """A crop at a random frame: audio [frames · hop] float32 in ±1 and its mel [frames, M + S]."""
         start = int(rng.integers(0, self.corpus.utterances[utterance].frames - self.frames + 1))
         audio, mel = self.corpus.window(utterance, start, self.frames)
+        mel = with_speaker(mel, None if self.who is None else self.who[utterance])
         past = {"past": self.corpus.past(utterance, start, self.past)} if self.past else {}
         return {"audio": audio, "mel": mel, **past}
 
@@ -58,12 +61,13 @@ def batches(
     process: int = 0,
     processes: int = 1,
     past: int = 0,
+    who: np.ndarray | None = None,
 ) -> grain.MapDataset:
     """`batches(...)[step]` is this process's share of the global batch of that step: {"audio", "mel", "index"}.
 
-    past: if not 0, batches also have "past" [B, past], the samples before each crop (systems.base).
+    past: if not 0, batches also have "past" [B, past], the samples before each crop (systems.base). who: see Crops.
     """
-    source = Crops(corpus, split, frames, past)
+    source = Crops(corpus, split, frames, past, who)
     stream = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(source.crop)
     stream = stream.map_with_index(lambda i, example: {**example, "index": np.int32(i % 2**31)})
     # Crops are drawn before the stream is split, so the global batch does not depend on the number of processes.

@@ -1,7 +1,7 @@
 """manifest.json of a prepared data set: what it must hold, checked when it is read.
 
 {format, mel, mel_hash, sample_rate, audio_dtype, mel_dtype, seed, test_share, …, shards: [Shard],
- utterances: [Utterance], left_out: [{name, source, reason}], checksum}
+ utterances: [Utterance], left_out: [{name, source, reason}], checksum, speaker_embeddings: Embeddings or missing}
 """
 
 import dataclasses
@@ -50,6 +50,15 @@ class Utterance:
     mel_crc32: str = ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A file in the folder of the data set with a vector of `size` numbers for each utterance, float32."""
+
+    file: str
+    size: int
+    crc32: str
+
+
 class Manifest(NamedTuple):
     contract: MelContract
     audio_dtype: str
@@ -58,6 +67,7 @@ class Manifest(NamedTuple):
     utterances: list[Utterance]
     left_out: list[dict[str, str]]
     given_mels: bool  # made by an acoustic model (data_prep.prepare --mels), not computed from the recordings
+    speaker_embeddings: Embeddings | None
 
 
 def read(path: Path) -> Manifest:
@@ -88,8 +98,16 @@ def read(path: Path) -> Manifest:
         _check(bool(utterances), "it has no utterances")
         name, count = Counter(utterance.name for utterance in utterances).most_common(1)[0]
         _check(count == 1, f"{count} utterances are named {name!r}")
-        dtypes = values["audio_dtype"], values["mel_dtype"]
-        return Manifest(contract, *dtypes, shards, utterances, values["left_out"], values.get("mels") == "given")
+        embeddings = values.get("speaker_embeddings")
+        embeddings = None if embeddings is None else _entry(Embeddings, embeddings, "speaker_embeddings")
+        if embeddings is not None:
+            _check(
+                Path(embeddings.file).name == embeddings.file,
+                f"speaker_embeddings: {embeddings.file!r} is no file here",
+            )
+            _check(embeddings.size >= 1, f"speaker_embeddings: size is {embeddings.size}")
+        dtypes, given = (values["audio_dtype"], values["mel_dtype"]), values.get("mels") == "given"
+        return Manifest(contract, *dtypes, shards, utterances, values["left_out"], given, embeddings)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{file}: damaged ({error}); prepare the data set again in a new folder") from error
 

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fwn.config import Speakers
 from fwn.diagnosis import scales
 from fwn.diagnosis.finding import ERROR, NOTE, WARNING, Examination, Finding
 from fwn.diagnosis.material import Material
 from fwn.evaluation.measure import dequantised
 from fwn.flows.densities import LSB
+from fwn.mel import with_speaker
 from fwn.systems import build
 from fwn.training.checkpoints import Run
 
@@ -31,13 +33,15 @@ def examine(run: Run, params: Any, material: Material) -> Examination:
     """
     system, kind = build(run.config, mel=run.mel), run.config.system
     params = jax.tree.map(jnp.asarray, params)
-    audio = material.audio
+    audio, told = material.audio, Speakers(run.config)
+    who = [told.numbers(speaker) for speaker in material.speakers]
+    mel = np.stack([with_speaker(*pair) for pair in zip(material.mel, who, strict=True)])
     yield f"measured on {material.what}, {len(material.mel)} × {material.mel.shape[1]} frames"
     if kind == "wavenet":
         yield "samples: not made, as this system samples one value at a time; no inverse, no ActNorm: it is no flow"
     else:
         keys = jax.random.split(jax.random.key(0), len(material.mel))
-        sampled = jax.jit(system.sample)(params, material.mel, keys, np.float32(system.temperature))
+        sampled = jax.jit(system.sample)(params, mel, keys, np.float32(system.temperature))
         yield from samples(np.asarray(sampled), audio if material.real else None, system.temperature)
         if audio is None and np.isfinite(sampled).all():
             audio = np.asarray(sampled)
@@ -45,10 +49,10 @@ def examine(run: Run, params: Any, material: Material) -> Examination:
     if audio is None:
         return
     if system.roundtrip is not None:
-        error = np.asarray(jax.jit(system.roundtrip)(params, audio, material.mel)) - audio
+        error = np.asarray(jax.jit(system.roundtrip)(params, audio, mel)) - audio
         yield from inverse(float(np.abs(error).max()))
     if kind == "flowavenet" and run.config.model.n_block:
-        yield from couplings(scales.largest(run.config, run.mel, params, audio, material.mel), run.config.model.s_max)
+        yield from couplings(scales.largest(run.config, run.mel, params, audio, mel), run.config.model.s_max)
     elif kind == "flowavenet":
         yield "couplings: none, this model has no flow (n_block is 0)"
     if run.config.loss:
@@ -56,8 +60,9 @@ def examine(run: Run, params: Any, material: Material) -> Examination:
         return
     heard = np.round(audio / LSB) * LSB if system.integers else dequantised(audio, np.random.default_rng(0))
     likelihood = jax.jit(system.log_likelihood)
-    nats = np.asarray(likelihood(params, heard.astype(np.float32), material.mel))
-    other = np.asarray(likelihood(params, heard.astype(np.float32), np.roll(material.mel, 1, axis=0)))
+    another = np.concatenate([np.roll(material.mel, 1, axis=0), mel[..., material.mel.shape[-1] :]], axis=-1)
+    nats = np.asarray(likelihood(params, heard.astype(np.float32), mel))
+    other = np.asarray(likelihood(params, heard.astype(np.float32), another))
     yield from likelihoods(nats, other, white_noise(audio), material.real)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from fwn import config as configs
+from fwn.config import Speakers
 from fwn.data import manifest
 from fwn.data.corpus import Corpus
 from fwn.diagnosis import behaviour, material, parameters
@@ -54,8 +55,8 @@ def examine(ckpt: Path, data: Path | None = None) -> Examination:
         except UserError as error:
             yield damage(error, "prepare the data set again")
     if chosen is None and run.config.system != "wavenet":
-        chosen = material.mels(ckpt / "mels", run.mel)
-    yield from behaviour.examine(run, params, chosen or material.synthetic(run.mel))
+        chosen = material.mels(ckpt / "mels", run.mel, Speakers(run.config))
+    yield from behaviour.examine(run, params, chosen or material.synthetic(run.mel, Speakers(run.config)))
 
 
 def _of_data(data: Path, run: Run) -> Material | None:
@@ -63,7 +64,7 @@ def _of_data(data: Path, run: Run) -> Material | None:
         return None
     corpus = Corpus(data)
     corpus.check_contract(run.mel, "the model")
-    return material.held_out(corpus)
+    return material.held_out(corpus, Speakers(run.config))
 
 
 def files(workdir: Path, sound: list[int]) -> Examination:

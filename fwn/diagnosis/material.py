@@ -1,10 +1,11 @@
 """What a model is measured on: held-out utterances of a data set, mels beside a voice, or a synthetic signal."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fwn.config import Speakers
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.evaluation.measure import chosen
@@ -15,33 +16,42 @@ FRAMES = 128  # of each, from its beginning: a second and a half
 
 
 class Material(NamedTuple):
-    """what: in words. audio: float32 [B, T]; None: the model is to make it. mel: float32 [B, F, M]."""
+    """what: in words. audio: float32 [B, T]; None: the model is to make it. mel: float32 [B, F, M]. speakers: [B]."""
 
     what: str
     audio: np.ndarray | None
     mel: np.ndarray
+    speakers: list[Any]  # names, vectors or None, as the model is told who speaks
     real: bool  # recordings of the speech that the model is for
 
 
-def held_out(corpus: Corpus) -> Material:
-    """The beginnings of UTTERANCES whole held-out utterances. Raises UserError if there are none."""
-    pairs = []
+def held_out(corpus: Corpus, told: Speakers) -> Material:
+    """The beginnings of UTTERANCES whole held-out utterances. Raises UserError if there are none.
+
+    told: the speakers of the model.
+    """
+    found = []
     for i in chosen(corpus, 4 * UTTERANCES):
         try:
-            pairs.append((corpus.audio(i), corpus.mel(i)))
+            found.append((corpus.audio(i), corpus.mel(i), i))
         except UserError:  # damaged, as data_set.examine says
             continue
-    pairs = [(audio, mel) for audio, mel in pairs if np.isfinite(audio).all() and np.isfinite(mel).all()]
-    pairs = sorted(pairs, key=lambda pair: -len(pair[1]))[:UTTERANCES]
-    if not pairs:
+    found = [(audio, mel, i) for audio, mel, i in found if np.isfinite(audio).all() and np.isfinite(mel).all()]
+    found = sorted(found, key=lambda one: -len(one[1]))[:UTTERANCES]
+    if not found:
         raise UserError(f"{corpus.path}: no held-out utterance can be read; run data_prep.prepare again")
-    frames = min([FRAMES, *(len(mel) for _, mel in pairs)])
+    frames = min([FRAMES, *(len(mel) for _, mel, _ in found)])
     samples = frames * corpus.contract.hop_length
-    audio, mel = np.stack([a[:samples] for a, _ in pairs]), np.stack([m[:frames] for _, m in pairs])
-    return Material(f"{len(pairs)} held-out utterances of {corpus.path}", audio, mel, True)
+    audio, mel = np.stack([a[:samples] for a, _, _ in found]), np.stack([m[:frames] for _, m, _ in found])
+    what = f"{len(found)} held-out utterances of {corpus.path}"
+    try:
+        speakers = [told.of(corpus, i) for _, _, i in found]
+    except UserError as error:
+        speakers, what = [told.example] * len(found), f"{what}, as any speaker ({error})"
+    return Material(what, audio, mel, speakers, True)
 
 
-def mels(folder: Path, contract: MelContract) -> Material | None:
+def mels(folder: Path, contract: MelContract, told: Speakers) -> Material | None:
     """The .npy files in a folder beside a voice's weights; None if there is none of this contract."""
     found = []
     for file in sorted(folder.glob("*.npy"))[:UTTERANCES]:
@@ -52,12 +62,11 @@ def mels(folder: Path, contract: MelContract) -> Material | None:
     if not found:
         return None
     frames = min([FRAMES, *(len(mel) for mel in found)])
-    return Material(
-        f"samples of its own, for {len(found)} mels in {folder}", None, np.stack([mel[:frames] for mel in found]), False
-    )
+    what, mel = f"samples of its own, for {len(found)} mels in {folder}", np.stack([mel[:frames] for mel in found])
+    return Material(what, None, mel, [told.example] * len(found), False)
 
 
-def synthetic(contract: MelContract) -> Material:
+def synthetic(contract: MelContract, told: Speakers) -> Material:
     """Two voiced signals in syllables, with some breath. It is not speech: only the arithmetic can be judged by it."""
     rate, pairs = contract.sample_rate, []
     samples = FRAMES * contract.hop_length + contract.n_fft
@@ -69,4 +78,5 @@ def synthetic(contract: MelContract) -> Material:
         sound = 0.12 * voiced * np.clip(np.sin(2 * np.pi * 4 * t), 0, None) + 0.003 * breath
         pairs.append(align(sound.astype(np.float32), contract))
     audio = np.stack([a[: FRAMES * contract.hop_length] for a, _ in pairs])
-    return Material("a synthetic signal, which is not speech", audio, np.stack([m[:FRAMES] for _, m in pairs]), False)
+    mel, speakers = np.stack([m[:FRAMES] for _, m in pairs]), [told.example] * len(pairs)
+    return Material("a synthetic signal, which is not speech", audio, mel, speakers, False)

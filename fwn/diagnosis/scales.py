@@ -13,7 +13,7 @@ from fwn.mel import MelContract
 from fwn.models.blocks import Block
 from fwn.models.flowavenet import FloWaveNet
 from fwn.systems import predictor
-from fwn.systems.base import checked
+from fwn.systems.base import checked, speaker_input
 
 Array = jax.Array
 
@@ -27,7 +27,8 @@ def largest(
     utterances. {} for a model without a flow.
     """
     fields = checked(config.model, FloWaveNet, predictor.FIELDS, zero=frozenset({"n_block"}))
-    model = FloWaveNet(**{name: value for name, value in fields.items() if name not in predictor.FIELDS})
+    fields = {name: value for name, value in fields.items() if name not in predictor.FIELDS}
+    model = FloWaveNet(**fields, speakers=speaker_input(config))
     if not model.n_block:
         return {}
     predict = predictor.Predictor(config, contract)

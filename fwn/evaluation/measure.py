@@ -23,7 +23,7 @@ from fwn.flows.densities import LSB
 from fwn.mel import MelContract
 from fwn.nn.conv import draw
 from fwn.synthesis.vocoder import Vocoder
-from fwn.systems import build
+from fwn.systems import System, build
 from fwn.terminal import say
 from fwn.training import journal
 from fwn.training.checkpoints import Run
@@ -60,20 +60,22 @@ def likelihood_input(vocoder: Vocoder, recording: np.ndarray, noisy: np.ndarray)
     return (np.round(recording / LSB) * LSB).astype(recording.dtype) if vocoder.system.integers else noisy
 
 
-def inverse_error(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray) -> float:
+def inverse_error(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, speaker: Any = None) -> float:
     """The largest |inverse(forward(x)) - x| of a flow, of audio in ±1."""
-    return float(np.max(np.abs(vocoder.roundtrip(recording, mel) - recording)))
+    return float(np.max(np.abs(vocoder.roundtrip(recording, mel, speaker) - recording)))
 
 
-def likelihoods(vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+def likelihoods(
+    vocoder: Vocoder, recording: np.ndarray, mel: np.ndarray, rng: np.random.Generator, speaker: Any = None
+) -> dict[str, float]:
     """Nats per sample of one utterance, without and with dequantisation noise; for a flow also its inverse error."""
     noisy = likelihood_input(vocoder, recording, dequantised(recording, rng))
     figures = {
-        "nats_per_sample": float(vocoder.log_likelihood(recording, mel)),
-        "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel)),
+        "nats_per_sample": float(vocoder.log_likelihood(recording, mel, speaker)),
+        "nats_per_sample_dequantised": float(vocoder.log_likelihood(noisy, mel, speaker)),
     }
     if vocoder.system.roundtrip is not None:
-        figures["inverse_error"] = inverse_error(vocoder, recording, mel)
+        figures["inverse_error"] = inverse_error(vocoder, recording, mel, speaker)
     return figures
 
 
@@ -119,7 +121,7 @@ class Speed(NamedTuple):
     runs: int
 
 
-def speed(vocoder: Vocoder, mel: np.ndarray, batch: int, temperature: float) -> Speed:
+def speed(vocoder: Vocoder, mel: np.ndarray, batch: int, temperature: float, speaker: Any = None) -> Speed:
     """Speed of sampling a batch of copies of mel [F, M], mels to audio in memory, without compilation.
 
     F must be a padded length (synthesis.chunked.bucket).
@@ -128,7 +130,7 @@ def speed(vocoder: Vocoder, mel: np.ndarray, batch: int, temperature: float) -> 
     took: list[float] = []
     while len(took) <= REPETITIONS and (not took or time.monotonic() - start < PATIENCE):
         before = vocoder.run_seconds
-        for _ in vocoder.synthesise([mel] * batch, keys, temperature, batch):
+        for _ in vocoder.synthesise([mel] * batch, keys, temperature, batch, speakers=[speaker] * batch):
             pass
         took.append(vocoder.run_seconds - before)
     timed = took[1:] or took  # the warm-up run counts if it alone took longer than PATIENCE
@@ -165,13 +167,21 @@ def reading(corpus: Corpus, config: Any, threads: int = 2) -> float:
     return (time.perf_counter() - start) / 200
 
 
-def synthetic(batch_size: int, frames: int, mel: MelContract, seed: int, past: int = 0) -> dict[str, np.ndarray]:
-    """A batch of noise in the layout of systems.base. It takes as long to process as real audio. past: System.past."""
+def synthetic(
+    batch_size: int, frames: int, mel: MelContract, seed: int, system: System | None = None
+) -> dict[str, np.ndarray]:
+    """A batch of noise in the layout of systems.base. It takes as long to process as real audio.
+
+    system: whose batch it is, with the samples before it and the channels of the speaker (zeros), if it has them.
+    """
+    past, channels = (0, 0) if system is None else (system.past, system.speakers.channels)
     rng = np.random.default_rng(seed)
     prefix = {"past": rng.normal(0, 0.1, (batch_size, past)).astype(np.float32)} if past else {}
     return prefix | {
         "audio": rng.normal(0, 0.1, (batch_size, frames * mel.hop_length)).astype(np.float32),
-        "mel": rng.uniform(0, 1, (batch_size, frames, mel.n_mels)).astype(np.float32),
+        "mel": np.pad(
+            rng.uniform(0, 1, (batch_size, frames, mel.n_mels)).astype(np.float32), ((0, 0), (0, 0), (0, channels))
+        ),
         "index": np.arange(batch_size, dtype=np.int32),
     }
 

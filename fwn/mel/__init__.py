@@ -6,7 +6,7 @@ model. So data sets and checkpoints store the contract of their mels, and a mel 
 
 from fwn.mel.check import check_mel, difference
 from fwn.mel.convention import MelContract
-from fwn.mel.external import as_array, check_mels, rows, several
+from fwn.mel.external import as_array, check_mels, rows, several, with_speaker
 from fwn.mel.hop import fitted
 from fwn.mel.mel_file import read_mels
 from fwn.mel.presets import PRESETS, contract, read_contract
@@ -27,4 +27,5 @@ __all__ = [
     "read_mels",
     "rows",
     "several",
+    "with_speaker",
 ]

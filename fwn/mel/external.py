@@ -44,6 +44,13 @@ def rows(value: Any, source: str) -> list[np.ndarray]:
     return [array[0] if array.ndim == 3 and len(array) == 1 else array for array in arrays]
 
 
+def with_speaker(mel: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
+    """mel [F, M] and who speaks [S], or None -> [F, M + S], as models that are told the speaker get it."""
+    if numbers is None or not len(numbers):
+        return mel
+    return np.concatenate([mel, np.broadcast_to(numbers.astype(mel.dtype), (len(mel), len(numbers)))], axis=1)
+
+
 def check_mels(value: Any, contract: MelContract, source: str) -> np.ndarray | list[np.ndarray]:
     """A mel -> float32 [F, M]; a batch [B, F, M] or [B, M, F] -> float32 [B, F, M]; a list of mels -> list of [F, M].
 

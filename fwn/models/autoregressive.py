@@ -16,6 +16,7 @@ from jax import lax
 
 from fwn.flows.densities import DISTRIBUTIONS, Distribution
 from fwn.nn import incremental
+from fwn.nn.speaker import UNTOLD, SpeakerInput
 from fwn.nn.upsample import Upsample, frame_receptive_field
 from fwn.nn.wavenet import WaveNet, delayed
 
@@ -26,11 +27,13 @@ class Autoregressive(nn.Module):
     """(x [B, T, 1], mel [B, F, M]) -> θ [B, T, features]: the parameters of p(x_t | x_<t, c) at every t.
 
     wavenet: a causal network, without parameters. T = F · Π upsample_strides. mask [B, F, 1]: which *frames* are real.
-    As the network is causal, only the upsampling could see the padding behind them.
+    As the network is causal, only the upsampling could see the padding behind them. speakers: who speaks is in channels
+    after the mel's (nn/speaker.py).
     """
 
     wavenet: WaveNet
     upsample_strides: tuple[int, ...]
+    speakers: SpeakerInput = UNTOLD
 
     @property
     def hop(self) -> int:
@@ -43,7 +46,7 @@ class Autoregressive(nn.Module):
         return frame_receptive_field(self.upsample_strides, np.zeros(2, int), np.zeros(2, int))
 
     def setup(self) -> None:
-        self.upsample = Upsample(self.upsample_strides)
+        self.upsample = Upsample(self.upsample_strides, speakers=self.speakers)
         self.net = self.wavenet.copy(parent=self, name=None)
 
     def condition(self, mel: Array, mask: Array | None = None) -> Array:
@@ -59,12 +62,15 @@ class Autoregressive(nn.Module):
 
 
 def from_fields(
-    distribution: str, upsample_strides: tuple[int, ...] = (16, 16), **fields: Any
+    distribution: str,
+    upsample_strides: tuple[int, ...] = (16, 16),
+    speakers: SpeakerInput = UNTOLD,
+    **fields: Any,
 ) -> tuple[Distribution, Autoregressive]:
     """(distribution, model). distribution: a name of densities.DISTRIBUTIONS. fields: WaveNet's, all of them."""
     said = DISTRIBUTIONS[distribution]()
     net = WaveNet(said.features, causal=True, zero_init=False, parent=None, **fields)
-    return said, Autoregressive(net, tuple(upsample_strides))
+    return said, Autoregressive(net, tuple(upsample_strides), speakers)
 
 
 def sample(

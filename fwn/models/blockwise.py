@@ -25,6 +25,7 @@ from fwn.flows.bijectors import total
 from fwn.models.blocks import bound
 from fwn.nn import encoder, incremental
 from fwn.nn.conv import Conv, ZeroConv
+from fwn.nn.speaker import UNTOLD, SpeakerInput
 from fwn.nn.wavenet import WaveNet, delayed
 
 Array = jax.Array
@@ -47,6 +48,7 @@ class Blockwise(nn.Module):
     channels: int = 64
     n_layer: int = 8
     taps: int = 0
+    speakers: SpeakerInput = UNTOLD
 
     @property
     def receptive_field(self) -> int:
@@ -61,7 +63,7 @@ class Blockwise(nn.Module):
         return net(2 * self.coefficients)
 
     def setup(self) -> None:
-        self.encoder = encoder.Encoder(self.channels)
+        self.encoder = encoder.Encoder(self.channels, self.speakers)
         self.net = self.wavenet.copy(parent=self)
         if self.taps:
             self.linear_in = Conv(WIDTH * self.channels)

@@ -17,6 +17,7 @@ from fwn.flows.bijectors import Bijector, chain
 from fwn.models.blocks import Block, Flow, Prior
 from fwn.nn import encoder, upsample
 from fwn.nn.odd import OddWaveNet
+from fwn.nn.speaker import UNTOLD, SpeakerInput
 from fwn.nn.wavenet import WaveNet
 
 Array = jax.Array
@@ -33,7 +34,8 @@ class FloWaveNet(nn.Module):
     paper's) is the mel at the audio rate, squeezed with x; "frames" is an encoding of the mel at its own rate, with
     conditioner_channels (nn/encoder.py). s_max: smooth bound of |log s|; None: unbounded, as in the paper. odd: -audio
     maps to -noise (nn/odd.py). dtype: of the networks in the couplings; the flow's own state keeps x's type. gradient:
-    what the backward pass keeps: "plain", "remat" or "invert" (flows.repeated).
+    what the backward pass keeps: "plain", "remat" or "invert" (flows.repeated). speakers: who speaks is in channels
+    after the mel's (nn/speaker.py).
     """
 
     n_block: int = 8
@@ -52,6 +54,7 @@ class FloWaveNet(nn.Module):
     odd: bool = False
     dtype: Any = None
     gradient: str = "plain"
+    speakers: SpeakerInput = UNTOLD
 
     @property
     def hop(self) -> int:
@@ -119,10 +122,12 @@ class FloWaveNet(nn.Module):
             return mel, {}
         conditioner: nn.Module
         if self.frames:
-            conditioner = encoder.Encoder(self.conditioner_channels, name="encoder")
+            conditioner = encoder.Encoder(self.conditioner_channels, self.speakers, name="encoder")
         else:
             linear = self.upsample_init == "linear"
-            conditioner = upsample.Upsample(self.upsample_strides, linear=linear, name="upsample")
+            conditioner = upsample.Upsample(
+                self.upsample_strides, linear=linear, speakers=self.speakers, name="upsample"
+            )
         c = conditioner(mel, mask)
         if not self.frames:
             c = self.padded(c)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.nn import incremental
+from fwn.nn.speaker import UNTOLD, SpeakerInput
 from fwn.nn.upsample import Upsample, frame_receptive_field
 from fwn.nn.wavenet import WaveNet, delayed
 
@@ -24,12 +25,13 @@ class IAF(nn.Module):
     """One flow for each entry of `stacks`: a copy of `wavenet` with that many stacks of layers gives its (mu, log_s).
 
     wavenet: a causal network, without parameters. The upsampling is the teacher's, which does not learn here (ClariNet,
-    section 3.3).
+    section 3.3), with its speakers.
     """
 
     wavenet: WaveNet
     stacks: tuple[int, ...]
     upsample_strides: tuple[int, ...]
+    speakers: SpeakerInput = UNTOLD
 
     @property
     def hop(self) -> int:
@@ -52,7 +54,7 @@ class IAF(nn.Module):
         return [self.wavenet.clone(n_stack=n, parent=None) for n in self.stacks]
 
     def setup(self) -> None:
-        self.upsample = Upsample(self.upsample_strides)
+        self.upsample = Upsample(self.upsample_strides, speakers=self.speakers)
         self.flows = [net.copy(parent=None) for net in self.wavenets]
 
     def condition(self, mel: Array, mask: Array | None = None) -> Array:
@@ -72,10 +74,14 @@ class IAF(nn.Module):
 
 
 def from_fields(
-    stacks: tuple[int, ...] = (1, 1, 1, 1, 1, 1), upsample_strides: tuple[int, ...] = (16, 16), **fields: Any
+    stacks: tuple[int, ...] = (1, 1, 1, 1, 1, 1),
+    upsample_strides: tuple[int, ...] = (16, 16),
+    speakers: SpeakerInput = UNTOLD,
+    **fields: Any,
 ) -> IAF:
     """fields: WaveNet's, of every flow's network."""
-    return IAF(WaveNet(2, causal=True, zero_init=False, parent=None, **fields), tuple(stacks), tuple(upsample_strides))
+    net = WaveNet(2, causal=True, zero_init=False, parent=None, **fields)
+    return IAF(net, tuple(stacks), tuple(upsample_strides), speakers)
 
 
 def to_noise(model: IAF, params: Any, x: Array, c: Array, block: int | None = None) -> Array:

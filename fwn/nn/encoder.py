@@ -12,19 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.nn.conv import Conv, receptive_field
+from fwn.nn.speaker import UNTOLD, SpeakerBias, SpeakerInput
 
 Array = jax.Array
 KERNEL = 3  # frames, of each of the two convolutions
 
 
 class Encoder(nn.Module):
-    """mel [B, F, M] -> c [B, F, channels]: two convolutions over frames, ReLU between them.
+    """mel [B, F, M] -> c [B, F, channels]: two convolutions over frames, ReLU between them, and the speaker's bias.
 
     mask [B, F, 1]: both convolutions see zeros in other frames. In c, the frame after the last real one repeats it, so
     that `interpolate` is constant there.
     """
 
     channels: int
+    speakers: SpeakerInput = UNTOLD
 
     @nn.compact
     def __call__(self, mel: Array, mask: Array | None = None) -> Array:
@@ -32,7 +34,9 @@ class Encoder(nn.Module):
             x = x if mask is None else jnp.where(mask, x, 0)
             return Conv(self.channels, KERNEL, name=name)(x)
 
+        mel, who = self.speakers.split(mel)
         c = conv("second", nn.relu(conv("first", mel)))
+        c = SpeakerBias(self.speakers, name="speaker")(c, who)
         return c if mask is None else jnp.where(mask, c, before(c))
 
 

@@ -15,6 +15,7 @@ from fwn.mel.filterbank import hz_to_mel
 from fwn.mel.spectrogram import band_weights
 from fwn.nn.conv import Conv, ZeroConv
 from fwn.nn.encoder import before, interpolate
+from fwn.nn.speaker import UNTOLD, SpeakerBias, SpeakerInput
 
 Array = jax.Array
 KERNEL, LAYERS = 3, 3  # convolutions over frames
@@ -29,7 +30,8 @@ class Envelope(nn.Module):
 
     The mel's log spectrum (`log_spectrum`) plus a correction by convolutions over frames, zero at initialisation, is
     interpolated between frames. Levinson-Durbin gives the filter of each subframe, in two stages, the first of order
-    first_order. Stable for every finite mel. mask [B, F, 1]: which frames are real.
+    first_order. Stable for every finite mel. mask [B, F, 1]: which frames are real. speakers: the network also gets the
+    speaker's bias.
     """
 
     contract: MelContract
@@ -37,6 +39,7 @@ class Envelope(nn.Module):
     first_order: int = 16
     subframe: int = 64
     channels: int = 256
+    speakers: SpeakerInput = UNTOLD
 
     @property
     def receptive_field(self) -> int:
@@ -53,11 +56,13 @@ class Envelope(nn.Module):
         def inside(h: Array) -> Array:
             return h if mask is None else jnp.where(mask, h, 0)
 
+        mel, who = self.speakers.split(mel)
         low, high = self.contract.plain.value_range
         h = jnp.clip(2 * (plain_mel(mel, self.contract) - low) / (high - low) - 1, -RANGE, RANGE)
         for n in range(LAYERS):
-            update = nn.gelu(Conv(self.channels, KERNEL, name=f"conv_{n}")(inside(h)))
-            h = update if n == 0 else h + update
+            update = Conv(self.channels, KERNEL, name=f"conv_{n}")(inside(h))
+            update = SpeakerBias(self.speakers, name="speaker")(update, who) if n == 0 else update
+            h = nn.gelu(update) if n == 0 else h + nn.gelu(update)
         correction = CORRECTION * jnp.tanh(ZeroConv(self.bins, name="out")(h) / CORRECTION)
         log_power = log_spectrum(mel, self.contract, self.bins) + correction
         log_power = log_power if mask is None else jnp.where(mask, log_power, before(log_power))

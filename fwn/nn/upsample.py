@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from fwn.nn.conv import uniform
+from fwn.nn.speaker import UNTOLD, SpeakerBias, SpeakerInput
 
 Array = jax.Array
 
@@ -60,8 +61,9 @@ class Stretch(nn.Module):
 
 
 class Upsample(nn.Module):
-    """mel [B, F, M] -> c [B, F · Π strides, M], with LeakyReLU after each stage. mask [B, F, 1]: other frames are zero.
+    """mel [B, F, M] -> c [B, F · Π strides, M], with LeakyReLU after each stage, and the speaker's bias after the last.
 
+    mask [B, F, 1]: other frames are zero.
     With the official random initialisation c is a fiftieth of the mel at first, and a short training ends before the
     networks use it. linear: begin as linear interpolation of the mel.
     """
@@ -69,14 +71,15 @@ class Upsample(nn.Module):
     strides: tuple[int, ...] = (16, 16)
     slope: float = 0.4
     linear: bool = False
+    speakers: SpeakerInput = UNTOLD
 
     @nn.compact
     def __call__(self, mel: Array, mask: Any = None) -> Array:
-        c = mel
+        c, who = self.speakers.split(mel)
         for i, stride in enumerate(self.strides):
             if mask is not None:
                 c = jnp.where(mask, c, 0)
                 mask = jnp.repeat(mask, stride, axis=1)
             c = Stretch(stride, self.linear, name=f"stage_{i}")(c)
             c = nn.leaky_relu(c, self.slope)
-        return c
+        return SpeakerBias(self.speakers, name="speaker")(c, who)

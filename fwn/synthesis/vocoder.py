@@ -1,7 +1,6 @@
 """A trained model as one object: mels in, speech out."""
 
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import FlaxError
 
-from fwn.errors import UserError, short
-from fwn.mel import as_array, check_mel, check_mels, rows, several
+from fwn.config import Speakers
+from fwn.errors import UserError
+from fwn.mel import as_array, check_mel, check_mels, rows, several, with_speaker
 from fwn.models.blocks import unstack
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import chunked, exported
-from fwn.synthesis.batches import groups, noise_key, stack, whole_frames
+from fwn.synthesis.batches import checked_pair, groups, noise_key, stack, whole_frames
 from fwn.synthesis.chunked import Stream
+from fwn.synthesis.programs import Programs
 from fwn.systems import build
 from fwn.training.checkpoints import Run
 
@@ -51,6 +51,8 @@ class Vocoder:
     chunk: mel frames to compute at a time (fwn.synthesis.chunked), which does not change a sample either; 0: all at
     once. By default up to 1024 frames, or fewer if they need more than half of the free memory. It is rounded up to a
     multiple of `vocoder.system.unit`, which is 1 if positions of the flow's last block divide a mel frame.
+    speaker: who speaks, for a model that is told (docs/speakers.md): a name of `vocoder.speakers.names`, or a vector of
+    `vocoder.speakers.size` numbers. None is enough for other models. For several mels it is one, or a list of as many.
     low_temperature: scale of the noise in the bands of autoregression over blocks, times the temperature; None: the
     model has no such bands.
     """
@@ -58,12 +60,22 @@ class Vocoder:
     def __init__(self, run: Run):
         self.config, self.mel, params, self.step = run
         self.system = build(self.config, mel=self.mel)
-        self.low_temperature = self.system.low_temperature
+        self.speakers, self.low_temperature = Speakers(self.config), self.system.low_temperature
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
         self.params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
         self.dtype = jax.tree.leaves(self.params)[0].dtype
-        self.compile_seconds = self.run_seconds = self.sampled_seconds = 0.0  # totals
-        self._compiled: dict[Any, Any] = {}
+        self.sampled_seconds = 0.0  # in all
+        self._programs = Programs(self.system, self.params)
+
+    @property
+    def compile_seconds(self) -> float:
+        """In all."""
+        return self._programs.compile_seconds
+
+    @property
+    def run_seconds(self) -> float:
+        """In all."""
+        return self._programs.run_seconds
 
     @property
     def temperature(self) -> float:
@@ -71,7 +83,12 @@ class Vocoder:
         return self.system.temperature
 
     def __call__(
-        self, mel: Any, temperature: float | None = None, key: Array | None = None, chunk: int | None = None
+        self,
+        mel: Any,
+        temperature: float | None = None,
+        key: Array | None = None,
+        chunk: int | None = None,
+        speaker: Any = None,
     ) -> Any:
         """Speech [F · hop] for a mel [F, M], [B, F · hop] for [B, F, M], a list of [F · hop] for a list of mels.
 
@@ -82,11 +99,11 @@ class Vocoder:
         key, temperature = noise_key(key), self.temperature if temperature is None else temperature
         mels = check_mels(mel, self.mel, "mel")
         if isinstance(mels, np.ndarray) and mels.ndim == 2:
-            return next(self.synthesise([mels], [key], temperature, chunk=chunk))
-        keys = [jax.random.fold_in(key, i) for i in range(len(mels))]
+            return next(self.synthesise([mels], [key], temperature, chunk=chunk, speakers=[speaker]))
+        keys, who = [jax.random.fold_in(key, i) for i in range(len(mels))], self.speakers.each(speaker, len(mels))
         if isinstance(mels, list):
-            return list(self.synthesise(mels, keys, temperature, chunk=chunk))
-        return np.stack(list(self.synthesise(list(mels), keys, temperature, len(mels), chunk=chunk)))
+            return list(self.synthesise(mels, keys, temperature, chunk=chunk, speakers=who))
+        return np.stack(list(self.synthesise(list(mels), keys, temperature, len(mels), chunk=chunk, speakers=who)))
 
     def stream(
         self,
@@ -94,6 +111,7 @@ class Vocoder:
         temperature: float | None = None,
         key: Array | None = None,
         chunk: int | None = None,
+        speaker: Any = None,
     ) -> Stream:
         """Speech while its mel is being made: an iterator over audio [n · hop], in sum the audio of vocoder(mel).
 
@@ -101,7 +119,7 @@ class Vocoder:
         heard sooner (Stream.latency) and costs more, since every chunk is computed with its receptive field
         (`vocoder.system.receptive_field`). By default a chunk is as long as that: twice the work of one pass.
         """
-        receptive_field, key = self.system.receptive_field, noise_key(key)
+        receptive_field, key, who = self.system.receptive_field, noise_key(key), self.speakers.numbers(speaker)
         scale = self.temperature if temperature is None else temperature
         chunk = self.whole(max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1))
 
@@ -112,7 +130,7 @@ class Vocoder:
                 frames = frames[None] if frames.ndim == 1 else frames
                 mel = check_mel(frames, self.mel, f"mel_frames, from frame {fed} on", bands_last=True)
                 fed += len(mel)
-                yield mel[None].astype(self.dtype)
+                yield with_speaker(mel, who)[None].astype(self.dtype)
             if not fed:
                 raise UserError("mel_frames is empty; give at least one frame")
 
@@ -131,12 +149,14 @@ class Vocoder:
         batch_size: int = 1,
         least: int = 1,
         chunk: int | None = None,
+        speakers: Sequence[Any] | None = None,
     ) -> Iterator[np.ndarray]:
         """Speech for each mel [F, M], in order. Neighbours with the same padded length are computed in one batch.
 
         least: pad all mels to at least this many frames; with the longest of many, one compilation serves all.
+        speakers: who speaks in each; None: in none it is said.
         """
-        for group in groups([np.asarray(mel, self.dtype) for mel in mels], batch_size, least):
+        for group in groups(self._told([np.asarray(mel, self.dtype) for mel in mels], speakers), batch_size, least):
             mel, frames = stack([mels_i for _, mels_i in group], batch_size, least)
             chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
             if (kept := self._kept(chunk, mel, chosen, frames)) == 0:
@@ -150,47 +170,46 @@ class Vocoder:
                 self.sampled_seconds += len(mel_i) * self.mel.hop_length / self.mel.sample_rate
                 yield row[: len(mel_i) * self.mel.hop_length]
 
-    def log_likelihood(self, audio: Any, mel: Any) -> np.ndarray:
+    def log_likelihood(self, audio: Any, mel: Any, speaker: Any = None) -> np.ndarray:
         """log p(audio | mel) in nats per sample: a scalar, or [B] for [B, F · hop] and [B, F, M], or lists of both."""
-        pairs = zip(audio, rows(mel, "mel"), strict=True) if several(mel) else [(audio, mel)]
-        nats = [np.asarray(self._run("log_likelihood", *self._pair(*pair)))[0] for pair in pairs]
+        pairs = [(audio, mel, speaker)]
+        if several(mel):
+            pairs = list(zip(audio, mels := rows(mel, "mel"), self.speakers.each(speaker, len(mels)), strict=True))
+        nats = [np.asarray(self._programs.run("log_likelihood", *self._pair(*pair)))[0] for pair in pairs]
         return np.stack(nats) if several(mel) else nats[0]
 
     def log_likelihoods(
-        self, audios: Sequence[Any], mels: Sequence[Any], batch_size: int = 1, least: int = 1
+        self,
+        audios: Sequence[Any],
+        mels: Sequence[Any],
+        batch_size: int = 1,
+        least: int = 1,
+        speakers: Sequence[Any] | None = None,
     ) -> Iterator[float]:
         """log p(audio | mel) in nats per sample for each pair, in order, in batches as in `synthesise`."""
-        pairs = [self._checked(audio, mel) for audio, mel in zip(audios, mels, strict=True)]
-        for group in groups([mel for _, mel in pairs], batch_size, least):
+        pairs = [checked_pair(audio, mel, self.mel, self.dtype) for audio, mel in zip(audios, mels, strict=True)]
+        for group in groups(self._told([mel for _, mel in pairs], speakers), batch_size, least):
             mel, frames = stack([mel for _, mel in group], batch_size, least)
             audio = [pairs[i][0] for i, _ in group] + [pairs[group[0][0]][0]] * (batch_size - len(group))
             length = mel.shape[1] * self.mel.hop_length
             padded = np.stack([np.pad(a, (0, length - len(a))) for a in audio])
-            yield from map(float, np.asarray(self._run("log_likelihood", padded, mel, frames))[: len(group)])
+            nats = np.asarray(self._programs.run("log_likelihood", padded, mel, frames))
+            yield from map(float, nats[: len(group)])
 
-    def roundtrip(self, audio: Any, mel: Any) -> np.ndarray:
+    def roundtrip(self, audio: Any, mel: Any, speaker: Any = None) -> np.ndarray:
         """inverse(forward(audio)) [F · hop], which differs from audio by rounding. Only for a system that is a flow."""
         if self.system.roundtrip is None:
             raise UserError(f"{self.config.system} is not a flow, so it has no inverse")
-        return np.asarray(self._run("roundtrip", *self._pair(audio, mel)))[0][: len(audio)]
+        return np.asarray(self._programs.run("roundtrip", *self._pair(audio, mel, speaker)))[0][: len(audio)]
 
-    def _checked(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray]:
-        """audio [F · hop] and its mel [F, M]. Raises UserError unless they fit together."""
-        hop, audio, mel = self.mel.hop_length, as_array(audio, "audio").astype(self.dtype), as_array(mel, "mel")
-        bands_last = True if mel.shape == (len(audio) // hop, self.mel.n_mels) else None
-        checked = check_mel(mel, self.mel, "mel", bands_last).astype(self.dtype)
-        if not np.isfinite(audio).all():
-            raise UserError(f"audio: {np.count_nonzero(~np.isfinite(audio))} of {audio.size} samples are not finite")
-        if audio.shape != (len(checked) * hop,):
-            raise UserError(
-                f"audio of shape {list(audio.shape)} for a mel of {len(checked)} frames; it must have "
-                f"{len(checked)} · {hop} = {len(checked) * hop} samples, as fwn.mel.align gives it"
-            )
-        return audio, checked
+    def _told(self, mels: Sequence[np.ndarray], speakers: Sequence[Any] | None) -> list[np.ndarray]:
+        """The mels [F, M] with who speaks, [F, M + channels]. Raises UserError before any is sampled."""
+        who = [None] * len(mels) if speakers is None else speakers
+        return [with_speaker(mel, self.speakers.numbers(one)) for mel, one in zip(mels, who, strict=True)]
 
-    def _pair(self, audio: Any, mel: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        audio, mel = self._checked(audio, mel)
-        padded, frames = stack([mel], 1)
+    def _pair(self, audio: Any, mel: Any, speaker: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        audio, mel = checked_pair(audio, mel, self.mel, self.dtype)
+        padded, frames = stack(self._told([mel], [speaker]), 1)
         return np.pad(audio, (0, (padded.shape[1] - len(mel)) * self.mel.hop_length))[None], padded, frames
 
     def _pieces(
@@ -210,7 +229,7 @@ class Vocoder:
             if recurrence is None:
                 return self._sample(mel, keys, temperature, frames, first)[:, skip * hop : (skip + chunk) * hop]
             scale = self._temperatures(temperature)
-            audio, state = self._run("proceed", mel, keys, scale, frames, first, skip, state)
+            audio, state = self._programs.run("proceed", mel, keys, scale, frames, first, skip, state)
             return np.asarray(audio)
 
         return chunked.pieces(mels, chunk, self.system.receptive_field, step, lengths)
@@ -219,7 +238,7 @@ class Vocoder:
         self, mel: np.ndarray, keys: Array, temperature: float, frames: np.ndarray, first: Any = 0
     ) -> np.ndarray:
         scale = self._temperatures(temperature)
-        return np.asarray(self._run("sample", mel, keys, scale, frames, np.int32(first)))
+        return np.asarray(self._programs.run("sample", mel, keys, scale, frames, np.int32(first)))
 
     def _temperatures(self, temperature: float) -> np.ndarray:
         """The temperature argument of System.sample."""
@@ -232,7 +251,7 @@ class Vocoder:
         def needs(size: int) -> int:
             """Bytes, by the compiled program."""
             args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), keys, self._temperatures(0.0), frames
-            return self._program("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
+            return self._programs.compiled("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes
 
         receptive_field = self.system.receptive_field
         if chunk is None:
@@ -243,25 +262,3 @@ class Vocoder:
     def whole(self, chunk: int) -> int:
         """The chunk in whole units of the system."""
         return -(-chunk // self.system.unit) * self.system.unit
-
-    def _program(self, name: str, *args: Any) -> Any:
-        """system.name(params, *args), compiled ahead of time, to time compilation and running separately."""
-        key = name, *jax.tree.map(np.shape, args)
-        if key not in self._compiled:
-            function = getattr(self.system if hasattr(self.system, name) else self.system.recurrence, name)
-            start = time.perf_counter()
-            try:
-                lowered = jax.jit(function).lower(self.params, *args)
-            except FlaxError as error:  # a weight is missing, or has another shape
-                why = short(str(error).partition(" (https://")[0])
-                raise UserError(f"the weights are not those of config.model ({why}); restore config.json") from error
-            self._compiled[key] = lowered.compile()
-            self.compile_seconds += time.perf_counter() - start
-        return self._compiled[key]
-
-    def _run(self, name: str, *args: Any) -> Any:
-        program = self._program(name, *args)
-        start = time.perf_counter()
-        result = jax.block_until_ready(program(self.params, *args))
-        self.run_seconds += time.perf_counter() - start
-        return result

@@ -1,10 +1,11 @@
 """The interface of a system to the training loop, the sampler and the evaluation: a few pure functions.
 
-A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32} with T = F · hop. `index`
-numbers the examples of a run, so that the noise of an example is the same on any number of devices. If System.past is
-not 0, the batch has "past" [B, System.past], the audio before the crop. `loss` gets one device's share of the batch,
-and "other" [B, F, M], the mel of a different example for each (parallel.paired). `frames` [B] is the number of real
-frames of each mel in arrays that are padded to a common length; None: all frames.
+A batch is {"audio": [B, T] float32 in ±1, "mel": [B, F, M] float32, "index": [B] int32} with T = F · hop. Everywhere
+below, the mel of a model that is told the speaker has who speaks in its last channels (nn/speaker.py), and M counts
+them. `index` numbers the examples of a run, so that the noise of an example is the same on any number of devices. If
+System.past is not 0, the batch has "past" [B, System.past], the audio before the crop. `loss` gets one device's share
+of the batch, and "other" [B, F, M], the mel of a different example for each (parallel.paired). `frames` [B] is the
+number of real frames of each mel in arrays that are padded to a common length; None: all frames.
 """
 
 import math
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from fwn.errors import UserError, nearest, short
 from fwn.flows.bijectors import total
 from fwn.flows.densities import LSB
+from fwn.nn.speaker import UNTOLD, SpeakerInput
 
 Array = jax.Array
 DTYPES = None, "bfloat16", "float16", "float32"  # in which a network multiplies
@@ -54,6 +56,7 @@ class System(NamedTuple):
     integers: whether log_likelihood expects 16-bit audio as recorded, without dequantisation noise.
     low_temperature: default scale of the noise in the bands of autoregression over blocks; None without such bands.
     unit: windows of an utterance begin at multiples of so many mel frames, as does what is kept of them.
+    speakers: how the model is told the speaker.
     """
 
     init: Callable[..., Any]
@@ -67,11 +70,19 @@ class System(NamedTuple):
     low_temperature: float | None = None
     integers: bool = False
     unit: int = 1
+    speakers: SpeakerInput = UNTOLD
 
     @property
     def temperature(self) -> float:
         """Default scale of the noise: the paper's 0.8; 1 with linear prediction, where less noise is less loud."""
         return 1.0 if self.past else 0.8
+
+
+def speaker_input(config: Any) -> SpeakerInput:
+    """How config.speakers tells the speaker. Sizes that follow from a data set, which has not been read yet, are 1."""
+    fields = config.get("speakers") or {"kind": "none"}
+    size = {"none": 0, "id": len(fields.get("names", ())) or 1, "embedding": fields.get("size", 0) or 1}
+    return SpeakerInput(fields["kind"], size[fields["kind"]])
 
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
@@ -134,7 +145,7 @@ def checked(
     """
     modules = modules if isinstance(modules, tuple) else (modules,)
     types = {name: field.type for module in modules for name, field in module.__dataclass_fields__.items()}
-    known = types.keys() - {"parent", "name", "features"} - hidden | also
+    known = types.keys() - {"parent", "name", "features", "speakers"} - hidden | also
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(fields).items()}
     for name, value in values.items():
         if name not in known:

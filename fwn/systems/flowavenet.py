@@ -21,6 +21,7 @@ from fwn.systems.base import (
     mean_over_audio,
     noise,
     recorded,
+    speaker_input,
     whole,
 )
 
@@ -39,7 +40,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     fields = checked(config.model, FloWaveNet, predictor.FIELDS, zero=frozenset({"n_block"}))
     fields = {name: value for name, value in fields.items() if name not in predictor.FIELDS}
     predict = predictor.Predictor(config, mel)
-    model = FloWaveNet(**fields)
+    model = FloWaveNet(**fields, speakers=speaker_input(config))
     for name, choices in CHOICES.items():
         value = getattr(model, name)
         if value not in choices:
@@ -154,4 +155,5 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         predict.past,
         predict.low_temperature,
         unit=model.unit,
+        speakers=model.speakers,
     )

@@ -22,7 +22,8 @@ from fwn.flows.prediction import prediction
 from fwn.mel import MelContract, read_contract
 from fwn.models.blockwise import Blockwise
 from fwn.nn.envelope import Envelope
-from fwn.systems.base import checked, frame_mask
+from fwn.nn.speaker import SpeakerInput
+from fwn.systems.base import checked, frame_mask, speaker_input
 
 Array = jax.Array
 NAME, AUTOREGRESSION = "prediction", "autoregression"
@@ -56,7 +57,8 @@ class Predictor:
         source = f"config.model.{NAME}"
         contract = mel or read_contract(config.mel, "config.mel")
         fields = checked(fields, Envelope, source=source, hidden=frozenset({"contract"}))
-        self.envelope = Envelope(contract, **fields)
+        speakers = speaker_input(config)
+        self.envelope = Envelope(contract, **fields, speakers=speakers)
         if contract.hop_length % self.envelope.subframe:
             raise UserError(
                 f"{source}: subframe is {self.envelope.subframe}, which does not divide a mel frame of "
@@ -68,7 +70,7 @@ class Predictor:
                 f"{self.envelope.order}"
             )
         if low.get("coefficients") != 0:
-            self.blockwise = _blockwise(low, contract.hop_length)
+            self.blockwise = _blockwise(low, contract.hop_length, speakers)
 
     @property
     def past(self) -> int:
@@ -161,11 +163,10 @@ def temperatures(temperature: Any) -> tuple[Any, Any]:
     return (temperature, LOW_TEMPERATURE) if temperature.ndim != 1 else (temperature[0], temperature[1])
 
 
-def _blockwise(fields: dict[str, Any], hop: int) -> Blockwise:
+def _blockwise(fields: dict[str, Any], hop: int, speakers: SpeakerInput) -> Blockwise:
     source = f"config.model.{AUTOREGRESSION}"
-    blockwise = Blockwise(
-        hop, **checked(fields, Blockwise, source=source, hidden=frozenset({"hop"}), zero=frozenset({"taps"}))
-    )
+    sizes = checked(fields, Blockwise, source=source, hidden=frozenset({"hop"}), zero=frozenset({"taps"}))
+    blockwise = Blockwise(hop, **sizes, speakers=speakers)
     if hop % blockwise.block:
         raise UserError(
             f"{source}: block is {blockwise.block}, which does not divide a mel frame of {hop} samples; give a "

@@ -19,7 +19,7 @@ from fwn.models.autoregressive import Autoregressive
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.wavenet import WaveNet
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
-from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example
+from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example, speaker_input
 from fwn.systems.losses import signs
 
 Array = jax.Array
@@ -31,6 +31,13 @@ HIDDEN = frozenset(
 def untaught(config: Any) -> UserError:
     """The error of a student that has no teacher."""
     return UserError(f"{config.system} learns from a teacher; give its workdir: --config.teacher=DIR")
+
+
+def _told(config: Any) -> str:
+    """config.speakers in words."""
+    fields = config.get("speakers") or {"kind": "none"}
+    more = {"id": list(fields.get("names", ())), "embedding": fields.get("size")}.get(fields["kind"], "")
+    return f"{fields['kind']} {more}".strip()
 
 
 class Lesson:
@@ -91,7 +98,8 @@ def student(
     distribution; None: the system samples and evaluates, but cannot be trained. terms: the loss is their sum, weighted
     by the fields of config.loss with the same names; terms of weight 0 are not computed.
     """
-    model, base = iaf.from_fields(**checked(config.model, (IAF, WaveNet), hidden=HIDDEN)), BASES[base_name]
+    speakers, base = speaker_input(config), BASES[base_name]
+    model = iaf.from_fields(**checked(config.model, (IAF, WaveNet), hidden=HIDDEN), speakers=speakers)
     if teacher is not None:
         fields = dict(teacher.model)
         if teacher.system != "wavenet" or fields["distribution"] != distribution:
@@ -109,7 +117,12 @@ def student(
                 f"config.teacher={config.teacher} has linear prediction, which students do not support; give a "
                 "teacher with config.model.prediction.order=0"
             )
-        said, teacher_model = autoregressive.from_fields(**fields)
+        if (here := _told(config)) != (there := _told(teacher)):
+            raise UserError(
+                f"config.speakers: {here}, but the teacher, whose upsampling the student uses, has {there} "
+                f"({config.teacher}); leave config.speakers out, or give the same"
+            )
+        said, teacher_model = autoregressive.from_fields(**fields, speakers=speakers)
         taught = terms(said)
         if not any(config.loss[name] for name in taught):
             raise UserError(
@@ -162,4 +175,4 @@ def student(
         exact: Any = exactly.apply({"params": params}, z[..., None], c)
         return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
-    return System(init, loss, sample, log_likelihood, model.receptive_field)
+    return System(init, loss, sample, log_likelihood, model.receptive_field, speakers=speakers)

@@ -21,7 +21,7 @@ from fwn.nn import incremental
 from fwn.nn.wavenet import WaveNet
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 from fwn.systems import predictor
-from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded
+from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded, speaker_input
 
 Array = jax.Array
 HIDDEN = frozenset({"wavenet", "causal", "zero_init", "per_frame"})  # of WaveNet's fields: what makes it autoregressive
@@ -47,7 +47,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
             "config.model.prediction: the mixture of logistics is of 16-bit audio, which excitation is not; leave its "
             "order at 0, or choose distribution gaussian"
         )
-    distribution, model = from_fields(**fields)
+    distribution, model = from_fields(**fields, speakers=speaker_input(config))
 
     def init(key: Array, batch: dict[str, Array], drawn: Any, frozen: Any = ()) -> Any:
         del frozen  # there is no teacher
@@ -104,4 +104,4 @@ def build(config: Any, mel: MelContract | None = None) -> System:
 
     recurrence = Recurrence(start, draw_more)
     more: Any = {"recurrence": recurrence, "past": predict.past, "integers": distribution.integers}
-    return System(init, loss, draw_audio, log_likelihood, field, **more)
+    return System(init, loss, draw_audio, log_likelihood, field, **more, speakers=model.speakers)

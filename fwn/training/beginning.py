@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fwn.config import Speakers
 from fwn.errors import UserError
 from fwn.mel import MelContract, difference
 from fwn.nn.weight_norm import fitted
@@ -13,23 +14,28 @@ from fwn.terminal import say
 from fwn.training.checkpoints import Run
 from fwn.training.step import PARTS, parts
 
+SPEAKER = ("speaker", "embedding"), ("speaker", "projection")  # arrays of nn/speaker.py
 SHOWN = 10  # arrays that are not taken
 
 
-def joined(sources: Sequence[tuple[str, Run]], wanted: Collection[str], mel: MelContract) -> dict[str, Any]:
+def joined(
+    sources: Sequence[tuple[str, Run]], wanted: Collection[str], mel: MelContract, told: Speakers
+) -> dict[str, Any]:
     """The wanted parts of the models, each from the first that has it. sources: (name, model).
 
+    told: the speakers of the new model. Those that a source knows too keep their vectors, others begin with the mean.
     Raises UserError if a mel contract is another one, or if none has these parts.
     """
     found: dict[str, Any] = {}
-    for name, (_, its_mel, weights, step) in sources:
+    for name, (its_config, its_mel, weights, step) in sources:
         if its_mel.hash() != mel.hash():
             raise UserError(
                 f"--init_from={name} has the mel contract {its_mel.title}, config.mel is {mel.title}; they must "
                 f"be equal\n{difference(its_mel, mel)}"
             )
         new = (parts(weights) & set(wanted)) - parts(found)
-        found |= {key: node for key, node in weights.items() if parts([key]) <= new}
+        taken = {key: node for key, node in weights.items() if parts([key]) <= new}
+        found |= _for_speakers(taken, Speakers(its_config), told)
         say(f"beginning with the weights of {name}, step {step}: {', '.join(sorted(new)) or 'nothing new'}")
     if not found:
         raise UserError(
@@ -37,6 +43,28 @@ def joined(sources: Sequence[tuple[str, Run]], wanted: Collection[str], mel: Mel
             f"{', '.join(PARTS)}"
         )
     return found
+
+
+def _for_speakers(weights: Any, there: Speakers, here: Speakers) -> Any:
+    """The weights with the vectors of the new model's speakers; without SPEAKER's arrays if it cannot use them.
+
+    A speaker whom the source does not know begins with the mean of its vectors.
+    """
+    flat = flatten_dict(weights)
+    own = [path for path in flat if path[-2:] in SPEAKER]
+    if own and (there.kind, there.size) != (here.kind, here.size):
+        say(f"not used: what it learned of its speakers ({there.kind}; here {here.kind})")
+        return unflatten_dict({path: a for path, a in flat.items() if path not in own})
+    known = [there.names.index(name) if name in there.names else None for name in here.names]
+    for path in own if here.kind == "id" else []:
+        if path[-1] == "embedding":
+            old = np.asarray(flat[path])
+            flat[path] = np.stack([old.mean(axis=0) if i is None else old[i] for i in known])
+    if own and here.kind == "id":
+        say(
+            f"speakers: {len(known) - known.count(None)} of {len(known)} keep their vectors, others begin with the mean"
+        )
+    return unflatten_dict(flat)
 
 
 def taken(
@@ -49,7 +77,11 @@ def taken(
     """
     there, here = parts(weights), parts(shapes)
     common, own = ({n: tree[n] for n in tree if parts([n]) <= there & here} for tree in (weights, shapes))
-    found, differ = fitted(common, own)
+    there_too = flatten_dict(common)
+    alone = [path for path in flatten_dict(own) if path[-2:] in SPEAKER and path not in there_too]
+    found, differ = fitted(common, unflatten_dict({p: a for p, a in flatten_dict(own).items() if p not in alone}))
+    if alone:
+        say(f"initialised as usual: {len(alone)} arrays for the speakers")
     if not there & here:
         differ = [f"it has {', '.join(sorted(there))}, this {', '.join(sorted(here))}"]
     if not found or (differ and not partial):

@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from fwn.config import Speakers
 from fwn.data.corpus import Corpus
+from fwn.mel import with_speaker
 from fwn.training.journal import Journal, score
 from fwn.training.parallel import Parallel
 from fwn.training.step import State, held_out
@@ -24,7 +26,9 @@ class Examiner:
         self.roundtrip = None if system.roundtrip is None else jax.jit(system.roundtrip)
         self.key = jax.random.key(config.seed)[None]
         utterance = corpus.split("test")[0]
-        self.audio, self.mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
+        self.audio, mel = corpus.window(utterance, 0, min(corpus.utterances[utterance].frames, PREVIEW))
+        speakers = Speakers(config)
+        self.mel = with_speaker(mel, speakers.numbers(speakers.of(corpus, utterance)))
 
     def __call__(self, step: int, state: State, journal: Journal) -> float:
         """Logs the figures, of a flow also the largest |inverse(forward(audio)) - audio|. Returns the score."""

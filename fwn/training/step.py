@@ -103,13 +103,18 @@ def initial(
     return jax.jit(partial(complete, config), out_shardings=place, donate_argnums=0)(params)
 
 
-def noisy(batch: Any, key: Array, deviation: float) -> Any:
-    """The batch with normal noise of this standard deviation on its mels, the same on any number of devices."""
+def noisy(batch: Any, key: Array, deviation: float, channels: int = 0) -> Any:
+    """The batch with normal noise of this standard deviation on its mels, the same on any number of devices.
+
+    channels: of the speaker, after those of the mel; they stay as they are.
+    """
     if not deviation:
         return batch
+    frames, bands = batch["mel"].shape[1:]
+    shape = frames, bands - channels
     keys = per_example(jax.random.fold_in(key, MEL_NOISE), batch["index"])
-    noise = jax.vmap(lambda k: jax.random.normal(k, batch["mel"].shape[1:], batch["mel"].dtype))(keys)
-    return batch | {"mel": batch["mel"] + deviation * noise}
+    noise = jax.vmap(lambda k: jax.random.normal(k, shape, batch["mel"].dtype))(keys)
+    return batch | {"mel": batch["mel"] + deviation * jnp.pad(noise, ((0, 0), (0, 0), (0, channels)))}
 
 
 def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
@@ -121,7 +126,7 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        batch = noisy(batch, key, config.mel_noise)
+        batch = noisy(batch, key, config.mel_noise, system.speakers.channels)
         gradient = jax.value_and_grad(system.loss, has_aux=True)
         (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         grads = freeze.kept(config.freeze, grads, jax.tree.map(jnp.zeros_like, grads))

@@ -111,18 +111,18 @@ ROWS = [
         FOLDER + " --speaker_column=2",
         "--speaker_column: is for --corpus=ljspeech, and this is --corpus=folder",
     ),
-    Row(PREPARE, MELS, "--mels={here}/mels: no such folder; give that of the mels"),
+    Row(PREPARE, MELS, "--mels={here}/mels: no such folder; give that of the files"),
     Row(
         PREPARE,
         MELS,
-        "--mels={here}/mels: no mel (.h5, .npy, .npz, .pt, .pth, .safetensors) in this folder",
+        "--mels={here}/mels: no file of arrays (.h5, .npy, .npz, .pt, .pth, .safetensors) in this folder",
         mels(),
     ),
     Row(
         PREPARE,
         MELS,
-        "--mels={here}/mels: none of its 1 mels is that of a recording; the first is a.npy; of the first recording: "
-        "u00: no mel in --mels",
+        "--mels={here}/mels: none of its 1 files is that of a recording; the first is a.npy; of the first recording: "
+        "u00: not in --mels",
         mels(a=np.zeros((9, 80))),
     ),
     Row(

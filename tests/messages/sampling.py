@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 from array_files import torch_bytes
 
+from fwn.config import Speakers
 from fwn.data.corpus import Corpus
 from fwn.diagnosis import material
 
@@ -266,7 +267,7 @@ ROWS = [
         "{weights}: no metrics.jsonl in it, so it is no run; give a model alone as --ckpt",
     ),
     Row(
-        lambda place: material.held_out(Corpus(place.here / "corpus")),
+        lambda place: material.held_out(Corpus(place.here / "corpus"), Speakers({})),
         "",
         "{here}/corpus: no held-out utterance can be read; run data_prep.prepare again",
         spoilt,

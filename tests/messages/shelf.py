@@ -79,7 +79,7 @@ def prepared(preset: str, share: float) -> Make:
     return make
 
 
-def model(name: str, mel: str = "flowavenet", **model_fields: Any) -> Make:
+def model(name: str, mel: str = "flowavenet", speakers: Any = None, **model_fields: Any) -> Make:
     """A workdir with weights that are all 0.1."""
 
     def make(_: Shelf, folder: Path) -> None:
@@ -87,7 +87,9 @@ def model(name: str, mel: str = "flowavenet", **model_fields: Any) -> Make:
         if name == "tiny":
             config = small.config(Path("data"))
         config.update({"mel": mel, "frames": 8, "model": model_fields})
-        batch = {"audio": np.zeros((1, 2048), "float32"), "mel": np.zeros((1, 8, 80), "float32")}
+        config.speakers.update(speakers or {})
+        bands = 80 + build(config).speakers.channels
+        batch = {"audio": np.zeros((1, 2048), "float32"), "mel": np.zeros((1, 8, bands), "float32")}
         batch["index"] = np.zeros(1, np.int32)
         shapes = jax.eval_shape(build(config).init, jax.random.key(0), batch, {})
         params = jax.tree.map(lambda leaf: np.full(leaf.shape, 0.1, leaf.dtype), shapes)
@@ -135,6 +137,9 @@ MAKERS: dict[str, Make] = {
     "wavenet": model("tiny_wavenet"),
     "mixture": model("tiny_wavenet_mol"),
     "predicting": model("tiny_wavenet", prediction=small.PREDICTION),
+    "told": model("tiny", speakers={"kind": "id", "names": ("ann", "bob")}),
+    "by_vector": model("tiny", speakers={"kind": "embedding", "size": 3}),
+    "told_wavenet": model("tiny_wavenet", speakers={"kind": "id", "names": ("ann", "bob")}),
     "weights": weights,
     "voice": lambda shelf, folder: exported.write(folder, checkpoints.read(shelf["run"])),
     "mels": mels,
