@@ -24,6 +24,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 # Files of the longest tests, the longest first.
 LONGEST = [
     "messages",
+    "corpus_recipes",
     "chunked",
     "bijectors",
     "training",

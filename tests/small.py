@@ -35,10 +35,10 @@ REST = {"frames": 8, "batch_size": 4, "num_steps": 8, "log_every": 1, "save_ever
 }
 
 
-def speech(i: int, samples: int) -> np.ndarray:
+def speech(i: int, samples: int, rate: int = RATE) -> np.ndarray:
     """Harmonics of a wandering pitch in syllables, and some breath: another voice for each i, float32 in ±0.5."""
-    rng, t = np.random.default_rng(i), np.arange(samples) / RATE
-    phase = 2 * np.pi * np.cumsum(120 + 15 * i + 20 * np.sin(2 * np.pi * 1.5 * t + i)) / RATE
+    rng, t = np.random.default_rng(i), np.arange(samples) / rate
+    phase = 2 * np.pi * np.cumsum(120 + 15 * i + 20 * np.sin(2 * np.pi * 1.5 * t + i)) / rate
     voiced = sum(np.sin(k * phase + k * i) / k**1.2 for k in range(1, 25))
     syllables = np.clip(np.sin(2 * np.pi * 4 * t + i), 0, None)
     return (0.12 * voiced * syllables + 0.003 * rng.normal(size=samples)).astype(np.float32)

@@ -1,28 +1,15 @@
 """Corpora as they are published: names, transcripts, speakers, and a held-out tenth of each speaker."""
 
 import json
-from pathlib import Path
 
 import pytest
 import small
+from layouts_small import corpus
 
 from data_prep.contents import test_indices as held_out
 from data_prep.layouts import LAYOUTS, Options, find
-from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
-
-
-def corpus(folder: Path, recordings: list[str], texts: dict[str, str]) -> Path:
-    """A corpus of recordings of a tenth of a second, and files of text."""
-    for i, name in enumerate(recordings):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        audio_file.write(folder / name, small.speech(i, 2400 + 10 * i), small.RATE)
-    for name, text in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder
-
 
 CASES = {  # layout: (options, recordings, texts, [(name, speaker, text)])
     "ljspeech": (
