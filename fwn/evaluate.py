@@ -167,10 +167,10 @@ def main(args: list[str]) -> None:
     corpus = Corpus(DATA.value)
     vocoder = load(CKPT.value, STEP.value, LOW_TEMPERATURE.value)
     corpus.check_contract(vocoder.mel, CKPT.value)
+    indices, speaker = chosen(corpus, UTTERANCES.value), vocoder.speakers.given(SPEAKER.value, "speaker")
     output = Path(OUTPUT.value) if OUTPUT.value else None
     if output:
         output.mkdir(parents=True, exist_ok=True)
-    indices, speaker = chosen(corpus, UTTERANCES.value), vocoder.speakers.given(SPEAKER.value, "speaker")
     rows = evaluate(vocoder, corpus, indices, speaker, output)
     columns = summarise(rows)
     names = {corpus.utterances[i].name: corpus.utterances[i].speaker for i in indices}

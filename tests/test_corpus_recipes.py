@@ -3,8 +3,10 @@
 import glob
 import json
 from collections import Counter
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -203,10 +205,8 @@ def test_training(run):
         assert losses[0] != losses[1]
 
 
-def at(config: object, field: str) -> object:
-    for part in field.split("."):
-        config = config[part]  # type: ignore[index]
-    return config
+def at(config: Any, field: str) -> Any:
+    return reduce(getitem, field.split("."), config)
 
 
 def test_results(run):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def copied(config: ConfigDict) -> ConfigDict:
     """
     copy = config.copy_and_resolve_references()
     with copy.unlocked():
-        copy.update(deepcopy({name: value for name, value in ADDED_OUTSIDE.items() if name not in copy}))
+        copy.update({name: value for name, value in ADDED_OUTSIDE.items() if name not in copy})
     return fitted(copy)
 
 
