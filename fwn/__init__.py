@@ -3,18 +3,21 @@
 vocoder = fwn.load("runs/base"); audio = vocoder(mel, temperature=0.8, key=jax.random.key(0))
 """
 
+import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "Vocoder", "load"]
+__all__ = ["UserError", "Vocoder", "bijectors", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """fwn.load and fwn.Vocoder, imported on first use: data preparation needs no JAX."""
+    """What __all__ names, imported on first use: data preparation needs no JAX."""
     if name in ("load", "Vocoder"):
         from fwn.synthesis import vocoder
 
         return getattr(vocoder, name)
+    if name == "bijectors":
+        return importlib.import_module("fwn.bijectors")
     if name == "UserError":
         from fwn.errors import UserError
 

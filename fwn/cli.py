@@ -15,7 +15,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -42,26 +41,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     logging.set_verbosity(logging.FATAL)  # libraries also log the errors that they raise, with tracebacks
     if "jax" in sys.modules:
-        cache.write_atomically()
-        enable_compilation_cache()
+        cache.enable()
     app.run(lambda argv: _guarded(main, argv[1:], program), flags_parser=lambda argv: _parse(argv, program))
-
-
-def enable_compilation_cache() -> None:
-    """Sets JAX's compilation cache to ~/.cache/fwn/compiled, so that a program compiles only when it first runs.
-
-    JAX_COMPILATION_CACHE_DIR names another folder, or "" for no cache. Without a writable folder there is no cache.
-    """
-    config = sys.modules["jax"].config
-    if config.values["jax_compilation_cache_dir"] is not None:
-        return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fwn" / "compiled"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(folder, os.W_OK):
-        config.update("jax_compilation_cache_dir", str(folder))
 
 
 def flags_alone(args: list[str]) -> None:

@@ -242,8 +242,9 @@ def test_first_screen_has_exactly_two_commands() -> None:
 
 
 def test_python_uses_what_there_is() -> None:
-    vocoder = next(n for n in ast.walk(tree(ROOT / "fwn/synthesis/vocoder.py")) if isinstance(n, ast.ClassDef))
-    attributes = {*defined(vocoder), *re.findall(r"self\.(\w+)", ast.unparse(vocoder))}
+    files = [tree(ROOT / f"fwn/synthesis/{name}.py") for name in ("density", "sampler", "vocoder")]
+    vocoder = [node for file in files for node in ast.walk(file) if isinstance(node, ast.ClassDef)]
+    attributes = {name for part in vocoder for name in (*defined(part), *re.findall(r"self\.(\w+)", ast.unparse(part)))}
     blocks = [block for text in DOCS.values() for block in fences(text, "python")]
     nodes = [node for block in blocks for node in ast.walk(ast.parse(block))]
     used = [f"{n.module}.{alias.name}" for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names]
@@ -278,6 +279,20 @@ def test_the_page_from_loss_to_coupling_has_the_loss() -> None:
     expected, _ = system.loss(params, (), batch, jax.random.key(0))
     found = page["loss"](FloWaveNet(**sizes), fold_weight_norm(params), audio, mel)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_page_of_bijectors_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its errors are rounding, and the flow learns the two moons."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    page: dict[str, Any] = {}
+    for block in fences(DOCS["docs/bijectors.md"], "python"):
+        exec(block, page)
+    assert page["error"] < 2e-6
+    assert page["difference"] < 1e-5
+    assert -page["loss"] > page["before"] + 1.5
+    assert (tmp_path / "toy.png").stat().st_size > 10_000
 
 
 def test_design_draws_every_package_and_file() -> None:

@@ -37,6 +37,7 @@ ARROWS = {
     "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training "
     "xla",
     "listening": "audio cli disk errors evaluation terminal",
+    "bijectors": "flows",
     "__init__": "errors synthesis",
 }
 PROGRAMS = "train sample evaluate compare convert export bench doctor"  # may import every package, but no other program

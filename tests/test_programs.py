@@ -9,8 +9,8 @@ import pytest
 import small
 import soundfile
 
-from fwn import cli
 from fwn.data.corpus import Corpus
+from fwn.xla import cache
 
 PROGRAMS = [
     *(f"fwn.{name}" for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor"]),
@@ -168,13 +168,13 @@ def test_compiled_programs_are_kept(given, tmp_path, monkeypatch):
     before = jax.config.values["jax_compilation_cache_dir"]
     try:
         jax.config.update("jax_compilation_cache_dir", given)
-        cli.enable_compilation_cache()
+        cache.enable()
         folder = str(tmp_path / "fwn" / "compiled")
         assert jax.config.values["jax_compilation_cache_dir"] == (given or folder)
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         jax.config.update("jax_compilation_cache_dir", given)
-        cli.enable_compilation_cache()
+        cache.enable()
         assert jax.config.values["jax_compilation_cache_dir"] == given
     finally:
         jax.config.update("jax_compilation_cache_dir", before)

@@ -7,7 +7,8 @@ Contracts of the whole project:
   pair as well.
 - `logdet` is log|det dz/dx| in nats, `[B]`, *summed* over time and channels, at least float32.
 - `mask` is boolean `[B, T, 1]`, true in the sequence and false in its padding; None: no padding. Padding does not
-  count in `logdet`.
+  count in `logdet`. A float mask is the weight of each position in `logdet`, and 0 in padding: the derivative of
+  `logdet` by it tells how much each position adds (systems.base.nats_by_frame).
 """
 
 from collections.abc import Callable
@@ -43,9 +44,12 @@ def swap(x: Array) -> Array:
 
 
 def total(values: Array, mask: Array | None) -> Array:
-    """Sum of [B, T, C] over time (where mask is true) and channels -> [B], in float32 or wider."""
+    """Sum of [B, T, C] over time (where mask is true, or weighted by it) and channels -> [B], in float32 or wider."""
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
-    return jnp.sum(values if mask is None else jnp.where(mask, values, 0), axis=(1, 2))
+    if mask is not None:
+        values = jnp.where(mask, values, 0)
+        values = values if mask.dtype == bool else values * mask.astype(values.dtype)
+    return jnp.sum(values, axis=(1, 2))
 
 
 def unchanged(x: Array) -> Array:
@@ -115,7 +119,7 @@ def permutation(
     )
 
 
-def fold_time(x: Array) -> Array:
+def fold_time(x: Any) -> Any:
     """[B, T, C] -> [B, T/2, 2C], channel-major and phase-minor: element (t, c) goes to (t // 2, 2c + t % 2).
 
     Official code: model.py, Block.forward (there channels-first).

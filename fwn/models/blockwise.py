@@ -56,6 +56,12 @@ class Blockwise(nn.Module):
         return 2 * (encoder.KERNEL // 2) + 1
 
     @property
+    def heard(self) -> int:
+        """Number of samples before its block that a block of u depends on."""
+        of_v, _ = self.wavenet.receptive_field
+        return self.block * (1 + max(int(of_v[0]), self.taps))
+
+    @property
     def wavenet(self) -> WaveNet:
         """The network alone, without parameters."""
         plain = partial(WaveNet, causal=True, parent=None)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn.flows.bijectors import Bijector, chain
+from fwn.flows.bijectors import Bijector, chain, fold_time
 from fwn.models.blocks import Block, Flow, Prior
 from fwn.nn import encoder, upsample
 from fwn.nn.odd import OddWaveNet
@@ -114,6 +114,17 @@ class FloWaveNet(nn.Module):
         if self.frames:
             return encoder.frame_receptive_field(self.hop, of_noise, of_c)
         return upsample.frame_receptive_field(self.upsample_strides, of_noise, of_c)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """At which split the noise of each sample leaves, 0, 1, …: of the samples of a position of the last block."""
+        inside, found = np.arange(self.longest)[None, :, None], np.zeros(self.longest, int)
+        for block in self.blocks:
+            inside = fold_time(inside)
+            if block.prior is not None:
+                inside = inside[..., : inside.shape[-1] // 2]
+                found[inside.ravel()] += 1
+        return tuple(map(int, found))
 
     @nn.compact
     def conditioned(self, mel: Array, mask: Array | None = None) -> tuple[Array, dict[str, Any]]:

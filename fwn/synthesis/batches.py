@@ -34,17 +34,20 @@ def stack(mels: list[np.ndarray], batch_size: int, least: int = 1) -> tuple[np.n
     return np.stack([np.pad(m, ((0, size - len(m)), (0, 0))) for m in mels]), np.array([len(m) for m in mels])
 
 
-def checked_pair(audio: Any, mel: Any, contract: MelContract, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+def checked_pair(
+    audio: Any, mel: Any, contract: MelContract, dtype: Any, source: str = "audio"
+) -> tuple[np.ndarray, np.ndarray]:
     """audio [F · hop] and its mel [F, M] as arrays of dtype. Raises UserError unless they fit together."""
-    hop, audio, mel = contract.hop_length, as_array(audio, "audio").astype(dtype), as_array(mel, "mel")
+    hop, audio, mel = contract.hop_length, as_array(audio, source).astype(dtype), as_array(mel, "mel")
     bands_last = True if mel.shape == (len(audio) // hop, contract.n_mels) else None
     checked = check_mel(mel, contract, "mel", bands_last).astype(dtype)
     if not np.isfinite(audio).all():
-        raise UserError(f"audio: {np.count_nonzero(~np.isfinite(audio))} of {audio.size} samples are not finite")
+        raise UserError(f"{source}: {np.count_nonzero(~np.isfinite(audio))} of {audio.size} samples are not finite")
     if audio.shape != (len(checked) * hop,):
+        by = "fwn.mel.align" if source == "audio" else "encode"
         raise UserError(
-            f"audio of shape {list(audio.shape)} for a mel of {len(checked)} frames; it must have "
-            f"{len(checked)} · {hop} = {len(checked) * hop} samples, as fwn.mel.align gives it"
+            f"{source} of shape {list(audio.shape)} for a mel of {len(checked)} frames; it must have "
+            f"{len(checked)} · {hop} = {len(checked) * hop} samples, as {by} gives it"
         )
     return audio, checked
 

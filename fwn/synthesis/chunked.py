@@ -8,6 +8,7 @@ are masked as in any padded mel, so both ends are those of one pass. All windows
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,12 @@ def pieces(
             done += chunk
             drop = max(0, done - before - first)
             held, first = held[:, drop:], first + drop
+
+
+def cut(samples: np.ndarray, first: Any, frames: int, hop: int) -> np.ndarray:
+    """[B, T] -> [B, frames · hop], from mel frame `first` on, with zeros after the end."""
+    part = samples[:, first * hop : (first + frames) * hop]
+    return np.pad(part, ((0, 0), (0, frames * hop - part.shape[1])))
 
 
 def bucket(frames: int) -> int:

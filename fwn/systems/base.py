@@ -5,7 +5,8 @@ below, the mel of a model that is told the speaker has who speaks in its last ch
 them. `index` numbers the examples of a run, so that the noise of an example is the same on any number of devices. If
 System.past is not 0, the batch has "past" [B, System.past], the audio before the crop. `loss` gets one device's share
 of the batch, and "other" [B, F, M], the mel of a different example for each (parallel.paired). `frames` [B] is the
-number of real frames of each mel in arrays that are padded to a common length; None: all frames.
+number of real frames of each mel in arrays that are padded to a common length; None: all frames. It may also be float
+[B, F]: 0 in padding, else the weight of each frame in `log_likelihood` (nats_by_frame).
 """
 
 import math
@@ -43,19 +44,26 @@ class System(NamedTuple):
     init: (key, batch, drawn, frozen) -> params. The batch is a real one. drawn: weights that are drawn already
         (nn.conv.draw), or {}. frozen: a teacher's plain params, or ().
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
-    sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T]. One random key for each
-        example. temperature: scale of the noise, or [2] = (temperature, low_temperature). first: index of the mel's
-        first frame in its utterance; noise is drawn by frame index.
+    sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T]. keys: one random key for each
+        example; or, of systems with `encode`, the noise itself, [B, T]. temperature: scale of the noise; or an array,
+        (scale, low_temperature), or (a scale for each level, …, low_temperature). first: index of the mel's first frame
+        in its utterance; noise is drawn by frame index.
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
     receptive_field: mel frames (before, after) its own that a frame of audio depends on. In a window of an utterance,
         `sample` is wrong for this many frames at each cut, and right elsewhere.
     roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]. None if the system is no flow, or if one
         of its directions goes sample by sample.
+    noise: (keys [B], number of frames, dtype, first) -> the noise [B, T] that `sample` draws. None if it is not [B, T].
+    encode: (params, audio, mel, frames) -> noise [B, T], of which `sample` at temperature 1 makes the audio again. None
+        if the system is no flow.
     recurrence: set for autoregressive systems; None where all samples are made in parallel.
     past: number of real samples before a crop that the loss depends on.
     integers: whether log_likelihood expects 16-bit audio as recorded, without dequantisation noise.
     low_temperature: default scale of the noise in the bands of autoregression over blocks; None without such bands.
     unit: windows of an utterance begin at multiples of so many mel frames, as does what is kept of them.
+    context: mel frames (before, after) its own that the likelihood and the noise of a frame depend on, through audio or
+        mel; None: on all before it.
+    levels: which scale of the temperature is that of each noise sample, 0, 1, …; it repeats after so many samples.
     speakers: how the model is told the speaker.
     """
 
@@ -71,6 +79,15 @@ class System(NamedTuple):
     integers: bool = False
     unit: int = 1
     speakers: SpeakerInput = UNTOLD
+    noise: Callable[..., Any] | None = None
+    encode: Callable[..., Any] | None = None
+    context: tuple[int, int] | None = None
+    levels: tuple[int, ...] = (0,)
+
+    @property
+    def nats_by_frame(self) -> Callable[..., Any]:
+        """See the function of this name."""
+        return nats_by_frame(self.log_likelihood)
 
     @property
     def temperature(self) -> float:
@@ -86,8 +103,34 @@ def speaker_input(config: Any) -> SpeakerInput:
 
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
-    """[B, F, 1], true in the first `frames[b]` frames."""
-    return None if frames is None else (jnp.arange(mel.shape[1]) < frames[:, None])[..., None]
+    """[B, F, 1], true in the first `frames[b]` frames; or the weights of the frames."""
+    if frames is None or frames.ndim == 2:
+        return None if frames is None else frames[..., None]
+    return (jnp.arange(mel.shape[1]) < frames[:, None])[..., None]
+
+
+def real_frames(mel: Array, frames: Array | None) -> Any:
+    """Number of real frames: of all examples, or [B]."""
+    if frames is None or frames.ndim == 1:
+        return mel.shape[1] if frames is None else frames
+    return jax.lax.stop_gradient(jnp.sum(frames != 0, axis=1))
+
+
+def nats_by_frame(log_likelihood: Callable[..., Array]) -> Callable[..., Array]:
+    """(params, audio, mel, frames [B]) -> nats per audio sample in each frame, [B, F]; their mean is log_likelihood's.
+
+    A frame's share is the derivative of log p by the frame's weight, in which log p is linear: what its noise and the
+    log-determinants at its positions add. A position with samples of two frames counts for the later one.
+    """
+
+    def by_frame(params: Any, audio: Array, mel: Array, frames: Array) -> Array:
+        def nats(weights: Array) -> Array:
+            return jnp.sum(log_likelihood(params, audio, mel, weights))
+
+        mask: Any = frame_mask(mel, frames)
+        return jax.grad(nats)(mask[..., 0].astype(audio.dtype)) * frames[:, None]
+
+    return by_frame
 
 
 def per_example(key: Array, index: Array) -> Array:
@@ -124,11 +167,16 @@ def noise(keys: Array, frames: int, draw: Callable[[Array], Array], dtype: Any, 
     return jax.vmap(lambda key: by_frame(key, frames, draw, first))(keys).astype(dtype)
 
 
+def given(keys: Array) -> bool:
+    """Whether the keys of System.sample are the noise itself."""
+    return not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+
+
 def mean_over_audio(values: Array, mel: Array, frames: Array | None) -> Array:
     """The mean of [B, T] over the real samples of each example, [B], at least in float32."""
     mask, hop = frame_mask(mel, frames), values.shape[1] // mel.shape[1]
     samples = None if mask is None else jnp.repeat(mask, hop, axis=1)
-    return total(values[..., None], samples) / (hop * (mel.shape[1] if frames is None else frames))
+    return total(values[..., None], samples) / (hop * real_frames(mel, frames))
 
 
 def checked(

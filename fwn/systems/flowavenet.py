@@ -18,8 +18,10 @@ from fwn.systems.base import (
     System,
     checked,
     frame_mask,
+    given,
     mean_over_audio,
     noise,
+    real_frames,
     recorded,
     speaker_input,
     whole,
@@ -95,7 +97,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         params: Any, audio: Array, mel: Array, frames: Array | None = None, past: Array | None = None
     ) -> Array:
         z, _, logdet = bijector(params, mel, frames, past).forward(audio[..., None], mel)
-        length = model.hop * (mel.shape[1] if frames is None else frames)
+        length = model.hop * real_frames(mel, frames)
         return mean_over_audio(normal_log_prob(z[..., 0]), mel, frames) + logdet / length
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
@@ -103,6 +105,9 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         audio, past = recorded(batch, key, config.dequantise)
         nats = jnp.mean(log_likelihood(params, audio, batch["mel"], past=past))
         return -nats, {"nats_per_sample": nats}
+
+    def encode(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
+        return bijector(params, mel, frames).forward(audio[..., None], mel)[0][..., 0]
 
     def continued(mel: Array, frames: Array | None) -> tuple[Array, Array | None]:
         """The mel with its last frame repeated, so that each position with samples of it is whole; and its length."""
@@ -112,12 +117,18 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         longer = jnp.take_along_axis(mel, index[..., None], axis=1) if more else mel
         return longer, None if frames is None else frames + more
 
+    def of_keys(keys: Array, frames: int, dtype: Any, first: Any = 0) -> Array:
+        return noise(keys, frames, lambda key: jax.random.normal(key, (model.hop,)), dtype, first)
+
     def drawn(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None, first: Any) -> Array:
         """Input of the predictor's inverse [B, T, 1]: the flow's inverse of noise."""
-        longer, end = continued(mel, frames)
-        z = noise(keys, longer.shape[1], lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
-        scale, low = predictor.temperatures(temperature)
-        u = flow(params, end).inverse(scale * z[..., None], longer)[0][:, : mel.shape[1] * model.hop]
+        if given(keys):
+            longer, end, z = mel, frames, keys
+        else:
+            longer, end = continued(mel, frames)
+            z = of_keys(keys, longer.shape[1], mel.dtype, first)
+        scale, low = predictor.temperatures(temperature, model.levels, z.shape[1])
+        u = flow(params, end).inverse((scale * z)[..., None], longer)[0][:, : mel.shape[1] * model.hop]
         return predict.cooled(u, low)
 
     def sample(
@@ -144,6 +155,8 @@ def build(config: Any, mel: MelContract | None = None) -> System:
 
     # Prediction needs the audio before a window: its state goes from one window to the next.
     recurrence = Recurrence(predict.start, proceed) if predict.past else None
+    before, after = predict.context(model.receptive_field, model.hop)
+    context = -(-before // model.unit) * model.unit, after
     return System(
         init,
         loss,
@@ -156,4 +169,8 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         predict.low_temperature,
         unit=model.unit,
         speakers=model.speakers,
+        noise=of_keys,
+        encode=encode,
+        context=context,
+        levels=model.levels,
     )

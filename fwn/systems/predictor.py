@@ -84,8 +84,21 @@ class Predictor:
 
     def receptive_field(self, model: tuple[int, int]) -> tuple[int, int]:
         """Mel frames (before, after) its own that a frame of audio depends on, through the model or the filters."""
-        own = max(0 if part is None else part.receptive_field for part in (self.envelope, self.blockwise))
-        return max(model[0], own), max(model[1], own)
+        return max(model[0], self._own), max(model[1], self._own)
+
+    def context(self, model: tuple[int, int], hop: int) -> tuple[int, int]:
+        """System.context: what the model depends on, and before that what its input depends on."""
+        return model[0] + self._own + -(-self._heard // hop), model[1] + self._own
+
+    @property
+    def _own(self) -> int:
+        """Mel frames before and after its own that filters and predicted bands of a frame depend on."""
+        return max(0 if part is None else part.receptive_field for part in (self.envelope, self.blockwise))
+
+    @property
+    def _heard(self) -> int:
+        """Number of samples before it that the model's input depends on."""
+        return self.past + (0 if self.blockwise is None else self.blockwise.heard)
 
     def init(self, key: Array, mel: Array, drawn: Any) -> Any:
         """Weights by name, {} without prediction. drawn: as in System.init."""
@@ -157,10 +170,18 @@ class Predictor:
         return audio, jnp.concatenate([past, audio], axis=1)[:, -self.past :]
 
 
-def temperatures(temperature: Any) -> tuple[Any, Any]:
-    """(temperature, low temperature) from a scalar, with the default for the second, or from [2]."""
+def temperatures(temperature: Any, levels: tuple[int, ...], length: int) -> tuple[Any, Any]:
+    """(scale of the noise, scalar or [length]; low temperature) from the temperature of System.sample.
+
+    A scalar has the default low temperature.
+    """
     temperature = jnp.asarray(temperature)
-    return (temperature, LOW_TEMPERATURE) if temperature.ndim != 1 else (temperature[0], temperature[1])
+    if temperature.ndim != 1:
+        return temperature, LOW_TEMPERATURE
+    if len(temperature) == 2:
+        return temperature[0], temperature[1]
+    of_level = jnp.asarray(levels)
+    return jnp.tile(temperature[of_level], -(-length // len(levels)))[:length], temperature[-1]
 
 
 def _blockwise(fields: dict[str, Any], hop: int, speakers: SpeakerInput) -> Blockwise:

@@ -19,7 +19,7 @@ from fwn.models.autoregressive import Autoregressive
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.wavenet import WaveNet
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
-from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example, speaker_input
+from fwn.systems.base import System, checked, frame_mask, given, mean_over_audio, noise, per_example, speaker_input
 from fwn.systems.losses import signs
 
 Array = jax.Array
@@ -146,8 +146,8 @@ def student(
         out: Any = model.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
         return out
 
-    def drawn_for(mel: Array, keys: Array, first: Any = 0) -> Array:
-        return noise(keys, mel.shape[1], lambda key: base.draw(key, (model.hop,)), mel.dtype, first)
+    def drawn(keys: Array, frames: int, dtype: Any, first: Any = 0) -> Array:
+        return noise(keys, frames, lambda key: base.draw(key, (model.hop,)), dtype, first)
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         if teacher is None:
@@ -155,7 +155,7 @@ def student(
         params = fold_weight_norm(params)
         keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
         c, other = (condition(params, batch[name], None) for name in ("mel", "other"))
-        made = make(params, drawn_for(batch["mel"], keys), c)
+        made = make(params, drawn(keys, batch["mel"].shape[1], batch["mel"].dtype), c)
         lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, other, more)
         values = {name: term(lesson) for name, term in taught.items() if config.loss[name]}
         total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
@@ -165,7 +165,12 @@ def student(
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
     ) -> Array:
         params = fold_weight_norm(params)
-        return make(params, temperature * drawn_for(mel, keys, first), condition(params, mel, frames))[0]
+        z = keys if given(keys) else drawn(keys, mel.shape[1], mel.dtype, first)
+        return make(params, temperature * z, condition(params, mel, frames))[0]
+
+    def encode(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
+        params = fold_weight_norm(params)
+        return to_noise(model, params, audio, condition(params, mel, frames))
 
     def log_likelihood(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         params = fold_weight_norm(params)
@@ -175,4 +180,5 @@ def student(
         exact: Any = exactly.apply({"params": params}, z[..., None], c)
         return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
-    return System(init, loss, sample, log_likelihood, model.receptive_field, speakers=speakers)
+    more: Any = {"speakers": speakers, "noise": drawn, "encode": encode}
+    return System(init, loss, sample, log_likelihood, model.receptive_field, **more)

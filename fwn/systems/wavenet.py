@@ -21,7 +21,17 @@ from fwn.nn import incremental
 from fwn.nn.wavenet import WaveNet
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
 from fwn.systems import predictor
-from fwn.systems.base import Recurrence, System, checked, frame_mask, mean_over_audio, noise, recorded, speaker_input
+from fwn.systems.base import (
+    Recurrence,
+    System,
+    checked,
+    frame_mask,
+    mean_over_audio,
+    noise,
+    real_frames,
+    recorded,
+    speaker_input,
+)
 
 Array = jax.Array
 HIDDEN = frozenset({"wavenet", "causal", "zero_init", "per_frame"})  # of WaveNet's fields: what makes it autoregressive
@@ -63,7 +73,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         params = fold_weight_norm(params)
         e, _, logdet = predict(params, mel, frames, past).forward(audio[..., None], mel)
         theta: Any = model.apply({"params": params}, e, mel, frame_mask(mel, frames))
-        length = model.hop * (mel.shape[1] if frames is None else frames)
+        length = model.hop * real_frames(mel, frames)
         return mean_over_audio(distribution.log_prob(theta, e[..., 0]), mel, frames) + logdet / length
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
@@ -104,4 +114,7 @@ def build(config: Any, mel: MelContract | None = None) -> System:
 
     recurrence = Recurrence(start, draw_more)
     more: Any = {"recurrence": recurrence, "past": predict.past, "integers": distribution.integers}
+    before, after = model.receptive_field
+    heard = -(-(int(model.wavenet.receptive_field[0][0]) + 1) // model.hop)  # x is delayed by one sample
+    more["context"] = predict.context((before + heard, after), model.hop)
     return System(init, loss, draw_audio, log_likelihood, field, **more, speakers=model.speakers)

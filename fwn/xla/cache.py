@@ -6,8 +6,28 @@ warning, at every later start.
 
 import fcntl
 import importlib
+import os
 from pathlib import Path
 from typing import Any
+
+
+def enable() -> None:
+    """Sets JAX's compilation cache to ~/.cache/fwn/compiled, so that a program compiles only when it first runs.
+
+    JAX_COMPILATION_CACHE_DIR names another folder, or "" for no cache. One that is set already is kept. Without a
+    writable folder there is no cache.
+    """
+    write_atomically()
+    config = importlib.import_module("jax").config  # not at the top: some programs never import it
+    if config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fwn" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        config.update("jax_compilation_cache_dir", str(folder))
 
 
 def write_atomically() -> None:

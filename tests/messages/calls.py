@@ -152,4 +152,19 @@ ROWS = [
         "",
         ("audio of shape [4000] for a mel of 8 frames; it must have 8 · 256 = 2048 samples, as fwn.mel.align gives it"),
     ),
+    Row(
+        lambda place: vocoder(place).decode(NOISE, FLAT),
+        "",
+        "noise of shape [4000] for a mel of 8 frames; it must have 8 · 256 = 2048 samples, as encode gives it",
+    ),
+    Row(
+        lambda place: vocoder(place).interpolate(NOISE[:2048], NOISE[:256], 0.5),
+        "",
+        "noise of shape [2048] and [256]; give two of one length, a multiple of 256",
+    ),
+    Row(
+        lambda place: vocoder(place)(FLAT, temperature=[0.5, 0.6, 0.7]),
+        "",
+        "temperature is [0.5, 0.6, 0.7]; give a finite number, or 2, one for each level",
+    ),
 ]
