@@ -30,7 +30,7 @@ hashes := constraints/hashes.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test lock audit chaos smoke data train demo voice page bench bench-gpu compare clean
+.PHONY: help install format lint types test lock audit chaos smoke data train demo voice page bench bench-gpu compare docs clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -174,6 +174,10 @@ compare: $(ready) ## train small versions of all systems, COMPARE_STEPS steps ea
 	$(run) fwn.compare --ckpts="$$ckpts" --data="$$data" --output="$(COMPARE)/results" \
 		--temperature=0.8 --temperature=0.6 --temperature=1.0 $(ARGS) </dev/null; }
 	echo "Done. $(COMPARE)/results holds the tables, pictures and comparison.json. With more COMPARE_STEPS it goes on from here."
+
+docs: $(ready) ## the documentation as a site: build/docs/index.html
+	$(run) sphinx -q -W -E -j auto docs build/docs
+	echo "build/docs/index.html"
 
 clean: ## remove the environment, caches, build outputs and the demo; runs/ stays
 	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache "$(DEMO)"
