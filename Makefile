@@ -30,10 +30,10 @@ hashes := constraints/hashes.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test lock audit chaos smoke data train demo voice page bench bench-gpu compare docs clean
+.PHONY: help install format lint types test lock audit release-check chaos smoke data train demo voice page bench bench-gpu compare docs clean
 
 help: ## list these targets
-	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: $(ready) ## make the environment .venv with pinned packages (PYTHON=python3.12 to choose the interpreter)
 
@@ -74,6 +74,10 @@ lock: $(ready) ## write constraints/hashes.txt anew, after a change of constrain
 audit: $(ready) ## look up known vulnerabilities of the pinned packages
 	$(run) pip install -q pip-audit
 	$(VENV)/bin/pip-audit --requirement=$(hashes) --require-hashes --disable-pip
+
+release-check: $(ready) ## build the sdist and the wheel of the last commit, and try both under each Python found here
+	$(run) pip install -q twine
+	$(run) tools.release_check
 
 chaos: $(ready) ## damage what fwn reads, kill what writes, and count how it ends (TRIALS=500 KILLS=100, each)
 	PYTHONPATH=. $(VENV)/bin/python tests/chaos.py --trials=$(TRIALS) --kills=$(KILLS)

@@ -19,6 +19,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from fwn import posix
 from fwn.errors import UserError
 from fwn.shipped import experiment_file
 from fwn.terminal import printable, progress, say
@@ -28,6 +29,8 @@ LEFT_OUT = 3  # exit code of a program that finished without some of its inputs
 TIME_IS_UP = 4  # of a run that config.max_seconds stopped
 WARNINGS = 5  # of fwn.doctor, if the worst finding is a warning
 ERRORS = 6  # of fwn.doctor, if it found an error
+
+started = ""  # "fwn train", if the program was started by that command (fwn/__main__.py)
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
@@ -148,6 +151,7 @@ def _unraisable(unraisable: Any) -> None:
 
 def _guarded(main: Callable[[list[str]], int | None], args: list[str], program: str) -> None:
     try:
+        posix.require()
         sys.exit(main(args) or 0)
     except UserError as error:
         sys.exit(_fail(program, str(error), 1))
@@ -172,6 +176,8 @@ def _fail(program: str, message: str, code: int) -> int:
 
 
 def _program() -> str:
-    """How the program was started: "python -m fwn.train", or "python benchmarks/peer.py"."""
+    """How the program was started: "fwn train", "python -m fwn.train", or "python benchmarks/peer.py"."""
+    if started:
+        return started
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {sys.argv[0]}"

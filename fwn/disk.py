@@ -1,7 +1,6 @@
 """Atomic writes, file locks and checksums."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -105,6 +104,8 @@ def locked(file: Path, otherwise: str) -> Iterator[None]:
 
 def _lock(file: int, otherwise: str) -> None:
     """Raises UserError(otherwise) if another process holds the lock of an open file or folder."""
+    import fcntl  # not on Windows, where this can be imported but not run: fwn.posix
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import base
+from fwn.__main__ import programs
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("fwn", "data_prep", "experiments", "tools", "benchmarks", "tests")
@@ -114,7 +115,9 @@ def unknown_field(flag: str) -> str | None:
 
 
 def program_and_flags(words: list[str]) -> tuple[str, list[str]] | None:
-    """(program, names of its flags) of a command line that runs `python -m` one of ours, or `python folder/file.py`."""
+    """(program, names of its flags) of a line that runs `fwn NAME`, `python -m` one of ours, or `python file.py`."""
+    if words[0] == "fwn" and words[1:2] != ["--version"]:
+        return programs()[words[1]][0], [w[2:].partition("=")[0] for w in words[2:] if w.startswith("--")]
     for i, word in enumerate(words):
         if (words[i - 1] == "-m" and word.split(".")[0] in OURS) or (word.endswith(".py") and "=" not in word):
             program = word.removesuffix(".py").replace("/", ".")
@@ -122,7 +125,7 @@ def program_and_flags(words: list[str]) -> tuple[str, list[str]] | None:
     return None
 
 
-TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
 ALL_FLAGS = {
     flag
@@ -213,7 +216,9 @@ def test_command_can_be_given(words: list[str]) -> None:
         return
     program = program_and_flags(words)
     if program is None:
-        assert words[0] in (".ci/run", ".venv/bin/python"), f"neither make nor a program of ours: {words[0]}"
+        assert words[0] in (".ci/run", ".venv/bin/python", "pip", "fwn"), (
+            f"neither make nor a program of ours: {words[0]}"
+        )
         return
     known, required = flags(program[0])
     assert not {flag for flag in program[1] if flag.partition(".")[0] not in known}
@@ -226,9 +231,9 @@ def test_flags_targets_and_fields_in_the_text_exist(name: str) -> None:
     wrong = []
     for span in spans(DOCS[name]):
         for flag in re.findall(r"(?<!\S)--([\w.]+)", span):
-            if flag != "help" and (flag.partition(".")[0] not in ALL_FLAGS or unknown_field(flag)):
+            if flag not in ("help", "version") and (flag.partition(".")[0] not in ALL_FLAGS or unknown_field(flag)):
                 wrong.append(span)
-        if match := re.match(r"make ([a-z]+)", span):
+        if match := re.match(r"make ([a-z-]+)", span):
             wrong += [] if match[1] in TARGETS else [span]
         if match := re.fullmatch(r"([A-Z_]+)=.*", span):
             wrong += [] if match[1] in VARIABLES else [span]

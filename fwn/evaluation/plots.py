@@ -185,7 +185,7 @@ def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError(f"plots need {error.name}, which is not installed: pip install fwn[demo]") from error
+        raise UserError(f"plots need {error.name}, which is not installed: pip install matplotlib") from error
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=columns == 1, sharey=columns > 1, squeeze=False)

@@ -75,7 +75,7 @@ class Plain(OrderedDict[Any, Any]):
         super().__setitem__(key, value)
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+class Unpickler(pickle._Unpickler):
     """Allows tensors, storages and plain containers only, of which the file can have as many as it has bytes.
 
     storage(key, dtype) returns the elements of a storage as a flat array; tensor(storage, offset, size, stride, ...)
@@ -86,7 +86,7 @@ class Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     # Opcodes that make objects of classes, or allocate what the file only states, are not in files of torch.save.
     dispatch: ClassVar[Any] = {
         code: load
-        for code, load in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
+        for code, load in pickle._Unpickler.dispatch.items()
         if bytes([code])
         not in (
             *(pickle.BYTEARRAY8, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -216,7 +216,7 @@ def match_levels(stimuli: Stimuli) -> tuple[Stimuli, float]:
 
     RMS is enough because all clips of an utterance have the same pauses. A loudness measure would amplify the anchor.
     """
-    parts: tuple[dict, dict] = (stimuli.clips, stimuli.temperatures)
+    parts: tuple[dict[Any, np.ndarray], dict[Any, np.ndarray]] = (stimuli.clips, stimuli.temperatures)
     gains = [{key: 10 ** (LEVEL / 20) / rms(clip) for key, clip in part.items()} for part in parts]
     peaks = {
         key: float(np.abs(clip).max()) * gain[key]

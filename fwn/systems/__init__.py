@@ -8,6 +8,8 @@ from fwn.errors import UserError, nearest
 from fwn.mel import MelContract, fitted
 from fwn.systems.base import System
 
+__all__ = ["PARTS", "System", "build"]
+
 PARTS = {"base", "losses", "predictor", "student"}  # shared parts, not systems
 
 

@@ -4,7 +4,6 @@ JAX writes an entry in place and never replaces it. Killed meanwhile, it would c
 warning, at every later start.
 """
 
-import fcntl
 import importlib
 import os
 from pathlib import Path
@@ -51,6 +50,8 @@ def _put(folder: Path, name: str, value: bytes) -> bool:
     False, and nothing is written, where files cannot be locked. fwn.disk.atomic will not do: these files are written by
     many processes at a time.
     """
+    import fcntl  # not on Windows, where this can be imported but not run: fwn.posix
+
     partial = folder / f".{name}.partial"
     with partial.open("ab") as file:
         try:

@@ -1,7 +1,6 @@
 """Memory of devices and of the machine, in bytes."""
 
 import os
-import resource
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +30,8 @@ def device() -> Memory:
 
 def most() -> int:
     """The most that the first local device, or on a CPU this process, held so far."""
+    import resource  # not on Windows, where this can be imported but not run: fwn.posix
+
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("peak_bytes_in_use") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

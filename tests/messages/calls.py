@@ -1,5 +1,6 @@
 """Errors of the Python API, that no program has."""
 
+import sys
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -22,6 +23,13 @@ def vocoder(place: Place) -> Any:
 
 
 ROWS = [
+    Row(
+        lambda place: vocoder(place),
+        "",
+        f"fwn does not run on this system ({sys.platform}), which has no file locks of POSIX (Python's fcntl); on "
+        "Windows run it in WSL 2: `wsl --install`, and install fwn there",
+        lambda _: mock.patch.dict("sys.modules", {"fcntl": None}),
+    ),
     Row(
         lambda _: replace(MEL, padding="left"),
         "",
@@ -99,7 +107,7 @@ ROWS = [
     Row(
         lambda place: plots.curve(place.here / "a.png", {}, "x", "y"),
         "",
-        "plots need matplotlib.figure, which is not installed: pip install fwn[demo]",
+        "plots need matplotlib.figure, which is not installed: pip install matplotlib",
         lambda _: mock.patch.dict("sys.modules", {"matplotlib.figure": None}),
         needs="matplotlib",
     ),
