@@ -178,7 +178,7 @@ def attacks(folder: Path, data: Path, workdir: Path) -> dict[str, Attack]:
     found["config.json"] = Attack(run / "config.json", lambda: configs.read(run))
     found["metrics.jsonl"] = Attack(run / "metrics.jsonl", lambda: journal.read(run))
     voice = folder / "voice"
-    exported.write(voice, checkpoints.read(workdir))
+    exported.write_voice(voice, checkpoints.read(workdir))
     found["weights of a voice"] = Attack(voice / "weights.npz", lambda: exported.read(voice))
     found["config of a voice"] = Attack(voice / "config.json", lambda: exported.read(voice))
     key = folder / "key.json"

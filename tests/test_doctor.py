@@ -531,7 +531,8 @@ def test_a_healthy_run_is_found_healthy(run):
 
 
 def test_an_exported_voice_without_data_is_measured_on_a_synthetic_signal(run, tmp_path):
-    assert small.program("fwn.export", f"--ckpt={run}", f"--output={tmp_path / 'voice'}").code == 0
+    flags = f"--ckpt={run}", f"--output={tmp_path / 'voice'}", "--format=voice"
+    assert small.program("fwn.export", *flags).code == 0
     result = doctor(f"--ckpt={tmp_path / 'voice'}")
     assert (result.code, result.err) == (0, ""), result
     assert "measured on a synthetic signal, which is not speech" in result.out

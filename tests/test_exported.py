@@ -30,7 +30,7 @@ def voice(tmp_path_factory):
 
     params = jax.tree_util.tree_map_with_path(drawn, shapes)
     checkpoints.write(folder / "run", config.to_dict(), PRESETS["flowavenet"], params, 7)
-    result = small.program("fwn.export", f"--ckpt={folder / 'run'}", f"--output={folder / 'voice'}")
+    result = small.program("fwn.export", f"--ckpt={folder / 'run'}", f"--output={folder / 'voice'}", "--format=voice")
     assert result.code == 0, result.err
     return folder / "run", folder / "voice"
 
@@ -54,19 +54,19 @@ def test_low_temperature(voice):
 
 
 def test_a_flipped_bit_is_refused(voice, tmp_path):
-    config, weights = ((voice[1] / name).read_bytes() for name in ("config.json", exported.WEIGHTS))
+    config, weights = ((voice[1] / name).read_bytes() for name in ("config.json", exported.VOICE))
     rng = np.random.default_rng(0)
     (tmp_path / "config.json").write_bytes(config)
     for place in rng.integers(0, 8 * len(weights), 50):
         damaged = bytearray(weights)
         damaged[place // 8] ^= 1 << place % 8
-        (tmp_path / exported.WEIGHTS).write_bytes(damaged)
+        (tmp_path / exported.VOICE).write_bytes(damaged)
         with pytest.raises(UserError, match=r"weights.npz: damaged"):
             fwn.load(tmp_path)
 
 
 def test_a_voice_is_replaced(voice):
-    again = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={voice[1]}")
+    again = small.program("fwn.export", f"--ckpt={voice[0]}", f"--output={voice[1]}", "--format=voice")
     assert again.code == 0
 
 

@@ -1,6 +1,7 @@
 """The pages with code to follow run as they stand, one of them as a notebook; docstrings become markup."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,6 @@ from typing import Any
 import nbformat
 import pytest
 from small import ROOT
-
-from tools.notebook import notebook
 
 DOCS = ROOT / "docs"
 EXECUTE = """
@@ -37,8 +36,9 @@ def test_the_code_of_the_page_on_text_to_speech_runs(place: Path) -> None:
 
 
 def test_the_notebook_is_that_of_the_page_and_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = runpy.run_path(str(DOCS / "notebook.py"))["notebook"]
     stored = nbformat.read(DOCS / "start.ipynb", as_version=4)
-    assert stored == notebook((DOCS / "start.md").read_text(encoding="utf-8")), "run: python -m tools.notebook"
+    assert stored == notebook((DOCS / "start.md").read_text(encoding="utf-8")), "run: python docs/notebook.py"
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # without it jupyter_core warns
     command = [sys.executable, "-c", EXECUTE, str(DOCS / "start.ipynb")]

@@ -288,7 +288,8 @@ def test_evaluation_by_speaker(runs, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_export_keeps_the_speakers(runs, kind, tmp_path):
     voice = tmp_path / "voice"
-    result = small.program("fwn.export", f"--ckpt={runs / kind}", f"--output={voice}", f"--data={runs / 'data'}")
+    flags = f"--output={voice}", f"--data={runs / 'data'}", "--format=voice"
+    result = small.program("fwn.export", f"--ckpt={runs / kind}", *flags)
     assert result.code == 0, result
     mel, who = Corpus(runs / "data").mel(0), "bob" if kind == "id" else np.ones(3)
     np.testing.assert_allclose(load(voice)(mel, speaker=who), load(runs / kind)(mel, speaker=who), atol=1e-2)

@@ -41,7 +41,7 @@ def command(run, corpus, monkeypatch):
         "sample": ("fwn.sample", model, f"--wav={wavs}/u00.wav", "--plot"),
         "evaluate": ("fwn.evaluate", model, data, "--utterances=1"),
         "compare": ("fwn.compare", f"--ckpts={run}", data, "--utterances=2", "--speed_seconds=0.1"),
-        "export": ("fwn.export", model),
+        "export": ("fwn.export", model, "--format=voice"),
         "listening": ("fwn.listening", *listening),
         "bench": ("fwn.bench", *small.config_flags(corpus), "--only=data", data),
     }
@@ -56,7 +56,7 @@ def command(run, corpus, monkeypatch):
 def old(name, output, run):
     """What the program is to replace."""
     if name == "export":
-        exported.write(output, checkpoints.read(run)._replace(step=3))
+        exported.write_voice(output, checkpoints.read(run)._replace(step=3))
     if name in REPLACED:
         output.mkdir()
         (output / REPLACED[name]).write_text("old")

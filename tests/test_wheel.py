@@ -14,6 +14,11 @@ import fwn
 from fwn import version
 
 
+def outside():
+    """The environment variables without the path on which this fwn is found."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
@@ -35,7 +40,8 @@ def place(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     install = ["-m", "pip", f"--python={folder / 'bin' / 'python'}", "install", "-q", "--no-deps", "--no-index", wheel]
-    done = subprocess.run([sys.executable, *install], capture_output=True, text=True)
+    # not where pip finds fwn.egg-info of the checkout, and takes fwn for installed
+    done = subprocess.run([sys.executable, *install], cwd=folder, env=outside(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
@@ -49,7 +55,7 @@ def run(place, tmp_path_factory):
     for name in ("experiments", "data_prep"):
         (elsewhere / name).mkdir()
         (elsewhere / name / "__init__.py").write_text("raise SystemExit('not fwn')\n")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"JAX_PLATFORMS": "cpu"}
+    environment = outside() | {"JAX_PLATFORMS": "cpu"}
 
     def run(program, *args):
         command = [place / "bin" / program, *map(str, args)]

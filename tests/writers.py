@@ -62,7 +62,7 @@ def run_is_whole(output: Path, whole: dict[str, Any]) -> None:
 
 def voice_is_whole_or_refused(output: Path, whole: dict[str, Any]) -> None:
     """It is the new voice, the one before, or refused in one line."""
-    if exported.is_one(output):
+    if exported.kind(output):
         with contextlib.suppress(UserError):
             voice = exported.read(output)
             config = (output / "config.json").read_bytes()
@@ -92,9 +92,13 @@ def programs(folder: Path, recordings: Path, data: Path, workdir: Path) -> dict[
         "conversion": program("convert", "fwn.convert", [str(GOLDEN / "flowavenet_tiny.pth")], run_is_whole, once=True),
         "sampling": program("sample", "fwn.sample", [*model, *three, "--plot"], files_are_whole),
         "evaluation": program("evaluate", "fwn.evaluate", [*model, f"--data={data}"], files_are_whole),
-        "export": program("export", "fwn.export", model, voice_is_whole_or_refused),
+        "export": program("export", "fwn.export", [*model, "--format=voice"], voice_is_whole_or_refused),
         "export over a voice": program(
-            "voice", "fwn.export", model, voice_is_whole_or_refused, begin=lambda output: exported.write(output, old)
+            "voice",
+            "fwn.export",
+            [*model, "--format=voice"],
+            voice_is_whole_or_refused,
+            begin=lambda output: exported.write_voice(output, old),
         ),
         "speech": program("speak", "data_prep.speak", ["--sentences=6"], files_are_whole),
         "a listening test": program(

@@ -32,7 +32,7 @@ def examine(ckpt: Path, data: Path | None = None) -> Examination:
     if not (ckpt / configs.FILE).is_file():
         configs.read(ckpt)  # raises UserError, with what is missing
     sound: list[int] = []
-    if not exported.is_one(ckpt):
+    if not exported.kind(ckpt):
         yield from files(ckpt, sound)
     run, errors = None, []
     for step in (None, *reversed(sound)):  # the best; if that is damaged, the newest that is whole

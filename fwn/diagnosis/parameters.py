@@ -28,7 +28,7 @@ def examine(params: Any) -> Examination:
     if large:
         yield Finding(
             ERROR,
-            f"weights beyond {limit:.0f}, which fwn.export cannot store: {named(large)}",
+            f"weights beyond {limit:.0f}, which a voice (fwn.export) cannot store: {named(large)}",
             "the run diverged: go back to an earlier checkpoint and lower config.optimizer.learning_rate",
         )
 

@@ -31,7 +31,7 @@ def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | 
     filters with a large gain, rounding is larger in the excitation than in the audio.
     """
     blocks, order = a.shape[1:]
-    past = jnp.zeros((len(a), order), a.dtype) if past is None else past
+    past = jnp.zeros((a.shape[0], order), a.dtype) if past is None else past
 
     def forward(x: Array, c: Array) -> tuple[Array, Array, Array]:
         e = filtered(jnp.concatenate([past.astype(x.dtype), x[..., 0]], axis=1), a)
@@ -40,7 +40,7 @@ def prediction(a: Array, log_g: Array, past: Array | None = None, mask: Array | 
         return e, c, -size * total(log_g[..., None], None if mask is None else mask[:, ::size])
 
     def inverse(e: Array, c: Array) -> tuple[Array, Array]:
-        driven = e.reshape(len(e), blocks, -1) * jnp.exp(log_g)[..., None]
+        driven = e.reshape(e.shape[0], blocks, -1) * jnp.exp(log_g)[..., None]
         by_block = partial(recursion, length=1), partial(recursion, length=LONGEST_BLOCK)
         x = on_cpu(*by_block, driven, a, past.astype(e.dtype))
         return x.reshape(e.shape), c
@@ -67,7 +67,7 @@ def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
     """
     batch, blocks, size = driven.shape
     order = a.shape[2]
-    joined = max(n for n in range(1, blocks + 1) if blocks % n == 0 and (n == 1 or n * size <= length))
+    joined = max(n for n in range(1, max(1, length // size) + 1) if blocks % n == 0)
     n = joined * size
     rows = np.arange(n)[:, None]
     lag = rows - np.arange(n)
@@ -79,7 +79,7 @@ def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
         """[B, S, …] -> [S / joined, B, joined, …], for the scan."""
         return values.reshape(batch, blocks // joined, joined, *values.shape[2:]).swapaxes(0, 1)
 
-    a, driven = grouped(a), grouped(driven).reshape(-1, batch, n)
+    a, driven = grouped(a), grouped(driven).reshape(blocks // joined, batch, n)
     of_row = jnp.repeat(a, size, axis=2)  # [S', B, n, p]
     lower = jnp.where(inside, of_row[..., rows, np.clip(lag - 1, 0, order - 1)], 0) + jnp.eye(n, dtype=a.dtype)
     identity = jnp.broadcast_to(jnp.eye(n, dtype=a.dtype), lower.shape)
@@ -94,7 +94,7 @@ def recursion(driven: Array, a: Array, past: Array, length: int) -> Array:
         return jnp.concatenate([past, x], axis=1)[:, -order:], x
 
     _, x = lax.scan(step, past, (driven, a, solved))
-    return x.swapaxes(0, 1).reshape(batch, -1)
+    return x.swapaxes(0, 1).reshape(batch, blocks * size)
 
 
 def two_stages(spectrum: Array, order: int, first: int, floors: tuple[float, float]) -> tuple[Array, Array]:

@@ -108,7 +108,7 @@ def proceed(
     c: Any = model.apply({"params": params}, mel, mask, method="condition")
     c = lax.dynamic_slice_in_dim(c, skip * model.hop, noise.shape[1], axis=1)
     weights = incremental.pack(model.wavenet, params["net"])
-    state = incremental.start(model.wavenet, len(mel), c.dtype) if state is None else state
+    state = incremental.start(model.wavenet, mel.shape[0], c.dtype) if state is None else state
     return incremental.generate(
         model.wavenet, weights, state, c, noise, draw, block or math.gcd(incremental.BLOCK, model.hop)
     )

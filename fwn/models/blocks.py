@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fwn.flows.bijectors import (
@@ -174,3 +175,13 @@ def unstack(params: Any) -> Any:
         return {name: unstack(node) for name, node in params.items()}
     flows, others = params["flows"], {name: node for name, node in params.items() if name != "flows"}
     return others | {"flows": [jax.tree.map(lambda a, i=i: a[i], flows) for i in range(len(jax.tree.leaves(flows)[0]))]}
+
+
+def stack(params: Any) -> Any:
+    """The inverse of `unstack`, in NumPy."""
+    if not isinstance(params, dict):
+        return params
+    whole = {name: stack(node) for name, node in params.items()}
+    if isinstance(flows := whole.get("flows"), list):
+        whole["flows"] = jax.tree.map(lambda *each: np.stack(each), *flows)
+    return whole

@@ -86,7 +86,7 @@ class Blockwise(nn.Module):
         return self._samples(u), mel, -total(log_s, real)
 
     def inverse(self, u: Array, mel: Array, mask: Array | None = None) -> tuple[Array, Array]:
-        return self.proceed(u, mel, mask, 0, self.start(len(u), u.dtype))[1], mel
+        return self.proceed(u, mel, mask, 0, self.start(u.shape[0], u.dtype))[1], mel
 
     def cooled(self, u: Array, temperature: Any) -> Array:
         """u [B, T, 1] with the predicted bands, the first `coefficients` of each block, times temperature."""
@@ -112,8 +112,8 @@ class Blockwise(nn.Module):
 
             def draw(theta: Array, u: Array, recent: Array) -> Array:
                 mean, log_s = self._affine(theta)
-                recent = recent.reshape(len(u), -1, self.block)
-                past = recent[:, recent.shape[1] - self.taps :, : self.coefficients].reshape(len(u), -1)
+                recent = recent.reshape(u.shape[0], -1, self.block)
+                past = recent[:, recent.shape[1] - self.taps :, : self.coefficients].reshape(u.shape[0], -1)
                 mean = mean + jnp.einsum("bi,bik->bk", past, a)
                 low, rest = jnp.split(u, [self.coefficients], axis=-1)
                 return jnp.concatenate([mean + low * jnp.exp(log_s), rest], axis=-1)
@@ -123,11 +123,11 @@ class Blockwise(nn.Module):
 
         def by_frame(a: Array) -> Array:
             """[B, n · blocks, ·] -> [n, B, blocks, ·]."""
-            return a.reshape(len(a), frames, a_frame, -1).swapaxes(0, 1)
+            return a.reshape(a.shape[0], frames, a_frame, -1).swapaxes(0, 1)
 
         inputs = by_frame(c), by_frame(self._coefficients(u)), matrices.swapaxes(0, 1)
         state, v = lax.scan(frame, state, inputs)
-        return state, self._samples(v.swapaxes(0, 1).reshape(len(u), -1, self.block))
+        return state, self._samples(v.swapaxes(0, 1).reshape(u.shape[0], -1, self.block))
 
     def _matrices(self, c: Array) -> Array:
         """A for every frame, [B, F, taps · K, K], the oldest block first; empty without taps."""
@@ -160,7 +160,7 @@ class Blockwise(nn.Module):
 
     def _coefficients(self, e: Array) -> Array:
         """[B, T, 1] -> [B, T / N, N]."""
-        return dct(e.reshape(len(e), -1, self.block), norm="ortho")
+        return dct(e.reshape(e.shape[0], -1, self.block), norm="ortho")
 
     def _samples(self, v: Array) -> Array:
-        return idct(v, norm="ortho").reshape(len(v), -1, 1)
+        return idct(v, norm="ortho").reshape(v.shape[0], -1, 1)

@@ -151,7 +151,7 @@ class FloWaveNet(nn.Module):
 
     def padded(self, x: Array) -> Array:
         """[B, T, C] with zeros up to a multiple of the longest position."""
-        missing = -x.shape[1] % self.longest
+        missing = -(-x.shape[1] // self.longest) * self.longest - x.shape[1]  # so it is divisible in a symbolic length
         return jnp.pad(x, ((0, 0), (0, missing), (0, 0))) if missing else x
 
     def cut(self, x: Array, c: Array) -> tuple[Array, Array]:

@@ -63,7 +63,8 @@ def interpolate(a: Array, per_frame: int | Fraction, centre: float = 0.5, length
         here = _interpolate_between(a, Fraction(per_frame), centre)
     if length is None or length == here.shape[1]:
         return here
-    return jnp.pad(here[:, :length], ((0, 0), (0, max(0, length - here.shape[1])), (0, 0)))
+    # `length` zeros and then a cut, because it is not known of symbolic lengths which is longer (fwn/portable).
+    return jnp.pad(here, ((0, 0), (0, length), (0, 0)))[:, :length]
 
 
 def _interpolate_between(a: Array, per_frame: Fraction, centre: float) -> Array:
@@ -71,12 +72,13 @@ def _interpolate_between(a: Array, per_frame: Fraction, centre: float) -> Array:
     n, d = per_frame.numerator, per_frame.denominator
     place = np.clip((np.arange(n) + 0.5) / float(per_frame) - centre, -1, d)
     weights = np.maximum(0, 1 - abs(place[:, None] - np.arange(-1, d + 1))).astype(a.dtype)
-    padded = jnp.pad(a, ((0, 0), (0, -a.shape[1] % d), (0, 0)), mode="edge")
-    spans = padded.reshape(len(a), -1, d, a.shape[-1])
+    n_span = -(-a.shape[1] // d)
+    padded = jnp.pad(a, ((0, 0), (0, n_span * d - a.shape[1]), (0, 0)), mode="edge")
+    spans = padded.reshape(a.shape[0], n_span, d, a.shape[-1])
     previous = before(spans[:, :, -1]).at[:, 0].set(a[:, 0])
     following = jnp.concatenate([spans[:, 1:, 0], spans[:, -1:, -1]], axis=1)
     spans = jnp.concatenate([previous[:, :, None], spans, following[:, :, None]], axis=2)
-    return jnp.einsum("pi,bsic->bspc", weights, spans).reshape(len(a), -1, a.shape[-1])
+    return jnp.einsum("pi,bsic->bspc", weights, spans).reshape(a.shape[0], n_span * n, a.shape[-1])
 
 
 def between(hop: int, rate: int) -> int:

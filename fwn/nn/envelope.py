@@ -69,7 +69,7 @@ class Envelope(nn.Module):
         log_power = interpolate(log_power, self.contract.hop_length // self.subframe, centre(self.contract))
         spectrum = jnp.exp(log_power).reshape(-1, self.bins).T
         a, power = two_stages(spectrum, self.order, self.first_order, FLOORS)
-        return a.T.reshape(len(mel), -1, self.order), 0.5 * jnp.log(power).reshape(len(mel), -1)
+        return a.T.reshape(mel.shape[0], -1, self.order), 0.5 * jnp.log(power).reshape(mel.shape[0], -1)
 
 
 def log_spectrum(mel: Array, contract: MelContract, bins: int) -> Array:

@@ -1,7 +1,11 @@
-"""Exported voices: the weights to sample from in one small file. fwn.export writes them, fwn.load reads them.
+"""Exported models, as fwn.export writes them and fwn.load reads them: a voice, or a folder that runs without fwn.
 
-weights.npz    arrays by path in the tree, weight norm folded; kernels in float16, others in float32
-config.json    as in a workdir, with `step` and the sha256 of weights.npz
+A voice has the weights in one small file:
+weights.npz          arrays by path in the tree, weight norm folded; kernels in float16, others in float32
+config.json          as in a workdir, with `step` and the sha256 of weights.npz
+A folder that runs without fwn (fwn/portable) has more files:
+weights.safetensors  float32 arrays by path, weight norm folded, of each flow by itself
+config.json          as in a workdir, with `step` and `sha256`, those of the other files by name
 """
 
 import hashlib
@@ -18,19 +22,21 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fwn import config as configs
 from fwn.disk import atomic, sealed
 from fwn.errors import UserError, short
+from fwn.files import safetensors_reader
+from fwn.models.blocks import stack
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.systems import build
 from fwn.training import checkpoints
 from fwn.training.checkpoints import Run
 
-WEIGHTS = "weights.npz"
+VOICE, WEIGHTS = "weights.npz", "weights.safetensors"
+AGAIN = "get it again, or run fwn.export again if it was interrupted"
 
 
-def write(folder: Path, run: Run, check: Callable[[Run], None] = lambda voice: None) -> int:
+def write_voice(folder: Path, run: Run, check: Callable[[Run], None] = lambda voice: None) -> int:
     """Writes weights.npz and config.json; returns their bytes. Raises UserError for weights too large for float16.
 
-    check: called with the voice, as it will be read, before anything is written. config.json is written last: a voice
-    of which the writing was interrupted is refused, and can be written again.
+    check: called with the voice, as it will be read, before anything is written.
     """
     arrays: Any = {}
     for path, leaf in flatten_dict(jax.device_get(fold_weight_norm(run.params)), sep="/").items():
@@ -42,9 +48,18 @@ def write(folder: Path, run: Run, check: Callable[[Run], None] = lambda voice: N
         arrays[path] = np.asarray(leaf, np.float16 if kernel else np.float32)
     weights = io.BytesIO()
     np.savez_compressed(weights, **arrays)
-    record = configs.record(run.config, run.mel) | {"step": run.step, "sha256": _sha256(weights.getvalue())}
-    check(run._replace(params=_unpacked(weights.getvalue())))
-    files = {WEIGHTS: weights.getvalue(), configs.FILE: (json.dumps(sealed(record), indent=2) + "\n").encode()}
+    content = weights.getvalue()
+    check(run._replace(params=_unpacked(content)))
+    return write_files(folder, run, {VOICE: content}, sha256(content))
+
+
+def write_files(folder: Path, run: Run, files: dict[str, bytes], stated: Any) -> int:
+    """Writes the files in order, then config.json with `stated`, their sha256; returns all bytes.
+
+    As config.json comes last, a folder of which the writing was interrupted is refused, and can be written again.
+    """
+    record = configs.record(run.config, run.mel) | {"step": run.step, "sha256": stated}
+    files = files | {configs.FILE: (json.dumps(sealed(record), indent=2) + "\n").encode()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         with atomic(folder / name) as file:
@@ -52,39 +67,64 @@ def write(folder: Path, run: Run, check: Callable[[Run], None] = lambda voice: N
     return sum(map(len, files.values()))
 
 
-def is_one(folder: Path) -> bool:
-    """Whether the folder is an exported voice."""
-    return (folder / WEIGHTS).is_file()
+def kind(folder: Path) -> str | None:
+    """The name of the file with the weights of an exported model, VOICE or WEIGHTS; None: there is none."""
+    return next((name for name in (VOICE, WEIGHTS) if (folder / name).is_file()), None)
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether the folder is empty, or has only what a killed `write` leaves before its first file is complete."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {f".{WEIGHTS}.partial"}
+    """Whether the folder is empty, or has only what a killed export leaves before its first file is complete."""
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {f".{n}.partial" for n in (VOICE, WEIGHTS)}
 
 
 def read(folder: Path) -> Run:
-    """The model of a voice, with float32 weights. Raises UserError if a file has changed since it was written."""
+    """The model of an export, with float32 weights. Raises UserError if a file has changed since it was written."""
     config, mel = configs.read(folder)
     record = json.loads((folder / configs.FILE).read_text(encoding="utf-8"))
-    file, again = folder / WEIGHTS, "get the voice again, or run fwn.export again if it was interrupted"
-    content = file.read_bytes()
-    if _sha256(content) != record.get("sha256"):
-        raise UserError(f"{file}: damaged (its sha256 is not the one in {folder / configs.FILE}); {again}")
+    weights, stated = kind(folder), record.get("sha256")
+    stated = stated if isinstance(stated, dict) else {VOICE: stated}
+    for name in sorted({weights or WEIGHTS, *stated}):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: missing; {AGAIN}")
+        if sha256((folder / name).read_bytes()) != stated.get(name):
+            raise UserError(f"{folder / name}: damaged (its sha256 is not the one in {folder / configs.FILE}); {AGAIN}")
     try:
-        params = _unpacked(content)
+        if weights == VOICE:
+            params = _unpacked((folder / VOICE).read_bytes())
+        else:
+            params = stack(tree(safetensors_reader.read(folder / WEIGHTS)))
     except Exception as error:  # a damaged archive or header can raise any exception
-        raise UserError(f"{file}: damaged ({short(error)}); {again}") from error
+        raise UserError(f"{folder / str(weights)}: damaged ({short(error)}); {AGAIN}") from error
     if type(step := record.get("step")) is not int:
-        raise UserError(f"{folder / configs.FILE}: its step is {step!r}; {again}")
+        raise UserError(f"{folder / configs.FILE}: its step is {step!r}; {AGAIN}")
     return Run(config, mel, params, step)
 
 
+def named(params: Any) -> dict[str, Any]:
+    """The weights of a tree by path: "block_0/flows/1/actnorm/scale", where flows are a list (blocks.unstack)."""
+    paths = jax.tree.leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+
+
+def tree(weights: dict[str, Any]) -> Any:
+    """The inverse of `named`."""
+
+    def listed(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        if all(map(str.isdigit, node)):
+            return [listed(node[number]) for number in sorted(node, key=int)]
+        return {name: listed(inner) for name, inner in node.items()}
+
+    return listed(unflatten_dict(weights, sep="/"))
+
+
 def read_run(ckpt: str | Path, step: int | None = None) -> Run:
-    """The model of a voice or of a workdir (checkpoints.read). Raises UserError if it does not have this step."""
-    if is_one(Path(ckpt)):
+    """The model of an export or of a workdir (checkpoints.read). Raises UserError if it does not have this step."""
+    if kind(Path(ckpt)):
         run = read(Path(ckpt))
         if step not in (None, run.step):
-            raise UserError(f"{ckpt}: no checkpoint of step {step}; this voice is of step {run.step} alone")
+            raise UserError(f"{ckpt}: no checkpoint of step {step}; this export is of step {run.step} alone")
     else:
         run = checkpoints.read(ckpt, step)
     try:
@@ -100,5 +140,6 @@ def _unpacked(weights: bytes) -> Any:
         return unflatten_dict({path: stored[path].astype(np.float32) for path in stored.files}, sep="/")
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """In hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -83,10 +83,9 @@ class Sampler(Density):
 
     def noise(self, frames: int, key: Array | None = None) -> np.ndarray:
         """The noise [frames · hop] of a mel of so many frames and this key, before it is scaled by a temperature."""
-        draw: Any = self.system.noise
-        self._is_flow(draw)
-        draw = jax.jit(draw, static_argnums=(1, 2))
-        return np.asarray(draw(noise_key(key)[None], whole_frames(frames, 1), self.dtype))[0]
+        self._is_flow(self.system.encode)
+        mel = np.zeros((1, whole_frames(frames, 1), self.mel.n_mels), self.dtype)
+        return np.asarray(jax.jit(self.system.draw)(mel, noise_key(key)[None]))[0, : frames * self.mel.hop_length]
 
     def levels(self, frames: int) -> np.ndarray:
         """At which split each noise sample leaves, int [frames · hop]: 0, 1, …; the last level is what never splits."""
@@ -144,7 +143,7 @@ class Sampler(Density):
     def _sample(
         self, mel: np.ndarray, source: Any, scale: np.ndarray, frames: np.ndarray, first: Any = 0
     ) -> np.ndarray:
-        return np.asarray(self._programs.run("sample", mel, source, scale, frames, np.int32(first)))
+        return np.asarray(self._programs.run(*_call(mel, source, scale, frames, first)))
 
     def _temperatures(self, temperature: Temperature, low: float | None) -> np.ndarray:
         """The temperature argument of System.sample."""
@@ -170,11 +169,18 @@ class Sampler(Density):
         def needs(size: int) -> int:
             """Bytes, by the compiled program."""
             own = chunked.cut(source, 0, size, self.mel.hop_length) if given(source) else source
-            args = np.zeros((len(mel), size, mel.shape[2]), self.dtype), own, scale, frames
-            return int(self._programs.compiled("sample", *args, np.int32(0)).memory_analysis().temp_size_in_bytes)
+            program = self._programs.compiled(*_call(mel[:, :1].repeat(size, axis=1), own, scale, frames))
+            return int(program.memory_analysis().temp_size_in_bytes)
 
         receptive_field = self.system.receptive_field
         if chunk is None:
             chunk = chunked.window(mel.shape[1], receptive_field, needs) - sum(receptive_field)
         chunk = self.whole(whole_frames(chunk))
         return 0 if chunk == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
+
+
+def _call(mel: np.ndarray, source: Any, scale: np.ndarray, frames: np.ndarray, first: Any = 0) -> tuple[Any, ...]:
+    """Name and arguments of the program for keys or noise."""
+    if given(source):
+        return "decode", mel, source, scale, frames
+    return "sample", mel, source, scale, frames, np.int32(first)

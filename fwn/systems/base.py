@@ -31,7 +31,8 @@ class Recurrence(NamedTuple):
 
     start: (batch size, dtype) -> state before the first sample.
     proceed: (params, mel [B, F, M], keys, temperature, frames, first, skip, state) -> (audio, state). Samples
-        F - sum(receptive_field) frames of the window, from frame `skip` on. Other arguments as in System.sample.
+        F - sum(receptive_field) frames of the window, from frame `skip` on. keys: [B], or the noise of the window,
+        [B, T]. Other arguments as in System.sample.
     """
 
     start: Callable[..., Any]
@@ -44,17 +45,16 @@ class System(NamedTuple):
     init: (key, batch, drawn, frozen) -> params. The batch is a real one. drawn: weights that are drawn already
         (nn.conv.draw), or {}. frozen: a teacher's plain params, or ().
     loss: (params, frozen, batch, key) -> (scalar to minimise, metrics).
-    sample: (params, mel [B, F, M], keys [B], temperature, frames, first) -> audio [B, T]. keys: one random key for each
-        example; or, of systems with `encode`, the noise itself, [B, T]. temperature: scale of the noise; or an array,
-        (scale, low_temperature), or (a scale for each level, …, low_temperature). first: index of the mel's first frame
-        in its utterance; noise is drawn by frame index.
+    draw: (mel [B, F, M], keys [B], first) -> standard noise [B, T] or [B, T, n]. One random key for each example.
+        first: index of the mel's first frame in its utterance; noise is drawn by frame index.
+    decode: (params, mel, noise, temperature, frames) -> audio [B, T]. temperature: scale of the noise; or an array,
+        (scale, low_temperature), or (a scale for each level, …, low_temperature).
     log_likelihood: (params, audio [B, T], mel, frames) -> log p(audio | mel) in nats per audio sample, [B].
     receptive_field: mel frames (before, after) its own that a frame of audio depends on. In a window of an utterance,
         `sample` is wrong for this many frames at each cut, and right elsewhere.
     roundtrip: (params, audio, mel, frames) -> inverse(forward(audio)) [B, T]. None if the system is no flow, or if one
         of its directions goes sample by sample.
-    noise: (keys [B], number of frames, dtype, first) -> the noise [B, T] that `sample` draws. None if it is not [B, T].
-    encode: (params, audio, mel, frames) -> noise [B, T], of which `sample` at temperature 1 makes the audio again. None
+    encode: (params, audio, mel, frames) -> noise [B, T], of which `decode` at temperature 1 makes the audio again. None
         if the system is no flow.
     recurrence: set for autoregressive systems; None where all samples are made in parallel.
     past: number of real samples before a crop that the loss depends on.
@@ -69,7 +69,8 @@ class System(NamedTuple):
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
-    sample: Callable[..., Any]
+    draw: Callable[..., Any]
+    decode: Callable[..., Any]
     log_likelihood: Callable[..., Any]
     receptive_field: tuple[int, int]
     roundtrip: Callable[..., Any] | None = None
@@ -79,7 +80,6 @@ class System(NamedTuple):
     integers: bool = False
     unit: int = 1
     speakers: SpeakerInput = UNTOLD
-    noise: Callable[..., Any] | None = None
     encode: Callable[..., Any] | None = None
     context: tuple[int, int] | None = None
     levels: tuple[int, ...] = (0,)
@@ -93,6 +93,12 @@ class System(NamedTuple):
     def temperature(self) -> float:
         """Default scale of the noise: the paper's 0.8; 1 with linear prediction, where less noise is less loud."""
         return 1.0 if self.past else 0.8
+
+    def sample(
+        self, params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
+    ) -> Any:
+        """Audio [B, T] from noise of the keys [B]; arguments as in `draw` and `decode`."""
+        return self.decode(params, mel, self.draw(mel, keys, first), temperature, frames)
 
 
 def speaker_input(config: Any) -> SpeakerInput:
@@ -168,7 +174,7 @@ def noise(keys: Array, frames: int, draw: Callable[[Array], Array], dtype: Any, 
 
 
 def given(keys: Array) -> bool:
-    """Whether the keys of System.sample are the noise itself."""
+    """Whether the keys of Recurrence.proceed are the noise itself."""
     return not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
 
 

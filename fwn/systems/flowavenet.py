@@ -109,33 +109,30 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     def encode(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
         return bijector(params, mel, frames).forward(audio[..., None], mel)[0][..., 0]
 
+    more = 0 if model.unit == 1 else -(-(model.longest - 1) // model.hop)  # frames that `continued` adds
+
     def continued(mel: Array, frames: Array | None) -> tuple[Array, Array | None]:
         """The mel with its last frame repeated, so that each position with samples of it is whole; and its length."""
-        more = 0 if model.unit == 1 else -(-(model.longest - 1) // model.hop)
-        last = mel.shape[1] - 1 if frames is None else jnp.maximum(frames[:, None] - 1, 0)
-        index = jnp.broadcast_to(jnp.minimum(jnp.arange(mel.shape[1] + more), last), (len(mel), mel.shape[1] + more))
+        batch, length, _ = mel.shape
+        last = length - 1 if frames is None else jnp.maximum(frames[:, None] - 1, 0)
+        index = jnp.broadcast_to(jnp.minimum(jnp.arange(length + more), last), (batch, length + more))
         longer = jnp.take_along_axis(mel, index[..., None], axis=1) if more else mel
         return longer, None if frames is None else frames + more
 
-    def of_keys(keys: Array, frames: int, dtype: Any, first: Any = 0) -> Array:
-        return noise(keys, frames, lambda key: jax.random.normal(key, (model.hop,)), dtype, first)
+    def draw(mel: Array, keys: Array, first: Any = 0) -> Array:
+        return noise(keys, mel.shape[1] + more, lambda key: jax.random.normal(key, (model.hop,)), mel.dtype, first)
 
-    def drawn(params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None, first: Any) -> Array:
-        """Input of the predictor's inverse [B, T, 1]: the flow's inverse of noise."""
-        if given(keys):
-            longer, end, z = mel, frames, keys
-        else:
-            longer, end = continued(mel, frames)
-            z = of_keys(keys, longer.shape[1], mel.dtype, first)
+    def excitation(params: Any, mel: Array, z: Array, temperature: Any, frames: Array | None) -> Array:
+        """Input of the predictor's inverse [B, T, 1]: the flow's inverse of noise z."""
+        whole = z.shape[1] != mel.shape[1] * model.hop  # with the noise of frames after the last, as `draw` makes it
+        longer, end = continued(mel, frames) if whole else (mel, frames)
         scale, low = predictor.temperatures(temperature, model.levels, z.shape[1])
         u = flow(params, end).inverse((scale * z)[..., None], longer)[0][:, : mel.shape[1] * model.hop]
         return predict.cooled(u, low)
 
-    def sample(
-        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
-    ) -> Array:
+    def decode(params: Any, mel: Array, z: Array, temperature: Any, frames: Array | None = None) -> Array:
         params = fold_weight_norm(params)
-        u = drawn(params, mel, keys, temperature, frames, first)
+        u = excitation(params, mel, z, temperature, frames)
         return predict(params, mel, frames).inverse(u, mel)[0][..., 0]
 
     def roundtrip(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
@@ -149,7 +146,8 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         params: Any, mel: Array, keys: Array, temperature: Any, frames: Array, first: Any, skip: Any, state: Any
     ) -> tuple[Array, Any]:
         params, kept = fold_weight_norm(params), mel.shape[1] - sum(field)
-        u = drawn(params, mel, keys, temperature, frames, first)[..., 0]
+        z = keys if given(keys) else draw(mel, keys, first)
+        u = excitation(params, mel, z, temperature, frames)[..., 0]
         u = jax.lax.dynamic_slice_in_dim(u, skip * model.hop, kept * model.hop, axis=1)
         return predict.window(params, mel, u, frames, skip, state)
 
@@ -160,7 +158,8 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     return System(
         init,
         loss,
-        sample,
+        draw,
+        decode,
         log_likelihood,
         field,
         roundtrip,
@@ -169,7 +168,6 @@ def build(config: Any, mel: MelContract | None = None) -> System:
         predict.low_temperature,
         unit=model.unit,
         speakers=model.speakers,
-        noise=of_keys,
         encode=encode,
         context=context,
         levels=model.levels,

@@ -19,7 +19,7 @@ from fwn.models.autoregressive import Autoregressive
 from fwn.models.iaf import IAF, to_noise
 from fwn.nn.wavenet import WaveNet
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
-from fwn.systems.base import System, checked, frame_mask, given, mean_over_audio, noise, per_example, speaker_input
+from fwn.systems.base import System, checked, frame_mask, mean_over_audio, noise, per_example, speaker_input
 from fwn.systems.losses import signs
 
 Array = jax.Array
@@ -146,8 +146,8 @@ def student(
         out: Any = model.apply({"params": params}, mel, frame_mask(mel, frames), method="condition")
         return out
 
-    def drawn(keys: Array, frames: int, dtype: Any, first: Any = 0) -> Array:
-        return noise(keys, frames, lambda key: base.draw(key, (model.hop,)), dtype, first)
+    def draw(mel: Array, keys: Array, first: Any = 0) -> Array:
+        return noise(keys, mel.shape[1], lambda key: base.draw(key, (model.hop,)), mel.dtype, first)
 
     def loss(params: Any, frozen: Any, batch: dict[str, Array], key: Array) -> tuple[Array, dict[str, Array]]:
         if teacher is None:
@@ -155,17 +155,14 @@ def student(
         params = fold_weight_norm(params)
         keys, more = (per_example(k, batch["index"]) for k in jax.random.split(key))
         c, other = (condition(params, batch[name], None) for name in ("mel", "other"))
-        made = make(params, drawn(keys, batch["mel"].shape[1], batch["mel"].dtype), c)
+        made = make(params, draw(batch["mel"], keys), c)
         lesson = Lesson(teacher_model, frozen, made, batch["audio"], c, other, more)
         values = {name: term(lesson) for name, term in taught.items() if config.loss[name]}
         total = sum((config.loss[name] * value for name, value in values.items()), jnp.zeros(()))
         return total, values | signs(stop_gradient(lesson.audio), batch["audio"])
 
-    def sample(
-        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
-    ) -> Array:
+    def decode(params: Any, mel: Array, z: Array, temperature: Any, frames: Array | None = None) -> Array:
         params = fold_weight_norm(params)
-        z = keys if given(keys) else drawn(keys, mel.shape[1], mel.dtype, first)
         return make(params, temperature * z, condition(params, mel, frames))[0]
 
     def encode(params: Any, audio: Array, mel: Array, frames: Array | None = None) -> Array:
@@ -180,5 +177,5 @@ def student(
         exact: Any = exactly.apply({"params": params}, z[..., None], c)
         return mean_over_audio(base.log_prob(z) - exact[2][..., 0], mel, frames)
 
-    more: Any = {"speakers": speakers, "noise": drawn, "encode": encode}
-    return System(init, loss, sample, log_likelihood, model.receptive_field, **more)
+    more: Any = {"speakers": speakers, "encode": encode}
+    return System(init, loss, draw, decode, log_likelihood, model.receptive_field, **more)

@@ -85,12 +85,12 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     def by_hop(key: Array) -> Array:
         return distribution.noise(key, (model.hop,))
 
-    def draw_audio(
-        params: Any, mel: Array, keys: Array, temperature: Any, frames: Array | None = None, first: Any = 0
-    ) -> Array:
-        params, draw = fold_weight_norm(params), partial(distribution.sample, temperature=temperature)
-        drawn = noise(keys, mel.shape[1], by_hop, mel.dtype, first)
-        e = sample(model, params, mel, drawn, draw, frame_mask(mel, frames))
+    def draw(mel: Array, keys: Array, first: Any = 0) -> Array:
+        return noise(keys, mel.shape[1], by_hop, mel.dtype, first)
+
+    def decode(params: Any, mel: Array, drawn: Array, temperature: Any, frames: Array | None = None) -> Array:
+        params, choose = fold_weight_norm(params), partial(distribution.sample, temperature=temperature)
+        e = sample(model, params, mel, drawn, choose, frame_mask(mel, frames))
         return predict(params, mel, frames).inverse(e[..., None], mel)[0][..., 0]
 
     field = predict.receptive_field(model.receptive_field)
@@ -117,4 +117,4 @@ def build(config: Any, mel: MelContract | None = None) -> System:
     before, after = model.receptive_field
     heard = -(-(int(model.wavenet.receptive_field[0][0]) + 1) // model.hop)  # x is delayed by one sample
     more["context"] = predict.context((before + heard, after), model.hop)
-    return System(init, loss, draw_audio, log_likelihood, field, **more, speakers=model.speakers)
+    return System(init, loss, draw, decode, log_likelihood, field, **more, speakers=model.speakers)

@@ -229,7 +229,7 @@ ROWS = [
     ),
     Row(
         EXPORT,
-        READ + " --output={here}/out",
+        READ + " --output={here}/out --format=voice",
         "{here}/corpus/audio-<hash>.npy: damaged: the audio of u09 does not have its "
         "checksum; run data_prep.prepare again, which makes damaged files again",
         flipped,

@@ -11,6 +11,7 @@ from array_files import torch_bytes
 from fwn.config import Speakers
 from fwn.data.corpus import Corpus
 from fwn.diagnosis import material
+from fwn.portable.parity import Parity
 
 from . import DOCTOR, EXPORT, SAMPLE, Place, Row, table, write
 from .training import spoilt
@@ -81,12 +82,18 @@ def no_step(place: Place) -> None:
     file.write_text(json.dumps(values))
 
 
+def without_a_file(place: Place) -> None:
+    """An export of which config.json states a file that is not there."""
+    file = place.copy("voice") / "config.json"
+    values = {name: value for name, value in json.loads(file.read_text()).items() if name != "checksum"}
+    file.write_text(json.dumps(values | {"sha256": {"weights.npz": values["sha256"], "sample.stablehlo": "x"}}))
+
+
 ROWS = [
     Row(
         SAMPLE,
         "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
-        "{here}/voice/config.json: its step is None; get the voice again, or run fwn.export again if it was "
-        "interrupted",
+        "{here}/voice/config.json: its step is None; get it again, or run fwn.export again if it was interrupted",
         no_step,
     ),
     Row(SAMPLE, "--ckpt={run} --output={here}/out", "nothing to sample: give --mel=FILE or --wav=FILE"),
@@ -198,19 +205,19 @@ ROWS = [
     Row(
         SAMPLE,
         "--ckpt={voice} --step=5 --mel={mels}/a.npy --output={here}/out",
-        "{voice}: no checkpoint of step 5; this voice is of step 8 alone",
+        "{voice}: no checkpoint of step 5; this export is of step 8 alone",
     ),
     Row(
         SAMPLE,
         "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
         "{here}/voice/weights.npz: damaged (its sha256 is not the one in {here}/voice/config.json); get "
-        "the voice again, or run fwn.export again if it was interrupted",
+        "it again, or run fwn.export again if it was interrupted",
         lambda place: (place.copy("voice") / "weights.npz").write_bytes(b"x"),
     ),
     Row(
         SAMPLE,
         "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
-        "{here}/voice/weights.npz: damaged (BadZipFile('File is not a zip file')); get the voice again, or run "
+        "{here}/voice/weights.npz: damaged (BadZipFile('File is not a zip file')); get it again, or run "
         "fwn.export again if it was interrupted",
         other_weights(b"PK\x03\x04"),
     ),
@@ -228,12 +235,49 @@ ROWS = [
     Row(
         EXPORT,
         "--ckpt={run} --output={here}",
-        "--output={here}: exists and is not an exported voice; give another folder",
+        "--output={here}: exists and is not an export; give another folder",
         write("kept.txt", "mine"),
     ),
     Row(
         EXPORT,
-        "--ckpt={here}/run --output={here}/out",
+        "--ckpt={run} --output={voice}",
+        "--output={voice}: has another format (weights.npz); replace it with --format=voice, or give another folder",
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={run} --output={here}",
+        "--output={here}: README.md was not written by fwn.export, or was changed; move it, or give another folder",
+        lambda place: (write("weights.safetensors", "")(place), write("README.md", "mine")(place)),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={weights} --output={here}/out",
+        "the exported programs differ from the model by 0.001 of full scale, more than 1e-05, on cpu; take another "
+        "--step, or --format=voice, which has no programs",
+        lambda _: mock.patch("fwn.portable.parity.measure", return_value=Parity(0.001, [48], "cpu")),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={weights} --output={here}/out --results={here}",
+        "{here}/results.json: not the results of fwn.evaluate (KeyError('step')); give its --output",
+        write("results.json", "{}"),
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={weights} --output={here}/out --results={here}",
+        "{here}/results.json: of another model (step, parameters, mel contract: (9, 9, 'hifigan') there, <reason> "
+        "here); evaluate this one",
+        write("results.json", '{"step": 9, "card": {"parameters": 9, "mel": "hifigan"}}'),
+    ),
+    Row(
+        SAMPLE,
+        "--ckpt={here}/voice --mel={mels}/a.npy --output={here}/out",
+        "{here}/voice/sample.stablehlo: missing; get it again, or run fwn.export again if it was interrupted",
+        without_a_file,
+    ),
+    Row(
+        EXPORT,
+        "--ckpt={here}/run --output={here}/out --format=voice",
         "prediction/conv_0/kernel: a weight of 1e+05 is too large for float16: it diverged; take another step",
         huge,
     ),
@@ -250,7 +294,7 @@ ROWS = [
     ),
     Row(
         EXPORT,
-        "--ckpt={run} --output={here}/out --data={corpus}",
+        "--ckpt={run} --output={here}/out --data={corpus} --format=voice",
         "{run}: float16 loses 0.5000 nats/sample, more than 0.01; use the workdir",
         lambda _: mock.patch("fwn.synthesis.vocoder.Vocoder.log_likelihood", side_effect=[4.5] * 2 + [4.0] * 2),
     ),

@@ -141,7 +141,7 @@ MAKERS: dict[str, Make] = {
     "by_vector": model("tiny", speakers={"kind": "embedding", "size": 3}),
     "told_wavenet": model("tiny_wavenet", speakers={"kind": "id", "names": ("ann", "bob")}),
     "weights": weights,
-    "voice": lambda shelf, folder: exported.write(folder, checkpoints.read(shelf["run"])),
+    "voice": lambda shelf, folder: exported.write_voice(folder, checkpoints.read(shelf["run"])),
     "mels": mels,
     "reference": clips("reference"),
     "clips": clips("clips"),

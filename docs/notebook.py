@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat import v4
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "start.md"
+PAGE = Path(__file__).resolve().parent / "start.md"
 
 
 def notebook(page: str) -> nbformat.NotebookNode:
