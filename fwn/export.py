@@ -111,13 +111,13 @@ def write_voice(output: Path, run: Run, corpus: Corpus | None, on: Material) -> 
 def write_folder(output: Path, run: Run, corpus: Corpus | None, on: Material) -> int:
     """Bytes written."""
     vocoder = Vocoder(run)
+    tables = card.results(Path(RESULTS.value), vocoder) if RESULTS.value else ""
     measured = {}
     if error := check_inverse(vocoder, on):
         measured[f"largest error of the inverse, of full scale, on {on.what}"] = error
     if corpus is not None:
         what = f"nats/sample, with 1-LSB dequantisation, {len(chosen(corpus, UTTERANCES.value))} held-out utterances"
         measured[what] = f"{nats(vocoder, corpus):.4f}"
-    tables = card.results(Path(RESULTS.value), vocoder) if RESULTS.value else ""
     size, found = folder.write(output, run, vocoder, on.mel, on.speakers, measured, tables, LICENCE.value)
     cli.say(f"largest difference of the programs on {found.platform}, of full scale: {found.largest:.1e}")
     return size

@@ -19,7 +19,7 @@ from experiments import base, lj_mini, tiny_clarinet, tiny_parallel_wavenet, tin
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.mel import PRESETS
-from fwn.models.blocks import unstack
+from fwn.models.blocks import named, unstack
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.portable import folder as folders
 from fwn.portable import load_fwn, parity, programs
@@ -81,7 +81,7 @@ def test_programs_equal_the_system(name):
     system, params = drawn(config)
     params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
     channels = configs.mel_of(config).n_mels + system.speakers.channels
-    made = programs.exported(system, exported.named(params), channels)
+    made = programs.exported(system, named(params), channels)
     run = {name: jax.jit(export.deserialize(bytearray(p.serialize())).call) for name, p in made.items()}
     assert all(set(program.platforms) == {"cpu", "cuda", "tpu"} for program in made.values())
     scale = np.float32(0.8 if system.low_temperature is None else [0.8, 0.9])
@@ -92,7 +92,7 @@ def test_programs_equal_the_system(name):
         keys, frames = jax.random.split(jax.random.key(3), len(frames)), np.array(frames, np.int32)
         call = {programs.SAMPLE: jax.random.key_data(keys), programs.DECODE: jax.jit(system.draw)(mel, keys)}
         expected = jax.jit(system.sample)(params, mel, keys, scale, frames)
-        found = {n: np.asarray(run[n](exported.named(params), mel, frames, call[n], scale)) for n in run}
+        found = {n: np.asarray(run[n](named(params), mel, frames, call[n], scale)) for n in run}
         for audio in found.values():
             np.testing.assert_allclose(audio, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -213,7 +213,7 @@ def test_programs_that_differ_are_refused(both, monkeypatch, tmp_path):
     """Run with weights that differ by a thousandth."""
     run = exported.read_run(both[1])
     vocoder, mel = fwn.load(both[1]), np.stack(mels(24, 24))
-    changed = {n: a * np.float32(1.001) for n, a in exported.named(vocoder.params).items()}
+    changed = {n: a * np.float32(1.001) for n, a in named(vocoder.params).items()}
     monkeypatch.setattr(parity, "named", lambda params: changed)
     with pytest.raises(UserError, match=r"differ from the model by [\d.e-]+ of full scale, more than 1e-05"):
         folders.write(tmp_path / "out", run, vocoder, mel, ["ann", "bob"], {})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jax import lax
 
 from fwn.flows.bijectors import (
@@ -185,3 +186,22 @@ def stack(params: Any) -> Any:
     if isinstance(flows := whole.get("flows"), list):
         whole["flows"] = jax.tree.map(lambda *each: np.stack(each), *flows)
     return whole
+
+
+def named(params: Any) -> dict[str, Any]:
+    """The weights of a tree by path: "block_0/flows/1/actnorm/scale", where flows are a list (`unstack`)."""
+    paths = jax.tree.leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+
+
+def tree(weights: dict[str, Any]) -> Any:
+    """The inverse of `named`."""
+
+    def listed(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        if all(map(str.isdigit, node)):
+            return [listed(node[number]) for number in sorted(node, key=int)]
+        return {name: listed(inner) for name, inner in node.items()}
+
+    return listed(unflatten_dict(weights, sep="/"))

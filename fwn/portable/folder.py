@@ -8,8 +8,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from fwn.errors import UserError
+from fwn.models.blocks import named
 from fwn.portable import card, interface, parity, programs
-from fwn.synthesis.exported import WEIGHTS, named, sha256, write_files
+from fwn.synthesis.exported import WEIGHTS, sha256, write_files
 from fwn.synthesis.vocoder import Vocoder
 from fwn.training.checkpoints import Run
 

@@ -8,9 +8,9 @@ import numpy as np
 from jax import export
 
 from fwn.mel import with_speaker
+from fwn.models.blocks import named
 from fwn.portable.programs import DECODE, SAMPLE
 from fwn.synthesis.batches import stack
-from fwn.synthesis.exported import named
 from fwn.synthesis.vocoder import Vocoder
 
 LIMIT = 1e-5  # of full scale, ±1
@@ -40,7 +40,9 @@ def measure(vocoder: Vocoder, programs: dict[str, bytes], mels: np.ndarray, spea
     differences = []
     for n, batch in enumerate(batches):
         keys, (each, told) = jax.random.split(jax.random.key(n), len(batch)), zip(*batch, strict=True)
-        expected = vocoder.synthesise(each, list(keys), vocoder.temperature, len(batch), chunk=0, speakers=told)
+        # Padded as the longest, because other shapes are rounded otherwise.
+        how: Any = {"batch_size": len(batch), "least": len(each[0]), "chunk": 0, "speakers": told}
+        expected = vocoder.synthesise(each, list(keys), vocoder.temperature, **how)
         mel, frames = stack([with_speaker(mel, vocoder.speakers.numbers(who)) for mel, who in batch], len(batch))
         frames = frames.astype(np.int32)
         found = run[SAMPLE](weights, mel, frames, jax.random.key_data(keys), scale)

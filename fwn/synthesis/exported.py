@@ -23,7 +23,7 @@ from fwn import config as configs
 from fwn.disk import atomic, sealed
 from fwn.errors import UserError, short
 from fwn.files import safetensors_reader
-from fwn.models.blocks import stack
+from fwn.models.blocks import stack, tree
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.systems import build
 from fwn.training import checkpoints
@@ -98,25 +98,6 @@ def read(folder: Path) -> Run:
     if type(step := record.get("step")) is not int:
         raise UserError(f"{folder / configs.FILE}: its step is {step!r}; {AGAIN}")
     return Run(config, mel, params, step)
-
-
-def named(params: Any) -> dict[str, Any]:
-    """The weights of a tree by path: "block_0/flows/1/actnorm/scale", where flows are a list (blocks.unstack)."""
-    paths = jax.tree.leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
-
-
-def tree(weights: dict[str, Any]) -> Any:
-    """The inverse of `named`."""
-
-    def listed(node: Any) -> Any:
-        if not isinstance(node, dict):
-            return node
-        if all(map(str.isdigit, node)):
-            return [listed(node[number]) for number in sorted(node, key=int)]
-        return {name: listed(inner) for name, inner in node.items()}
-
-    return listed(unflatten_dict(weights, sep="/"))
 
 
 def read_run(ckpt: str | Path, step: int | None = None) -> Run:
