@@ -14,8 +14,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
@@ -25,6 +25,7 @@ from fwn.shipped import experiment_file
 from fwn.terminal import printable, progress, say
 from fwn.xla import cache
 
+T = TypeVar("T")
 LEFT_OUT = 3  # exit code of a program that finished without some of its inputs
 TIME_IS_UP = 4  # of a run that config.max_seconds stopped
 WARNINGS = 5  # of fwn.doctor, if the worst finding is a warning
@@ -34,7 +35,8 @@ started = ""  # "fwn train", if the program was started by that command (fwn/__m
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
-__all__ = ["flags_alone", "low_temperature", "progress", "run", "say", "speaker", "temperatures"]
+__all__ = ["each_readable", "flags_alone", "low_temperature", "progress", "run", "say", "say_left_out", "speaker"]
+__all__ += ["temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -52,6 +54,26 @@ def flags_alone(args: list[str]) -> None:
     """Raises UserError if there are positional arguments, for programs that take none."""
     if args:
         raise UserError(f"unexpected argument {args[0]!r}: all settings are flags (--help lists them)")
+
+
+def each_readable(items: Iterable[tuple[Any, ...]], read: Callable[..., T]) -> tuple[list[T], list[str]]:
+    """(read(*item) of the items that can be read, why not of the others). Raises UserError if none can."""
+    done: list[T] = []
+    refused = []
+    for item in items:
+        try:
+            done.append(read(*item))
+        except UserError as error:
+            refused.append(str(error))
+    if not done:
+        raise UserError("\n  ".join(refused))
+    return done, refused
+
+
+def say_left_out(refused: list[str]) -> None:
+    """Says which inputs were left out, after which the exit code is LEFT_OUT."""
+    for message in refused:
+        say(f"left out {message}")
 
 
 def low_temperature() -> flags.FlagHolder[float | None]:

@@ -1,4 +1,4 @@
-"""Measures a model on the held-out part of a prepared data set: likelihood, and copy synthesis against the recordings.
+"""Measures a model on the held-out part of a prepared data set: likelihood, bits, copy synthesis against recordings.
 
     python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech
     python -m fwn.evaluate --ckpt=runs/base --data=data/ljspeech --temperature=0.6 --temperature=0.8 --output=results
@@ -21,7 +21,7 @@ from fwn import cli
 from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
 from fwn.disk import write_text
-from fwn.evaluation import by_speaker, estimates, plots
+from fwn.evaluation import bits, by_speaker, estimates, plots
 from fwn.evaluation.measure import chosen, copy_metrics, likelihoods, machine, training
 from fwn.mel import mel_spectrogram
 from fwn.synthesis.vocoder import Vocoder, load
@@ -60,7 +60,8 @@ def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], speaker: Any,
     told = [vocoder.speakers.of(corpus, i) if speaker is None else speaker for i in indices]
     for n, i in enumerate(cli.progress(indices, "evaluating")):
         name, recording, mel = corpus.utterances[i].name, corpus.audio(i), corpus.mel(i)
-        rows["likelihood"][name] = likelihoods(vocoder, recording, mel, rng, told[n])
+        nats = likelihoods(vocoder, recording, mel, rng, told[n])
+        rows["likelihood"][name] = nats | bits.figures(recording, rate, nats["nats_per_sample_dequantised"])
         key = jax.random.fold_in(jax.random.key(SEED.value), n)
         pictures = {"recording": mel}
         path = output / name if output else None  # name may contain folders
@@ -126,8 +127,13 @@ def as_json(columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {title: {name: e._asdict() for name, e in column.items()} for title, column in columns.items()}
 
 
-def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], markdown: bool = False) -> str:
-    """The likelihood, then a table of copy-synthesis metrics with one column per temperature."""
+def report(
+    vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], pooled: float, markdown: bool = False
+) -> str:
+    """The likelihood and bits, then a table of copy-synthesis metrics with one column per temperature.
+
+    pooled: entropy of the 16-bit values of all recordings, in bits.
+    """
 
     def line(label: str, name: str) -> str:
         return f"{label}: {estimates.cell(columns['likelihood'][name], 4)}"
@@ -142,6 +148,9 @@ def report(vocoder: Vocoder, rows: dict[str, Any], columns: dict[str, Any], mark
         line("nats/sample, recordings as stored (16 bit)", "nats_per_sample"),
         line("nats/sample, with 1-LSB uniform dequantisation", "nats_per_sample_dequantised"),
         *inverse,
+        *bits.report(
+            {name: estimates.cell(columns["likelihood"][name], 2) for name in bits.SHOWN}, pooled, vocoder.mel
+        ),
         "mean ± 95% confidence interval (Student's t over utterances)",
     ]
     copies = {title: column for title, column in columns.items() if title != "likelihood"}
@@ -172,13 +181,14 @@ def main(args: list[str]) -> None:
     if output:
         output.mkdir(parents=True, exist_ok=True)
     rows = evaluate(vocoder, corpus, indices, speaker, output)
+    pooled = bits.histogram(map(corpus.audio, indices))
     columns = summarise(rows)
     names = {corpus.utterances[i].name: corpus.utterances[i].speaker for i in indices}
     speakers = by_speaker.by_speaker(rows, names, summarise)
 
     def written(markdown: bool) -> str:
         more = "\n" + by_speaker.table(speakers, markdown) + "\n" if speakers else ""
-        return report(vocoder, rows, columns, markdown) + more
+        return report(vocoder, rows, columns, pooled, markdown) + more
 
     text = written(markdown=False)
     if output:
@@ -187,6 +197,7 @@ def main(args: list[str]) -> None:
         result["low_temperature"] = vocoder.low_temperature
         result["speaker"] = SPEAKER.value
         result |= {"card": card(vocoder, corpus), "summary": as_json(columns), "utterances": rows}
+        result["bits"] = {"by_histogram_of_all": pooled, "of_float16_mel": bits.of_mel(vocoder.mel)}
         result["speakers"] = {name: as_json(own) for name, own in speakers.items()}
         write_text(output / "table.txt", text)
         write_text(output / "table.md", written(markdown=True))

@@ -10,9 +10,7 @@ bit, frames × hop samples) for each input, and OUTPUT/NAME-000.wav, NAME-001.wa
 bands] or a list of several mels. Prints the speed as a multiple of real time.
 """
 
-import glob
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,18 +23,18 @@ from fwn import cli, shipped
 from fwn.audio import audio_file
 from fwn.errors import UserError
 from fwn.files import arrays
+from fwn.files.found import distinct, matching
 from fwn.mel import MelContract, align, difference, read_contract, read_mels
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder, load
 from fwn.xla.malloc import keep_memory
 
-VOICE = shipped.folder("voices") / "lj-mini"
 MELS = ", ".join(sorted(arrays.KINDS))
 
 CKPT = flags.DEFINE_string(
     "ckpt",
     None,
-    f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{VOICE.name}.",
+    f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{shipped.VOICE}.",
 )
 STEP = flags.DEFINE_integer(
     "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
@@ -92,37 +90,20 @@ def files(more: list[str]) -> list[Path]:
     named: list[Path] = []
     given = [("--mel=", p) for p in MEL.value] + [("--wav=", p) for p in WAV.value] + [("", p) for p in more]
     for flag, pattern in given:
-        path = Path(pattern)
         kinds = {"--mel=": {*arrays.KINDS}, "--wav=": audio_file.EXTENSIONS}
         wanted = kinds.get(flag, audio_file.EXTENSIONS | {*arrays.KINDS})
-        if path.is_dir():
-            found = [file for file in path.iterdir() if file.suffix.lower() in wanted and file.is_file()]
-        else:
-            found = [path] if path.exists() else [Path(name) for name in glob.glob(pattern)]
-            if not found and not glob.has_magic(pattern):
-                found = [path]  # read() reports what is wrong with it
-            if any(is_mel(file) != (flag == "--mel=") for file in found if flag):
-                raise UserError(f"{flag}{pattern}: give mels ({MELS}) by --mel and recordings by --wav")
-        if not found:
-            kind = f"no mel ({MELS})" if flag == "--mel=" else "no recording"
-            raise UserError(f"{flag}{pattern}: {kind + ' in this folder' if path.is_dir() else 'no such file'}")
+        found = matching(pattern, wanted, flag, f"mel ({MELS})" if flag == "--mel=" else "recording")
+        if any(is_mel(file) != (flag == "--mel=") for file in found if flag):
+            raise UserError(f"{flag}{pattern}: give mels ({MELS}) by --mel and recordings by --wav")
         named += found
     named.sort()
-    distinct([(file.stem, file) for file in named])
+    distinct([(file.stem, file) for file in named], ".wav", "sample them")
     return named
 
 
 def is_mel(file: Path) -> bool:
     """Whether it is a file of arrays, by its name."""
     return file.suffix.lower() in arrays.KINDS
-
-
-def distinct(outputs: list[tuple[str, Path]]) -> None:
-    """Raises UserError if two files (name of the output, file) would be written to one."""
-    name, count = Counter(name for name, _ in outputs).most_common(1)[0]
-    if count > 1:
-        same = " and ".join(str(file) for output, file in outputs if output == name)
-        raise UserError(f"{same} would all be written to {name}.wav; sample them in separate runs")
 
 
 class Utterance(NamedTuple):
@@ -153,18 +134,11 @@ def readable(named: list[Path], mel: MelContract) -> tuple[list[Utterance], bool
 
     The noise of a file depends on its place among `named`, and not on which of them can be read.
     """
-    utterances: list[Utterance] = []
-    refused = []
-    for i, file in enumerate(named):
-        try:
-            utterances += read(file, mel, jax.random.fold_in(jax.random.key(SEED.value), i))
-        except UserError as error:
-            refused.append(str(error))
-    if not utterances:
-        raise UserError("\n  ".join(refused))
-    distinct([(utterance.name, utterance.file) for utterance in utterances])
-    for message in refused:
-        cli.say(f"left out {message}")
+    key = jax.random.key(SEED.value)
+    read_one, refused = cli.each_readable(enumerate(named), lambda i, file: read(file, mel, jax.random.fold_in(key, i)))
+    utterances = [utterance for found in read_one for utterance in found]
+    distinct([(utterance.name, utterance.file) for utterance in utterances], ".wav", "sample them")
+    cli.say_left_out(refused)
     return utterances, not refused
 
 
@@ -202,9 +176,7 @@ def main(args: list[str]) -> int | None:
     for file in named:
         if (output / f"{file.stem}.wav").resolve() == file.resolve():
             raise UserError(f"--output={output}: {file} would be overwritten by its own copy; give another folder")
-    if CKPT.value is None and not VOICE.is_dir():
-        raise UserError(f"{VOICE}: the voice that comes with fwn is missing; give --ckpt=DIR")
-    ckpt = CKPT.value or str(VOICE)
+    ckpt = CKPT.value or shipped.voice()
     vocoder = load(ckpt, STEP.value, LOW_TEMPERATURE.value)
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(

@@ -9,11 +9,20 @@ from ml_collections import ConfigDict
 from fwn.errors import UserError, nearest
 
 HERE = Path(__file__).parent
+VOICE = "lj-mini"  # of programs that run a model, if no other is given
 
 
 def folder(name: str) -> Path:
     """The folder "experiments" or "voices"."""
     return HERE / name if (HERE / name).is_dir() else HERE.parent / name
+
+
+def voice() -> str:
+    """The folder of VOICE. Raises UserError if it is missing."""
+    path = folder("voices") / VOICE
+    if not path.is_dir():
+        raise UserError(f"{path}: the voice that comes with fwn is missing; give --ckpt=DIR")
+    return str(path)
 
 
 def _split(given: str) -> tuple[str, str]:

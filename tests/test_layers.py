@@ -44,7 +44,9 @@ ARROWS = {
     "__init__": "bijectors errors posix synthesis",
     "__main__": "cli errors posix version",
 }
-PROGRAMS = "train sample evaluate compare convert export bench doctor"  # may import every package, but no other program
+PROGRAMS = (
+    "train sample evaluate compare convert export bench doctor score"  # may import every package, but no other program
+)
 FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors files mel",
     "experiments": "mel shipped",

@@ -17,7 +17,7 @@ from data_prep import shards
 from fwn.errors import UserError
 
 FILES = ["preparing", "recordings", "datasets", "fields", "training", "beginning", "runs", "checkpoints", "sampling"]
-FILES += ["mels", "conventions", "converting", "listening", "hearing", "measuring", "speaking", "calls"]
+FILES += ["mels", "conventions", "converting", "listening", "hearing", "measuring", "speaking", "calls", "scoring"]
 ROWS: list[Row] = [row for name in FILES for row in importlib.import_module(f"messages.{name}").ROWS]
 
 

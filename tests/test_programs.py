@@ -13,7 +13,10 @@ from fwn.data.corpus import Corpus
 from fwn.xla import cache
 
 PROGRAMS = [
-    *(f"fwn.{name}" for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor"]),
+    *(
+        f"fwn.{name}"
+        for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor", "score"]
+    ),
     "fwn.listening",
     "fwn.mel",
     *("data_prep.prepare", "data_prep.speak", "tools.slots"),
