@@ -66,7 +66,7 @@ test: $(ready) ## run the tests on all cores (ARGS="-k name" for some of them)
 
 lock: $(ready) ## write constraints/hashes.txt anew, after a change of constraints/pinned.txt
 	$(run) pip install -q uv
-	$(VENV)/bin/uv pip compile -q setup.cfg --extra=dev --extra=demo --extra=eval -c $(pins) --universal \
+	$(VENV)/bin/uv pip compile -q setup.cfg --extra=dev --extra=demo --extra=eval --extra=serve -c $(pins) --universal \
 		--python-version=3.11 --generate-hashes --no-annotate --no-header > $(hashes).new
 	{ grep '^#' $(hashes); cat $(hashes).new; } > $(hashes).both
 	mv $(hashes).both $(hashes) && rm $(hashes).new

@@ -40,13 +40,12 @@ ARROWS = {
     "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training "
     "xla",
     "listening": "audio cli disk errors evaluation terminal",
+    "serving": "audio errors mel synthesis terminal",
     "bijectors": "flows",
     "__init__": "bijectors errors posix synthesis",
     "__main__": "cli errors posix version",
 }
-PROGRAMS = (
-    "train sample evaluate compare convert export bench doctor score"  # may import every package, but no other program
-)
+PROGRAMS = "train sample evaluate compare convert export bench doctor score serve"  # may import every package, but no other program
 FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors files mel",
     "experiments": "mel shipped",

@@ -15,7 +15,7 @@ from fwn.xla import cache
 PROGRAMS = [
     *(
         f"fwn.{name}"
-        for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor", "score"]
+        for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor", "score", "serve"]
     ),
     "fwn.listening",
     "fwn.mel",

@@ -49,16 +49,23 @@ class Density:
         return self._programs.run_seconds
 
     def log_likelihood(
-        self, audio: Any, mel: Any, speaker: Any = None, per_frame: bool = False, chunk: int | None = None
+        self,
+        audio: Any,
+        mel: Any,
+        speaker: Any = None,
+        per_frame: bool = False,
+        chunk: int | None = None,
+        least: int = 1,
     ) -> Any:
         """log p(audio | mel) in nats per sample: a scalar, or [B] for [B, F · hop] and [B, F, M], or lists of both.
 
         per_frame: what each mel frame's samples add, [F], in nats per sample, whose mean is the scalar; [B, F], or a
         list. It is exact: log p is a sum over positions (systems.base.nats_by_frame).
+        least: pad all mels to at least this many frames; with the longest of many, one compilation serves all.
         """
 
         def one(audio: Any, mel: Any, speaker: Any) -> np.ndarray:
-            padded, mels, frames = self._pair(audio, mel, speaker)
+            padded, mels, frames = self._pair(audio, mel, speaker, least=least)
             size = self._size(chunk, "nats_by_frame", mels)
             if not size and not per_frame:
                 return np.asarray(self._programs.run("log_likelihood", padded, mels, frames))[0]
@@ -129,11 +136,11 @@ class Density:
         return [with_speaker(mel, self.speakers.numbers(one)) for mel, one in zip(mels, who, strict=True)]
 
     def _pair(
-        self, audio: Any, mel: Any, speaker: Any, source: str = "audio"
+        self, audio: Any, mel: Any, speaker: Any, source: str = "audio", least: int = 1
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(audio [1, F' · hop], mel [1, F', M], number of frames [1]), padded."""
         audio, mel = checked_pair(audio, mel, self.mel, self.dtype, source)
-        padded, frames = stack(self._told([mel], [speaker]), 1)
+        padded, frames = stack(self._told([mel], [speaker]), 1, least)
         return np.pad(audio, (0, (padded.shape[1] - len(mel)) * self.mel.hop_length))[None], padded, frames
 
     def _size(self, chunk: int | None, name: str, mel: np.ndarray) -> int:

@@ -18,7 +18,7 @@ from .shelf import Shelf
 PREPARE, SPEAK = "data_prep.prepare", "data_prep.speak"
 TRAIN, SAMPLE, EVALUATE, COMPARE = "fwn.train", "fwn.sample", "fwn.evaluate", "fwn.compare"
 CONVERT, EXPORT, BENCH, LISTENING = "fwn.convert", "fwn.export", "fwn.bench", "fwn.listening"
-DOCTOR, SCORE = "fwn.doctor", "fwn.score"
+DOCTOR, SCORE, SERVE = "fwn.doctor", "fwn.score", "fwn.serve"
 
 
 class Place(NamedTuple):
