@@ -1,8 +1,7 @@
 """Serves a voice over HTTP: mels or recordings in, speech out, with a page to try it.
 
     python -m fwn.serve --ckpt=runs/lite --port=8000
-    curl --data-binary @utterance.npy -H "Content-Type: application/x-npy" --output speech.wav \\
-        http://127.0.0.1:8000/v1/mel
+    curl -H "Content-Type: application/x-npy" --data-binary @some.npy http://127.0.0.1:8000/v1/mel --output speech.wav
 
 Open http://127.0.0.1:8000/ for the page. /openapi.json describes all routes; docs/serve.md explains them. Requests that
 come at about one time are computed together. There is neither a password nor encryption: for others than this machine,

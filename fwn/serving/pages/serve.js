@@ -184,29 +184,29 @@ function drawMel(to, { mel, low, high }) {
 }
 
 function drawWave(to, { wave, nats }, range) {
-  const { width, height } = to.canvas, style = getComputedStyle(document.documentElement);
-  const ratio = window.devicePixelRatio || 1;
-  to.clearRect(0, 0, width, height);
-  to.fillStyle = style.getPropertyValue("--line");
+  const { width, height } = to.canvas, ratio = window.devicePixelRatio || 1;
+  const { color, borderTopColor, caretColor } = getComputedStyle(to.canvas); // serve.css says which is which
+  const middle = 0.72 * height, half = 0.26 * height; // the wave is below the curve
+  to.fillStyle = color;
   let peak = 1e-9;
   for (const sample of wave) peak = Math.max(peak, Math.abs(sample));
   for (let x = 0; x < width; x++) {
     const part = wave.subarray(Math.floor((x * wave.length) / width), Math.floor(((x + 1) * wave.length) / width) + 1);
     let low = 0, high = 0;
     for (const sample of part) { low = Math.min(low, sample); high = Math.max(high, sample); }
-    to.fillRect(x, height / 2 - (high / peak) * height * 0.47, 1, Math.max(1, ((high - low) / peak) * height * 0.47));
+    to.fillRect(x, middle - (high / peak) * half, 1, Math.max(1, ((high - low) / peak) * half));
   }
   if (!nats || !range) return;
-  const y = (value) => height * (0.94 - 0.88 * Math.min(1, Math.max(0, (value - range[0]) / (range[1] - range[0] || 1))));
-  to.strokeStyle = style.getPropertyValue("--accent");
+  const share = (value) => Math.min(1, Math.max(0, (value - range[0]) / (range[1] - range[0] || 1)));
+  to.strokeStyle = borderTopColor;
   to.lineWidth = 1.5 * ratio;
   to.beginPath();
-  nats.nats.forEach((value, i) => to.lineTo(((i + 0.5) / nats.frames) * width, y(value)));
+  nats.nats.forEach((value, i) => to.lineTo(((i + 0.5) / nats.frames) * width, height * (0.4 - 0.36 * share(value))));
   to.stroke();
-  to.fillStyle = style.getPropertyValue("--ink");
+  to.fillStyle = caretColor;
   to.font = `${11 * ratio}px system-ui, sans-serif`;
   to.fillText(`${range[1].toFixed(1)} nats`, 4 * ratio, 12 * ratio);
-  to.fillText(range[0].toFixed(1), 4 * ratio, height - 4 * ratio);
+  to.fillText(range[0].toFixed(1), 4 * ratio, 0.4 * height);
 }
 
 function take(file) {
