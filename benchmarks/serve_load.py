@@ -118,19 +118,25 @@ def main(args: list[str]) -> None:
         file = io.BytesIO()
         np.save(file, mel[first : first + FRAMES.value])
         bodies.append(file.getvalue())
-    servers = {size: Served(size) for size in (BATCH_SIZE.value, 1)}
-    rounds: dict[int, list[dict[str, Any]]] = {size: [] for size in servers}
-    for i in range(1 + ROUNDS.value):
-        for size, served in servers.items():
-            found = served.load(bodies)
-            rounds[size].append(found)
-            cli.say(
-                f"{'round ' + str(i) if i else 'to begin'}, batches of up to {size}: {found['errors']} errors in "
-                f"{found['requests']}, {found['requests_per_second']:.2f} requests/s, "
-                f"{found['audio_seconds_per_second']:.2f} s of audio/s, p50 {found['p50']:.2f} s, p99 "
-                f"{found['p99']:.2f} s, mean batch {found['mean_batch']:.1f}, {found['rss_mib']:.0f} MiB"
-            )
-    codes = [served.stop() for served in servers.values()]
+    servers: dict[int, Served] = {}
+    rounds: dict[int, list[dict[str, Any]]] = {BATCH_SIZE.value: [], 1: []}
+    try:
+        for size in rounds:
+            servers[size] = Served(size)
+        for i in range(1 + ROUNDS.value):
+            for size, served in servers.items():
+                found = served.load(bodies)
+                rounds[size].append(found)
+                cli.say(
+                    f"{'round ' + str(i) if i else 'to begin'}, batches of up to {size}: {found['errors']} errors in "
+                    f"{found['requests']}, {found['requests_per_second']:.2f} requests/s, "
+                    f"{found['audio_seconds_per_second']:.2f} s of audio/s, p50 {found['p50']:.2f} s, p99 "
+                    f"{found['p99']:.2f} s, mean batch {found['mean_batch']:.1f}, {found['rss_mib']:.0f} MiB"
+                )
+        codes = [served.stop() for served in servers.values()]
+    finally:
+        for served in servers.values():
+            served.process.kill()
     counted = {size: found[1:] for size, found in rounds.items()}
     rates = {size: [one["requests_per_second"] for one in found] for size, found in counted.items()}
     gains = [batched / single for batched, single in zip(*rates.values(), strict=True)]

@@ -5,7 +5,7 @@
 
     flow = chain(squeeze, coupling(lambda x_a, c: (jnp.tanh(x_a), x_a**2)), change_order)
     x = jax.random.normal(jax.random.key(0), (1, 8, 1))  # [batch, time, channels]
-    z, c, logdet = flow.forward(x, x)  # the second argument is the conditioning, which this lambda does not use
+    z, c, logdet = flow.forward(x, None)  # None: no conditioning
     again, _ = flow.inverse(z, c)
 
 Each is a pair of pure functions, `Bijector(forward, inverse)`. Contracts are in fwn.flows.bijectors; docs/bijectors.md

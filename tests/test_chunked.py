@@ -134,8 +134,6 @@ def test_halo_is_all_that_is_heard_and_no_more(name: str) -> None:
     mel, temperature = np.stack([mel_of(frames)] * 3), np.ones((3, frames * hop), np.float32)
     mel[1, at] = np.nan if "encoder" in v.params else 100 * mel[1, at]
     temperature[2, at * hop : (at + 1) * hop] = np.nan
-    if v.config.system == "flowavenet":
-        temperature = temperature[..., None]
     audio = jax.jit(v.system.sample)(v.params, mel, jnp.stack([jax.random.key(0)] * 3), temperature, None)
     reached = np.flatnonzero((audio != audio[0]).reshape(3, frames, hop).any((0, 2)))
     assert (at - reached[0], reached[-1] - at) == (after, before)

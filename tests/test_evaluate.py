@@ -13,7 +13,7 @@ import fwn
 from data_prep.prepare import Kind, prepare
 from fwn.audio import audio_file
 from fwn.data.corpus import Corpus
-from fwn.evaluation import measure
+from fwn.evaluation import bits, measure
 from fwn.flows.densities import LSB
 from fwn.mel import PRESETS
 from fwn.shipped import experiment
@@ -59,6 +59,19 @@ def test_likelihoods_are_the_vocoders(evaluated, run, corpus):
         assert row["nats_per_sample"] == pytest.approx(vocoder.log_likelihood(prepared.audio(i), prepared.mel(i)), 1e-6)
         assert row["nats_per_sample_dequantised"] == pytest.approx(row["nats_per_sample"], abs=0.05)
         assert 0 < row["inverse_error"] < 1e-4
+
+
+def test_bits_stand_beside_the_likelihood(evaluated, corpus):
+    output, printed = evaluated
+    found, prepared = json.loads((output / "results.json").read_text()), Corpus(corpus)
+    for i in (8, 9):
+        row = found["utterances"]["likelihood"][prepared.utterances[i].name]
+        assert row["bits_by_model"] == pytest.approx(15 - row["nats_per_sample_dequantised"] / np.log(2), abs=1e-9)
+        assert row["bits_by_flac"] == pytest.approx(bits.by_flac(prepared.audio(i), small.RATE))
+    assert found["bits"]["by_histogram_of_all"] >= found["summary"]["likelihood"]["bits_by_histogram"]["mean"]
+    assert found["bits"]["of_float16_mel"] == 5
+    assert "bits/sample, by FLAC: " in printed
+    assert "theoretical: no coder, the mel not counted" in printed
 
 
 def test_the_table_says_how_it_was_measured(evaluated):

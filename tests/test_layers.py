@@ -40,7 +40,7 @@ ARROWS = {
     "diagnosis": "config data disk errors evaluation flows mel models nn shipped synthesis systems terminal training "
     "xla",
     "listening": "audio cli disk errors evaluation terminal",
-    "serving": "audio errors mel synthesis terminal",
+    "serving": "audio errors mel synthesis terminal xla",
     "bijectors": "flows",
     "__init__": "bijectors errors posix synthesis",
     "__main__": "cli errors posix version",

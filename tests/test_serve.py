@@ -127,6 +127,8 @@ def test_copies_spectrograms_and_likelihoods_of_recordings(served, vocoder):
     said = post(served, "likelihood?speaker=ann", recorded(20_000), wav).json()
     nats = vocoder.log_likelihood(audio, own, "ann", per_frame=True)
     np.testing.assert_allclose(said["nats"], nats, atol=0.02)
+    padded = vocoder.log_likelihood(audio, own, "ann", per_frame=True, chunk=0, least=96)
+    np.testing.assert_allclose(padded, nats, atol=1e-4)
     assert said["nats_per_sample"] == pytest.approx(np.mean(said["nats"]))
     assert post(served, "spectrogram", body, {"content-type": "audio/flac; rate=1"}).json()["frames"] > 70
 
@@ -148,7 +150,7 @@ def test_requests_are_computed_together_and_do_not_depend_on_each_other(vocoder)
 
 
 def test_turns():
-    """The largest batch that is full, the oldest first. The cancelled are not computed. An error is of its batch."""
+    """The largest batch that is filled to three quarters, the oldest first; not the cancelled; errors by batch."""
     turns_taken: list = []
 
     def compute(items):
@@ -159,11 +161,11 @@ def test_turns():
 
     async def run():
         turns = Turns([1, 2, 4], 0.0, lambda *_: None)
-        items = [("a", f"a{i}") for i in range(7)] + [("b", "b0"), ("c", "bad")]
+        items = [("a", f"a{i}") for i in range(7)] + [("b", "b0"), ("b", "b1"), ("b", "b2"), ("c", "bad")]
         work = [asyncio.ensure_future(turns.batch(kind, compute, item)) for kind, item in items]
         work.append(asyncio.ensure_future(turns.alone("window", lambda: "window!")))
         await asyncio.sleep(0)
-        assert len(turns) == 10
+        assert len(turns) == 12
         work[6].cancel()
         await turns.start()
         results = await asyncio.gather(*work, return_exceptions=True)
@@ -171,10 +173,10 @@ def test_turns():
         return results
 
     *results, bad, window = asyncio.run(run())
-    assert turns_taken == [["a0", "a1", "a2", "a3"], ["a4", "a5"], ["b0"], ["bad"]]
+    assert turns_taken == [["a0", "a1", "a2", "a3"], ["a4", "a5"], ["b0", "b1", "b2"], ["bad"]]
     assert results[:6] == [f"a{i}!" for i in range(6)]
     assert isinstance(results[6], asyncio.CancelledError)
-    assert (results[7], str(bad), window) == ("b0!", "bad", "window!")
+    assert (results[7:], str(bad), window) == (["b0!", "b1!", "b2!"], "bad", "window!")
 
 
 # -- what is refused
@@ -235,7 +237,7 @@ REFUSED = [  # query, body, content type, status, how the error begins
 ]
 
 
-@pytest.mark.parametrize(("query", "body", "kind", "status", "start"), REFUSED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("query", "body", "kind", "status", "start"), REFUSED, ids=[row[4] for row in REFUSED])
 def test_what_is_refused(served, query, body, kind, status, start):
     response = post(served, query, body(), {"content-type": kind})
     assert (response.status_code, list(response.json())) == (status, ["error"]), response.text
@@ -245,9 +247,12 @@ def test_what_is_refused(served, query, body, kind, status, start):
     assert served.client.get("/health").status_code == 200
 
 
-def test_a_body_without_a_length_is_cut_off(served):
-    response = post(served, ANN, (bytes(2**16) for _ in range(2**8)))
-    assert response.status_code == 413
+def test_a_body_without_a_length(served):
+    """It may come in pieces, and is cut off where it is too large."""
+    body = npy(mel(20))
+    pieces = (body[i : i + 1000] for i in range(0, len(body), 1000))
+    assert len(array(post(served, f"{ANN}&format=npy", pieces))) == 20 * 256
+    assert post(served, ANN, (bytes(2**16) for _ in range(2**8))).status_code == 413
     assert served.client.get("/v1/mel").status_code == 405
     assert served.client.get("/v1/mel").headers["allow"] == "POST"
 
@@ -386,17 +391,28 @@ def test_readiness_and_what_is_told(vocoder):
 
 
 @pytest.fixture
-def process(tmp_path, compiled):
-    """fwn.serve as a process of its own, ready. Yields (process, port)."""
+def begun(tmp_path, compiled):
+    """fwn.serve as a process of its own, which has begun to compile. Yields (process, port)."""
     run = serving.voice()
     checkpoints.write(tmp_path / "voice", run.config, run.mel, run.params, run.step)
     flags = ["--port=0", "--warm_up=64", "--batch_size=1", "--access_log"]
     with small.start("fwn.serve", f"--ckpt={tmp_path / 'voice'}", *flags, cache=compiled) as started:
         lines = iter(started.stdout.readline, "")
-        port = next(int(found[1]) for line in lines if (found := re.search(r"127\.0\.0\.1:(\d+)/", line)))
-        assert any(line.startswith("ready after ") for line in lines)
-        yield started, port
+        yield started, next(int(found[1]) for line in lines if (found := re.search(r"127\.0\.0\.1:(\d+)/", line)))
         started.kill()
+
+
+@pytest.fixture
+def process(begun):
+    """The same, when it is ready."""
+    assert any(line.startswith("ready after ") for line in iter(begun[0].stdout.readline, ""))
+    return begun
+
+
+def test_it_ends_while_it_compiles(begun):
+    begun[0].send_signal(signal.SIGTERM)
+    assert begun[0].wait(60) == 0
+    assert "Traceback" not in begun[0].stdout.read()
 
 
 def test_it_ends_in_order(process):

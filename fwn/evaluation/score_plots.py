@@ -64,7 +64,7 @@ def along(
         bottom.plot(moment.seconds, moment.score, "v", color=RED, markersize=6)
         for axis in (top, middle):
             axis.axvline(moment.seconds, color=RED, linewidth=0.9)
-    bottom.set_yscale("log")
+    bottom.set_ylim(0, 1.15 * max(level, float(cuts.max())))
     bottom.set_ylabel("splice score")
     bottom.set_xlabel("time (s)")
     bottom.set_xlim(0, len(s.mel) / rate)
@@ -82,16 +82,16 @@ def _limits(values: Array) -> tuple[float, float]:
 
 def roc(path: str | Path, panels: Mapping[str, Mapping[str, tuple[Array, Array]]]) -> None:
     """One panel per title, side by side, with a curve (false, true positive rates) per label."""
-    figure, axes = _figure(1, height=4.4, columns=len(panels))
+    most = max(map(len, panels.values()))  # curves, which are named below
+    figure, axes = _figure(1, height=4.4 + 0.2 * most, columns=len(panels))
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for label, (false, true) in curves.items():
             axis.plot(false, true, label=label, linewidth=1.5)
         axis.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8, linestyle="--")
         axis.set_title(title, fontsize="medium")
         axis.set_xlabel("false positive rate")
-        axis.set_aspect("equal")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize="small", loc="lower right")
+        axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16))
     axes[0].set_ylabel("true positive rate")
     _save(path, figure.savefig)

@@ -2,9 +2,9 @@
 
 Contracts of the whole project:
 - `forward` is audio -> noise (likelihood), `inverse` is noise -> audio (sampling).
-- Arrays are `[B, T, C]`; `x, z` are the data, `c` the conditioning, at the same rate or at the rate of mel frames.
-  A layer may permute a `c` of the same rate (official code: model.py, change_order and Block), so `c` goes through the
-  pair as well.
+- Arrays are `[B, T, C]`; `x, z` are the data, `c` the conditioning, at the same rate or at the rate of mel frames, or
+  None. A layer may permute a `c` of the same rate (official code: model.py, change_order and Block), so `c` goes
+  through the pair as well.
 - `logdet` is log|det dz/dx| in nats, `[B]`, *summed* over time and channels, at least float32.
 - `mask` is boolean `[B, T, 1]`, true in the sequence and false in its padding; None: no padding. Padding does not
   count in `logdet`. A float mask is the weight of each position in `logdet`, and 0 in padding: the derivative of
@@ -108,10 +108,10 @@ def within(b: Any, mask: Array) -> Bijector:
 def permutation(
     there: Callable[[Array], Array], back: Callable[[Array], Array], *, x: bool = True, c: bool = True
 ) -> Bijector:
-    """Permutes the elements of x and of c in the same way, or of one of them. logdet is 0."""
+    """Permutes the elements of x and of c in the same way, or of one of them. logdet is 0. A c of None stays."""
 
-    def move(f: Callable[[Array], Array], a: Array, b: Array) -> tuple[Array, Array]:
-        return f(a) if x else a, f(b) if c else b
+    def move(f: Callable[[Array], Array], a: Array, b: Array | None) -> tuple[Array, Any]:
+        return f(a) if x else a, f(b) if c and b is not None else b
 
     return Bijector(
         lambda x, c: (*move(there, x, c), unchanged(x)),

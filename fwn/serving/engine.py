@@ -11,6 +11,7 @@ from fwn.errors import UserError
 from fwn.serving.turns import Observe, Turns
 from fwn.synthesis.chunked import bucket
 from fwn.synthesis.vocoder import Vocoder
+from fwn.xla.malloc import give_back_memory
 
 SPEECH, LIKELIHOOD = "speech", "likelihood"  # names of turns
 
@@ -48,6 +49,7 @@ class Engine:
             list(self._windows(Asked(silence[:1], vocoder.temperature, 0, who), chunk))
         for mel in (silence, silence[:1]):
             self._nats(np.zeros(len(mel) * vocoder.mel.hop_length, np.float32), mel, who)
+        give_back_memory()  # that of the compiler
 
     @property
     def long(self) -> int:
@@ -94,7 +96,8 @@ class Engine:
     def _together(self, length: int, batch: list[Asked]) -> list[np.ndarray]:
         mels, keys = [asked.mel for asked in batch], [jax.random.key(asked.seed) for asked in batch]
         who, temperature = [asked.speaker for asked in batch], batch[0].temperature
-        return list(self.vocoder.synthesise(mels, keys, temperature, len(batch), length, chunk=0, speakers=who))
+        size = next(size for size in self.sizes if size >= len(batch))
+        return list(self.vocoder.synthesise(mels, keys, temperature, size, length, chunk=0, speakers=who))
 
     def _windows(self, asked: Asked, chunk: int | None) -> Iterator[np.ndarray]:
         mel, temperature, seed, speaker = asked

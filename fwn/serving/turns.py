@@ -28,10 +28,10 @@ class Work(NamedTuple):
 class Turns:
     """Results of work: of an item that is computed in a batch (`batch`), of a function (`alone`).
 
-    sizes: numbers of items that are computed together, the first of them 1: the largest of which there are enough, so
-    no row of a batch is padding, and few shapes are compiled. max_wait: seconds for which an item waits for others of
-    its kind; it does not wait if the largest batch is full. observe: called with (kind, items, seconds) of each turn,
-    in the thread.
+    sizes: of batches, the first of them 1: few, since each is compiled. As many items as possible are computed together
+    in a batch of which at most a quarter is padding. max_wait: seconds for which an item waits for others of its kind;
+    it does not wait if the largest batch is full. observe: called with (kind, items, seconds) of each turn, in the
+    thread.
     """
 
     def __init__(self, sizes: Sequence[int], max_wait: float, observe: Observe):
@@ -76,8 +76,9 @@ class Turns:
                 await _either(self._arrived.wait(), wait)
                 continue
             group = self._groups[kind]
-            size = max(size for size in self._sizes if size <= len(group))
-            turn = [group.popleft() for _ in range(size)]
+            filled = {size: min(size, len(group)) for size in self._sizes}
+            items = max(n for size, n in filled.items() if 4 * n >= 3 * size)
+            turn = [group.popleft() for _ in range(items)]
             await loop.run_in_executor(self._worker, self._compute, loop, kind, turn)
 
     def _next(self, now: float) -> tuple[Hashable | None, float | None]:
