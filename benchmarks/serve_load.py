@@ -26,7 +26,7 @@ from absl import flags
 
 from fwn import cli, shipped
 
-VOICE = shipped.folder("voices") / "lj-mini"
+VOICE = shipped.folder("voices") / shipped.VOICE
 CKPT = flags.DEFINE_string("ckpt", str(VOICE), "Voice or workdir; its mels have 80 bands with values in 0 … 1.")
 MEL = flags.DEFINE_string("mel", str(VOICE / "mels" / "LJ002-0173.npy"), "Mel [frames, bands] of which parts are sent.")
 FRAMES = flags.DEFINE_integer("frames", 120, "Mel frames of a request.", lower_bound=1)

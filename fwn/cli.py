@@ -21,7 +21,7 @@ from absl import app, flags, logging
 
 from fwn import posix
 from fwn.errors import UserError
-from fwn.shipped import experiment_file
+from fwn.shipped import VOICE, experiment_file
 from fwn.terminal import printable, progress, say
 from fwn.xla import cache
 
@@ -35,8 +35,8 @@ started = ""  # "fwn train", if the program was started by that command (fwn/__m
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
-__all__ = ["each_readable", "flags_alone", "low_temperature", "progress", "run", "say", "say_left_out", "speaker"]
-__all__ += ["temperatures"]
+__all__ = ["ckpt", "each_readable", "flags_alone", "low_temperature", "progress", "run", "say", "say_left_out"]
+__all__ += ["speaker", "step", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -74,6 +74,24 @@ def say_left_out(refused: list[str]) -> None:
     """Says which inputs were left out, after which the exit code is LEFT_OUT."""
     for message in refused:
         say(f"left out {message}")
+
+
+def ckpt() -> flags.FlagHolder[str | None]:
+    """Defines --ckpt for programs that run the voice in the box if no other model is given (shipped.voice)."""
+    return flags.DEFINE_string(
+        "ckpt",
+        None,
+        f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{VOICE}.",
+    )
+
+
+def step() -> flags.FlagHolder[int | None]:
+    """Defines --step for programs that run models."""
+    return flags.DEFINE_integer(
+        "step",
+        None,
+        "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss).",
+    )
 
 
 def low_temperature() -> flags.FlagHolder[float | None]:

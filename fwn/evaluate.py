@@ -31,9 +31,7 @@ from fwn.xla.malloc import keep_memory
 CKPT = flags.DEFINE_string(
     "ckpt", None, "Workdir of fwn.train, or output folder of fwn.convert or fwn.export. Required.", required=True
 )
-STEP = flags.DEFINE_integer(
-    "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
-)
+STEP = cli.step()
 DATA = flags.DEFINE_string("data", None, "Data set made by data_prep.prepare. Required.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for results, audio and plots. By default only a table is printed.")
 TEMPERATURE = flags.DEFINE_multi_float(

@@ -31,14 +31,8 @@ from fwn.xla.malloc import keep_memory
 
 MELS = ", ".join(sorted(arrays.KINDS))
 
-CKPT = flags.DEFINE_string(
-    "ckpt",
-    None,
-    f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{shipped.VOICE}.",
-)
-STEP = flags.DEFINE_integer(
-    "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
-)
+CKPT = cli.ckpt()
+STEP = cli.step()
 MEL = flags.DEFINE_multi_string(
     "mel", [], f"Mel to sample from: a file ({MELS}), a folder of them or a pattern ('mels/*.npy'); may be repeated."
 )

@@ -38,12 +38,8 @@ from fwn.synthesis.vocoder import Vocoder
 from fwn.training.checkpoints import Run
 from fwn.xla.malloc import keep_memory
 
-CKPT = flags.DEFINE_string(
-    "ckpt",
-    None,
-    f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{shipped.VOICE}.",
-)
-STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint. By default the best one by held-out nats/sample.")
+CKPT = cli.ckpt()
+STEP = cli.step()
 WAV = flags.DEFINE_multi_string(
     "wav", [], "Recording to score (wav, flac, ogg, mp3): a file, a folder or a pattern; may be repeated."
 )

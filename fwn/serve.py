@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,8 @@ from fwn.errors import UserError
 from fwn.serving.limits import Limits, check_flags
 from fwn.synthesis.vocoder import load
 
-CKPT = flags.DEFINE_string(
-    "ckpt",
-    None,
-    f"Workdir of fwn.train, or output folder of fwn.convert or fwn.export. By default voices/{shipped.VOICE}.",
-)
-STEP = flags.DEFINE_integer(
-    "step", None, "Step of the checkpoint. By default the best one by held-out nats/sample (for a student, by loss)."
-)
+CKPT = cli.ckpt()
+STEP = cli.step()
 LOW_TEMPERATURE = cli.low_temperature()
 HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on. By default this machine alone can reach it.")
 PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any free one, which is printed.", 0, 65535)
@@ -115,12 +110,9 @@ async def serve(bound: socket.socket, engine: Any, gate: Any) -> None:
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'{error.name} is missing; pip install "fwn[serve]"') from error
+    for package in ("fastapi", "prometheus_client", "uvicorn"):
+        if find_spec(package) is None:
+            raise UserError(f'{package} is missing; pip install "fwn[serve]"')
     from fwn.serving import app, engine, metrics
 
     try:

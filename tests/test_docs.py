@@ -94,7 +94,7 @@ def flags(program: str) -> tuple[set[str], set[str]]:
     names, required = set(), set()
     for call in (node for node in ast.walk(tree(found[0])) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)
-        if function in ("cli.low_temperature", "cli.speaker"):  # shared by programs
+        if function in ("cli.ckpt", "cli.low_temperature", "cli.speaker", "cli.step"):  # shared by programs
             names.add(function.removeprefix("cli."))
         if re.search(r"\b(config_)?flags\.(DEFINE_|mark_flag_as_required)", function):
             name = ast.literal_eval(call.args[0])

@@ -55,7 +55,8 @@ def test_recipe(runs, corpus, tmp_path, name):
     result = small.program("fwn.evaluate", *arguments)
     assert result.code == 0, result
     (row,) = json.loads((tmp_path / "results" / "results.json").read_text())["utterances"]["likelihood"].values()
-    assert row.keys() == {"nats_per_sample", "nats_per_sample_dequantised"}
+    bits = {"bits_by_model", "bits_by_flac", "bits_by_histogram"}
+    assert row.keys() == {"nats_per_sample", "nats_per_sample_dequantised", *bits}
     assert all(np.isfinite(value) for value in row.values())
     assert (tmp_path / "results" / "loss.png").is_file()
 

@@ -137,7 +137,7 @@ def spoken_data(tmp_path_factory):
 def referred(run, spoken_data, tmp_path_factory):
     """A voice with its reference, made by the program, and what that printed."""
     voice = tmp_path_factory.mktemp("referred") / "voice"
-    exported.write(voice, checkpoints.read(run))
+    exported.write_voice(voice, checkpoints.read(run))
     result = small.program("fwn.score", f"--ckpt={voice}", f"--data={spoken_data}", "--save_reference")
     assert (result.code, result.err) == (0, "")
     return voice, result.out

@@ -57,7 +57,7 @@ def test_a_docstring_is_markup_without_surprises() -> None:
     lines = ["log|det| of `x_b`, x*y.", "low_temperature: a scale", "of noise.", "- one", "", "Note: not a name."]
     page["as_markup"](None, "", "", None, None, lines)
     assert lines == [
-        r"log\|det\| of `x_b`, x\*y.",
+        r"log\|det\| of ``x_b``, x\*y.",
         "",
         "- **low_temperature**: a scale",
         "  of noise.",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fwn
+from fwn import systems
 from fwn.data.corpus import Corpus
 from fwn.errors import UserError
 from fwn.mel import align
@@ -114,7 +115,7 @@ def test_likelihood_is_trainings_and_padding_does_not_change_it(vocoder, corpus)
         audio, mel = prepared.window(0, 2, min(frames, prepared.utterances[0].frames - 2))
         batch = {"audio": audio[None], "mel": mel[None], "index": np.zeros(1, np.int32)}
         vocoder.config.dequantise = False
-        plain = fwn.synthesis.vocoder.build(vocoder.config)
+        plain = systems.build(vocoder.config)
         loss = plain.loss(vocoder.params, (), jax.tree.map(jnp.asarray, batch), jax.random.key(0))[0]
         assert abs(vocoder.log_likelihood(audio, mel) + loss) < 1e-4 * max(1, abs(loss))
         np.testing.assert_allclose(vocoder.log_likelihood(audio[None], mel[None])[0], -loss, rtol=1e-4)

@@ -90,6 +90,13 @@ def _resample(audio: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     return librosa.resample(audio, orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
 
 
+def flac(audio: np.ndarray, sample_rate: int) -> bytes:
+    """Audio [T] in ±1 as a 16-bit FLAC file, at libsndfile's usual level (5 of 8)."""
+    file = io.BytesIO()
+    soundfile.write(file, pcm16(audio)[0], sample_rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
 def pcm16(audio: np.ndarray) -> tuple[np.ndarray, int]:
     """Float audio -> (int16, scaled by 32768, number of saturated samples)."""
     steps = np.rint(np.asarray(audio, np.float32) * np.float32(32768))

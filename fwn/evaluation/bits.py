@@ -6,14 +6,12 @@ inequality log P(x) >= log LSB + E log p(x + LSB·u), with u uniform in ±1/2: t
 models of integers it is -log2 P(x) itself. No coder is written, and the decoder would need the mel too (`of_mel`).
 """
 
-import io
 import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import soundfile
 
-from fwn.audio.audio_file import pcm16
+from fwn.audio.audio_file import flac, pcm16
 from fwn.flows.densities import LSB
 from fwn.mel import MelContract
 
@@ -30,10 +28,8 @@ def by_model(nats: float) -> float:
 
 
 def by_flac(audio: np.ndarray, sample_rate: int) -> float:
-    """Bits per sample of audio [T] as a 16-bit FLAC file, with its header, at libsndfile's usual level (5 of 8)."""
-    file, (steps, _) = io.BytesIO(), pcm16(audio)
-    soundfile.write(file, steps, sample_rate, format="FLAC", subtype="PCM_16")
-    return 8 * len(file.getvalue()) / len(steps)
+    """Bits per sample of audio [T] as a file of FLAC (audio_file.flac), with its header."""
+    return 8 * len(flac(audio, sample_rate)) / len(audio)
 
 
 def histogram(audios: Iterable[np.ndarray]) -> float:

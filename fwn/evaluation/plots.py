@@ -24,7 +24,7 @@ def mel_pair(
         raise UserError(f"{path}: no mels to draw; give at least one")
     for title, mel in mels.items():
         _check_mel(mel, f"{path}: the mel {title!r}")
-    figure, axes = _figure(len(mels), height=0.6 + 1.9 * len(mels))
+    figure, axes = new_figure(len(mels), height=0.6 + 1.9 * len(mels))
     low, high = min(float(m.min()) for m in mels.values()), max(float(m.max()) for m in mels.values())
     for axis, (title, mel) in zip(axes, mels.items(), strict=True):
         image = _draw_mel(axis, mel, sample_rate, hop, low, high)
@@ -32,7 +32,7 @@ def mel_pair(
     axes[-1].set_xlim(0, max(len(m) for m in mels.values()) * hop / sample_rate)
     axes[-1].set_xlabel("time (s)")
     figure.colorbar(image, ax=axes, label=unit, pad=0.01, aspect=15 * len(mels))
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def waveform_and_mel(
@@ -40,7 +40,7 @@ def waveform_and_mel(
 ) -> None:
     """A waveform [T], full scale 1, above its mel [frames, bands]."""
     _check_mel(mel, f"{path}: the mel")
-    figure, (top, bottom) = _figure(2, height=4.6)
+    figure, (top, bottom) = new_figure(2, height=4.6)
     top.plot(np.arange(len(audio)) / sample_rate, audio, linewidth=0.4, color="#1f4e79")
     limit = max(1.0, float(np.abs(audio).max())) * 1.05
     top.set_ylim(-limit, limit)
@@ -53,7 +53,7 @@ def waveform_and_mel(
     bottom.set_xlabel("time (s)")
     scale = bottom.inset_axes((1.01, 0, 0.012, 1))  # an inset, so that both plots keep the same width and time axis
     figure.colorbar(image, cax=scale, label="log magnitude")
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def curve(
@@ -64,7 +64,7 @@ def curve(
     logarithmic: bool = False,
 ) -> None:
     """Series (x, y) by label; values that are not finite leave gaps. logarithmic: for the x axis."""
-    figure, (axis,) = _figure(1, height=4.2)
+    figure, (axis,) = new_figure(1, height=4.2)
     for label, (x, y) in series.items():
         if len(x) != len(y):
             raise UserError(f"{path}: the series {label!r} has {len(y)} values for {len(x)} steps")
@@ -77,7 +77,7 @@ def curve(
     axis.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         axis.legend(frameon=False)
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def panels(
@@ -91,7 +91,7 @@ def panels(
     None leaves a gap. A panel with values below -LINEAR, such as a collapsed student's likelihood, gets a
     symmetric-logarithmic y axis.
     """
-    figure, axes = _figure(len(values), height=0.8 + 2.6 * len(values))
+    figure, axes = new_figure(len(values), height=0.8 + 2.6 * len(values))
     labels = list(dict.fromkeys(label for series in values.values() for label in series))
     for axis, (ylabel, series) in zip(axes, values.items(), strict=True):
         for label, (x, y) in series.items():
@@ -107,14 +107,14 @@ def panels(
     axes[-1].set_xlabel(xlabel)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False)
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def dots(
     path: str | Path, names: Sequence[str], columns: Mapping[str, Sequence[tuple[float | None, float | None]]]
 ) -> None:
     """One row per name, one panel per column side by side; values are (mean, half the interval), None if missing."""
-    figure, axes = _figure(1, height=0.9 + 0.35 * len(names), columns=len(columns))
+    figure, axes = new_figure(1, height=0.9 + 0.35 * len(names), columns=len(columns))
     for axis, (title, values) in zip(axes, columns.items(), strict=True):
         for y, (mean, half) in enumerate(values):
             if mean is not None:
@@ -124,23 +124,23 @@ def dots(
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def spectrogram(path: str | Path, db: npt.NDArray[Any], low: float, high: float) -> None:
     """db [frames, bins] as an image of that many pixels without axes, from `low` (dark) to `high` (bright), in dB."""
     _check_mel(db, f"{path}: the spectrogram")
-    _figure(1, height=1)  # raises UserError if matplotlib is missing
+    new_figure(1, height=1)  # raises UserError if matplotlib is missing
     from matplotlib.image import imsave
 
-    _save(path, lambda file: imsave(file, db.T, origin="lower", cmap="magma", vmin=low, vmax=high, format="png"))
+    save(path, lambda file: imsave(file, db.T, origin="lower", cmap="magma", vmin=low, vmax=high, format="png"))
 
 
 def intervals(
     path: str | Path, values: Mapping[str, tuple[float, float]], xlabel: str, limits: tuple[float, float]
 ) -> None:
     """One row per label: (value, half its interval)."""
-    figure, (axis,) = _figure(1, height=1.2 + 0.45 * len(values))
+    figure, (axis,) = new_figure(1, height=1.2 + 0.45 * len(values))
     for y, (mean, half) in enumerate(values.values()):
         axis.errorbar(mean, y, xerr=half, fmt="o", color="#1f4e79", markersize=7, capsize=4, linewidth=1.8)
         axis.annotate(f"{mean:.2f}", (mean, y), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9)
@@ -150,12 +150,12 @@ def intervals(
     axis.set_xlabel(xlabel)
     axis.grid(axis="x", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, int]]) -> None:
     """Votes of A/B tests: one bar per pair (left, right), divided into votes for (left, neither, right)."""
-    figure, (axis,) = _figure(1, height=1.2 + 0.45 * len(counts))
+    figure, (axis,) = new_figure(1, height=1.2 + 0.45 * len(counts))
     for y, votes in enumerate(counts.values()):
         start = 0.0
         for n, colour, ink in zip(votes, ("#1f4e79", "#d5d8dc", "#c77d2e"), ("white", "black", "white"), strict=True):
@@ -173,10 +173,10 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
     axis.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
     axis.set_xlabel("share of answers: prefers the left, hears no difference, prefers the right")
     axis.spines[["top", "bottom", "left", "right"]].set_visible(False)
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
-def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
+def new_figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
     """A figure and its axes: one column with a common x axis, or one row with a common y axis.
 
     Made without pyplot, which keeps global state and may need a display.
@@ -192,7 +192,7 @@ def _figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
     return figure, list(axes.ravel())
 
 
-def _save(path: str | Path, draw: Callable[[BinaryIO], Any]) -> None:
+def save(path: str | Path, draw: Callable[[BinaryIO], Any]) -> None:
     """Writes the PNG file that `draw` writes into an open file."""
     with atomic(path) as file:
         draw(file)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fwn.evaluation.plots import _figure, _save
+from fwn.evaluation.plots import new_figure, save
 from fwn.evaluation.scored import Scored
 from fwn.evaluation.splices import Moment
 
@@ -33,13 +33,13 @@ def along(
     surprise of held-out speech, (low, high, rare); frames beyond `rare` are marked. cuts: splices.score, [F], with its
     alarm `level`, above which are the moments.
     """
-    figure, (top, middle, bottom) = _figure(3, height=6.4)
+    figure, (top, middle, bottom) = new_figure(3, height=6.4)
     edges = np.arange(len(s.mel)) / rate
     centres, frames = edges + 0.5 / rate, s.audio.reshape(len(s.mel), -1)
     low, high = frames.min(axis=1), np.maximum(frames.max(axis=1), frames.min(axis=1) + 0.004)
     top.set_title(title, loc="left", fontsize="medium")
     top.set_facecolor("#f4f4f2")
-    from matplotlib.collections import PolyCollection  # after _figure, which says what is missing
+    from matplotlib.collections import PolyCollection  # after new_figure, which says what is missing
 
     corners = [[(x, a), (x + 1 / rate, a), (x + 1 / rate, b), (x, b)] for x, a, b in zip(edges, low, high, strict=True)]
     coloured = PolyCollection(corners, array=usual - s.nats, cmap="coolwarm", clim=(-FULL, FULL), linewidths=0)
@@ -71,7 +71,7 @@ def along(
     for axis in (middle, bottom):
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    _save(path, figure.savefig)
+    save(path, figure.savefig)
 
 
 def _limits(values: Array) -> tuple[float, float]:
@@ -83,7 +83,7 @@ def _limits(values: Array) -> tuple[float, float]:
 def roc(path: str | Path, panels: Mapping[str, Mapping[str, tuple[Array, Array]]]) -> None:
     """One panel per title, side by side, with a curve (false, true positive rates) per label."""
     most = max(map(len, panels.values()))  # curves, which are named below
-    figure, axes = _figure(1, height=4.4 + 0.2 * most, columns=len(panels))
+    figure, axes = new_figure(1, height=4.4 + 0.2 * most, columns=len(panels))
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for label, (false, true) in curves.items():
             axis.plot(false, true, label=label, linewidth=1.5)
@@ -94,4 +94,4 @@ def roc(path: str | Path, panels: Mapping[str, Mapping[str, tuple[Array, Array]]
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16))
     axes[0].set_ylabel("true positive rate")
-    _save(path, figure.savefig)
+    save(path, figure.savefig)

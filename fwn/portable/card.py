@@ -1,6 +1,5 @@
 """README.md of an export, its model card: data, mel contract, parity, metrics, licence, limits."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from fwn.data.corpus import Corpus
 from fwn.errors import UserError, short
 from fwn.mel import MelContract
 from fwn.portable.parity import LIMIT, Parity
+from fwn.synthesis.exported import sha256
 from fwn.synthesis.vocoder import Vocoder
 
 FILE = "README.md"
@@ -65,7 +65,7 @@ def text(
         "\n".join(f"- {limit.format(jax=jax.__version__)}" for limit in LIMITS),
     ]
     body = "\n\n".join(parts) + "\n"
-    return f"{body}{MARK}{_sha256(body)} -->\n"
+    return f"{body}{MARK}{sha256(body.encode())} -->\n"
 
 
 def edited(file: Path) -> bool:
@@ -73,7 +73,7 @@ def edited(file: Path) -> bool:
     if not file.exists():
         return False
     body, mark, stated = file.read_text(encoding="utf-8", errors="replace").rpartition(MARK)
-    return not mark or stated != f"{_sha256(body)} -->\n"
+    return not mark or stated != f"{sha256(body.encode())} -->\n"
 
 
 def data(folder: str) -> str:
@@ -150,7 +150,3 @@ def _speakers(vocoder: Vocoder) -> str:
 
 def _table(rows: dict[str, str]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from fwn.audio import audio_file
 
@@ -42,12 +41,6 @@ def _wav(audio: np.ndarray, sample_rate: int) -> bytes:
     return wav_header(len(audio), sample_rate) + pcm(audio)
 
 
-def _flac(audio: np.ndarray, sample_rate: int) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, audio_file.pcm16(audio)[0], sample_rate, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
-
-
 def _npy(audio: np.ndarray, sample_rate: int) -> bytes:
     """float32 [T], not saturated."""
     file = io.BytesIO()
@@ -57,7 +50,7 @@ def _npy(audio: np.ndarray, sample_rate: int) -> bytes:
 
 FORMATS = {
     "wav": Format("audio/wav", _wav, True),
-    "flac": Format("audio/flac", _flac, False),
+    "flac": Format("audio/flac", audio_file.flac, False),
     "pcm": Format("application/octet-stream", pcm, True),
     "npy": Format("application/x-npy", _npy, False),
 }

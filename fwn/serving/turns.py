@@ -17,11 +17,12 @@ Observe = Callable[[Hashable, int, float], None]
 
 
 class Work(NamedTuple):
-    """One item in a group. compute: items -> results, for all of the group together."""
+    """One item in a group. compute: items -> results, for all of the group together. due: until when it may wait."""
 
     item: Any
     compute: Compute
     arrived: float
+    due: float
     result: "asyncio.Future[Any]"
 
 
@@ -58,14 +59,17 @@ class Turns:
 
     async def batch(self, kind: Hashable, compute: Compute, item: Any) -> Any:
         """The result of an item, computed together with others of its kind. If it is cancelled, it is not computed."""
-        result = asyncio.get_running_loop().create_future()
-        self._groups.setdefault(kind, deque()).append(Work(item, compute, time.monotonic(), result))
-        self._arrived.set()
-        return await result
+        return await self._queued(kind, compute, item, self._max_wait)
 
     async def alone(self, name: str, function: Callable[[], Any]) -> Any:
         """The result of a function. name: for `observe`."""
-        return await self.batch((name, object()), lambda items: [items[0]()], function)
+        return await self._queued((name, object()), lambda items: [items[0]()], function, 0.0)
+
+    async def _queued(self, kind: Hashable, compute: Compute, item: Any, wait: float) -> Any:
+        result, now = asyncio.get_running_loop().create_future(), time.monotonic()
+        self._groups.setdefault(kind, deque()).append(Work(item, compute, now, now + wait, result))
+        self._arrived.set()
+        return await result
 
     async def _take_turns(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,11 +95,10 @@ class Turns:
                 del self._groups[kind]
                 continue
             self._groups[kind] = waiting
-            due = waiting[0].arrived + (0 if _alone(kind) else self._max_wait)
-            if len(waiting) >= self._sizes[-1] or due <= now:
+            if len(waiting) >= self._sizes[-1] or waiting[0].due <= now:
                 ready.append((waiting[0].arrived, len(ready), kind))
             else:
-                wait.append(due - now)
+                wait.append(waiting[0].due - now)
         return (min(ready)[2], None) if ready else (None, min(wait, default=None))
 
     def _compute(self, loop: asyncio.AbstractEventLoop, kind: Hashable, turn: list[Work]) -> None:
@@ -108,11 +111,6 @@ class Turns:
         else:
             loop.call_soon_threadsafe(_settle, turn, results, None)
         self._observe(kind, len(turn), time.perf_counter() - start)
-
-
-def _alone(kind: Hashable) -> bool:
-    """Whether no other item can be of this kind."""
-    return isinstance(kind, tuple) and type(kind[-1]) is object
 
 
 def _settle(turn: list[Work], results: list[Any] | None, error: Exception | None) -> None:

@@ -66,7 +66,9 @@ class Density:
 
         def one(audio: Any, mel: Any, speaker: Any) -> np.ndarray:
             padded, mels, frames = self._pair(audio, mel, speaker, least=least)
-            size = self._size(chunk, "nats_by_frame", mels)
+            # what is measured is what then runs, so that no program is compiled for its size alone
+            whole = not per_frame and mels.shape[1] <= chunked.LONGEST
+            size = self._size(chunk, "log_likelihood" if whole else "nats_by_frame", mels)
             if not size and not per_frame:
                 return np.asarray(self._programs.run("log_likelihood", padded, mels, frames))[0]
             nats = self._by_window("nats_by_frame", padded, mels, frames, size, 1)
@@ -154,10 +156,14 @@ class Density:
             program = self._programs.compiled(name, audio, part, np.full(1, size))
             return int(program.memory_analysis().temp_size_in_bytes)
 
+        return self._chunk(chunk, mel.shape[1], context, needs)
+
+    def _chunk(self, chunk: int | None, frames: int, field: tuple[int, int], needs: Callable[[int], int]) -> int:
+        """Frames per chunk of so many frames, with `field` around it; 0: all at once. needs: as in chunked.window."""
         if chunk is None:
-            chunk = chunked.window(mel.shape[1], context, needs) - sum(context)
+            chunk = chunked.window(frames, field, needs) - sum(field)
         chunk = self.whole(whole_frames(chunk))
-        return 0 if chunk == 0 or mel.shape[1] <= chunk + sum(context) else chunk
+        return 0 if chunk == 0 or frames <= chunk + sum(field) else chunk
 
     def _by_window(
         self, name: str, audio: np.ndarray, mel: np.ndarray, frames: np.ndarray, chunk: int, each: int

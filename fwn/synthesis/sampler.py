@@ -172,11 +172,7 @@ class Sampler(Density):
             program = self._programs.compiled(*_call(mel[:, :1].repeat(size, axis=1), own, scale, frames))
             return int(program.memory_analysis().temp_size_in_bytes)
 
-        receptive_field = self.system.receptive_field
-        if chunk is None:
-            chunk = chunked.window(mel.shape[1], receptive_field, needs) - sum(receptive_field)
-        chunk = self.whole(whole_frames(chunk))
-        return 0 if chunk == 0 or mel.shape[1] <= chunk + sum(receptive_field) else chunk
+        return self._chunk(chunk, mel.shape[1], self.system.receptive_field, needs)
 
 
 def _call(mel: np.ndarray, source: Any, scale: np.ndarray, frames: np.ndarray, first: Any = 0) -> tuple[Any, ...]:

@@ -110,8 +110,10 @@ def speaker_input(config: Any) -> SpeakerInput:
 
 def frame_mask(mel: Array, frames: Array | None) -> Array | None:
     """[B, F, 1], true in the first `frames[b]` frames; or the weights of the frames."""
-    if frames is None or frames.ndim == 2:
-        return None if frames is None else frames[..., None]
+    if frames is None:
+        return None
+    if frames.ndim == 2:
+        return frames[..., None]
     return (jnp.arange(mel.shape[1]) < frames[:, None])[..., None]
 
 
