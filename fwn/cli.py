@@ -35,8 +35,8 @@ started = ""  # "fwn train", if the program was started by that command (fwn/__m
 
 flags.disclaim_key_flags()  # flags defined here are flags of the program that asks for them
 
-__all__ = ["ckpt", "each_readable", "flags_alone", "low_temperature", "progress", "run", "say", "say_left_out"]
-__all__ += ["speaker", "step", "temperatures"]
+__all__ = ["ckpt", "each_readable", "flags_alone", "progress", "run", "sampling", "say", "say_left_out", "speaker"]
+__all__ += ["step", "temperatures"]
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -94,15 +94,42 @@ def step() -> flags.FlagHolder[int | None]:
     )
 
 
-def low_temperature() -> flags.FlagHolder[float | None]:
-    """Defines --low_temperature for programs that sample."""
-    return flags.DEFINE_float(
+def sampling() -> Callable[[], dict[str, Any]]:
+    """Defines the flags of programs that sample which fwn.load takes, and returns a function of their values."""
+    low = flags.DEFINE_float(
         "low_temperature",
         None,
         "For models with autoregression over blocks: temperature of the predicted low bands, as a factor of "
         "--temperature. Lower values sound more voiced. By default 0.9.",
         lower_bound=0.0,
     )
+    levels = flags.DEFINE_list(
+        "level_temperatures",
+        None,
+        "Factors on --temperature, one for each level of the split (docs/sampling.md), the first split first, as in "
+        "0.9,1. By default all are 1.",
+    )
+    denoise = flags.DEFINE_float(
+        "denoise",
+        0.0,
+        "Share, 0 to 1, of the model's own tones to remove: those that it makes of a silent mel (docs/tones.md). "
+        "Nothing else is removed.",
+        0.0,
+        1.0,
+    )
+
+    def values() -> dict[str, Any]:
+        factors = None if levels.value is None else [_number("--level_temperatures", text) for text in levels.value]
+        return {"low_temperature": low.value, "level_temperatures": factors, "denoise": denoise.value}
+
+    return values
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"{flag}: {text!r} is no number; give numbers, as in 0.9,1") from error
 
 
 def speaker(otherwise: str) -> flags.FlagHolder[str | None]:

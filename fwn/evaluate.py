@@ -39,7 +39,7 @@ TEMPERATURE = flags.DEFINE_multi_float(
     [],
     "Standard deviation of the noise; may be repeated. By default 0.8, or 1 for a model with linear prediction.",
 )
-LOW_TEMPERATURE = cli.low_temperature()
+SAMPLING = cli.sampling()
 SPEAKER = cli.speaker("whom the data set names. Given, it is told for all utterances, also those of others.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling noise and of the dequantisation noise.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Number of held-out utterances, evenly spaced; 0: all.", 0)
@@ -172,7 +172,7 @@ def main(args: list[str]) -> None:
     cli.flags_alone(args)
     cli.temperatures(*TEMPERATURE.value)
     corpus = Corpus(DATA.value)
-    vocoder = load(CKPT.value, STEP.value, LOW_TEMPERATURE.value)
+    vocoder = load(CKPT.value, STEP.value, **SAMPLING())
     corpus.check_contract(vocoder.mel, CKPT.value)
     indices, speaker = chosen(corpus, UTTERANCES.value), vocoder.speakers.given(SPEAKER.value, "speaker")
     output = Path(OUTPUT.value) if OUTPUT.value else None
@@ -192,7 +192,7 @@ def main(args: list[str]) -> None:
     if output:
         loss_curve(Path(CKPT.value), output / "loss.png")
         result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value}
-        result["low_temperature"] = vocoder.low_temperature
+        result |= {name: getattr(vocoder, name) for name in ("low_temperature", "level_temperatures", "denoise")}
         result["speaker"] = SPEAKER.value
         result |= {"card": card(vocoder, corpus), "summary": as_json(columns), "utterances": rows}
         result["bits"] = {"by_histogram_of_all": pooled, "of_float16_mel": bits.of_mel(vocoder.mel)}

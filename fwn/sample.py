@@ -57,7 +57,7 @@ TEMPERATURE = flags.DEFINE_float(
     "Standard deviation of the noise, 0 or more. By default 0.8, or 1 for a model with linear prediction.",
     lower_bound=0.0,
 )
-LOW_TEMPERATURE = cli.low_temperature()
+SAMPLING = cli.sampling()
 SPEAKER = cli.speaker("the only one that it knows.")
 SEED = flags.DEFINE_integer(
     "seed",
@@ -171,7 +171,7 @@ def main(args: list[str]) -> int | None:
         if (output / f"{file.stem}.wav").resolve() == file.resolve():
             raise UserError(f"--output={output}: {file} would be overwritten by its own copy; give another folder")
     ckpt = CKPT.value or shipped.voice()
-    vocoder = load(ckpt, STEP.value, LOW_TEMPERATURE.value)
+    vocoder = load(ckpt, STEP.value, **SAMPLING())
     if CONVENTION.value and (stated := read_contract(CONVENTION.value, "--mel_contract")).hash() != vocoder.mel.hash():
         raise UserError(
             f"--mel_contract={CONVENTION.value} is {stated.title}, but {ckpt} was trained on mels of "

@@ -29,7 +29,7 @@ from fwn.synthesis.vocoder import load
 
 CKPT = cli.ckpt()
 STEP = cli.step()
-LOW_TEMPERATURE = cli.low_temperature()
+SAMPLING = cli.sampling()
 HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on. By default this machine alone can reach it.")
 PORT = flags.DEFINE_integer("port", 8000, "Port to listen on; 0: any free one, which is printed.", 0, 65535)
 WARM_UP = flags.DEFINE_list(
@@ -123,7 +123,7 @@ def main(args: list[str]) -> None:
     check_flags(limits, lengths, BATCH_SIZE.value)
     ckpt = Path(CKPT.value or shipped.voice())
     with listening(HOST.value, PORT.value) as bound:
-        vocoder = load(ckpt, STEP.value, LOW_TEMPERATURE.value)
+        vocoder = load(ckpt, STEP.value, **SAMPLING())
         cli.say(f"{ckpt}: {vocoder.config.system}, {vocoder.n_params:,} parameters, on {jax.default_backend()}")
         counted = metrics.Metrics()
         runs = engine.Engine(vocoder, lengths, BATCH_SIZE.value, MAX_WAIT_MS.value / 1000, counted.turn)

@@ -84,6 +84,18 @@ def module(dotted: str) -> tuple[Path, str] | None:
     return None
 
 
+@cache
+def shared_flags() -> dict[str, set[str]]:
+    """Flags that each function of fwn.cli defines, by its name: {"cli.ckpt": {"ckpt"}, …}."""
+    found = {}
+    for function in (node for node in tree(ROOT / "fwn" / "cli.py").body if isinstance(node, ast.FunctionDef)):
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        found[f"cli.{function.name}"] = {
+            ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func).startswith("flags.DEFINE_")
+        }
+    return found
+
+
 def flags(program: str) -> tuple[set[str], set[str]]:
     """(all flags that a program defines, those of them that must be given)."""
     found = module(f"{program}.__main__") or module(program)
@@ -94,8 +106,7 @@ def flags(program: str) -> tuple[set[str], set[str]]:
     names, required = set(), set()
     for call in (node for node in ast.walk(tree(found[0])) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)
-        if function in ("cli.ckpt", "cli.low_temperature", "cli.speaker", "cli.step"):  # shared by programs
-            names.add(function.removeprefix("cli."))
+        names |= shared_flags().get(function, set())
         if re.search(r"\b(config_)?flags\.(DEFINE_|mark_flag_as_required)", function):
             name = ast.literal_eval(call.args[0])
             if any(k.arg == "required" for k in call.keywords) or function.endswith("as_required"):

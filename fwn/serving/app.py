@@ -11,12 +11,12 @@ import numpy as np
 
 from fwn import __version__
 from fwn.audio import audio_file
-from fwn.errors import UserError
 from fwn.serving import bodies
 from fwn.serving.answers import FORMATS, wav_header
 from fwn.serving.engine import Asked, Engine
-from fwn.serving.gate import GONE, Gate
-from fwn.serving.limits import Limits, Refused, one_line
+from fwn.serving.failures import answer_errors
+from fwn.serving.gate import Gate
+from fwn.serving.limits import Limits, Refused
 from fwn.serving.metrics import Metrics
 
 # The page of fwn.listening has the same style; its file is read, not copied.
@@ -35,11 +35,9 @@ HOTTEST = 10.0  # highest temperature
 def build(engine: Engine, limits: Limits, metrics: Metrics, log: bool = False) -> Gate:
     """The ASGI application. Work is refused until its `ready` is set. log: a line for each request."""
     from fastapi import FastAPI, Query, Request, Response
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse, StreamingResponse
+    from fastapi.responses import StreamingResponse
     from pydantic import BaseModel, ConfigDict, Field
     from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect
 
     class Failure(BaseModel):
         """What was wrong, and what to do."""
@@ -96,6 +94,8 @@ def build(engine: Engine, limits: Limits, metrics: Metrics, log: bool = False) -
         speakers: dict[str, Any]
         temperature: float = Field(description="Default.")
         low_temperature: float | None
+        level_temperatures: list[float] | None
+        denoise: float
         limits: dict[str, float]
         batch: dict[str, list[int]] = Field(description="Padded lengths in frames, and batch sizes.")
 
@@ -127,38 +127,7 @@ def build(engine: Engine, limits: Limits, metrics: Metrics, log: bool = False) -
         lifespan=lifespan,
     )
 
-    def failed(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": one_line(message)}, status, dict(headers or {}))
-
-    @app.exception_handler(UserError)
-    async def of_the_body(_: Request, error: Exception) -> Response:
-        return failed(400, str(error))
-
-    @app.exception_handler(Refused)
-    async def of_limits(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Refused)
-        return failed(error.status, str(error), error.headers)
-
-    @app.exception_handler(HTTPException)
-    async def of_routes(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return failed(
-            error.status_code, f"{request.method[:20]} {request.url.path[:200]}: {error.detail}", error.headers
-        )
-
-    @app.exception_handler(RequestValidationError)
-    async def of_parameters(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        found = (f"{'.'.join(map(str, e['loc'][1:]))[:100]}: {e['msg']}" for e in error.errors())
-        return failed(422, "; ".join(found)[:1000])
-
-    @app.exception_handler(ClientDisconnect)
-    async def of_nobody(_: Request, error: Exception) -> Response:  # the client went away; nobody reads it
-        return Response(status_code=GONE)
-
-    @app.exception_handler(Exception)
-    async def of_ours(_: Request, error: Exception) -> Response:  # it is raised again, and the gate prints it
-        return failed(500, "internal error; the server's log says more")
+    answer_errors(app)
 
     async def decoded(request: Request, given: Given, kinds: Mapping[str, Any]) -> tuple[np.ndarray | None, np.ndarray]:
         """(audio [F · hop], or None for a mel; mel [F, M]) of a request."""
@@ -249,6 +218,8 @@ def build(engine: Engine, limits: Limits, metrics: Metrics, log: bool = False) -
         speakers={"kind": vocoder.speakers.kind, "names": vocoder.speakers.names, "size": vocoder.speakers.size},
         temperature=vocoder.temperature,
         low_temperature=vocoder.low_temperature,
+        level_temperatures=None if vocoder.level_temperatures is None else list(vocoder.level_temperatures),
+        denoise=vocoder.denoise,
         limits=dict(limits._asdict()),
         batch={"lengths": engine.lengths, "sizes": engine.sizes},
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from fwn.errors import UserError, short
 from fwn.mel import as_array
-from fwn.synthesis import chunked
+from fwn.synthesis import chunked, lines
 from fwn.synthesis.batches import groups, noise_key, stack, whole_frames
 from fwn.synthesis.density import Density
 from fwn.systems.base import given
@@ -18,6 +18,7 @@ from fwn.training.checkpoints import Run
 
 Array = jax.Array
 Temperature = float | Sequence[float]
+KEPT = 64  # temperatures and speakers of which the lines are remembered
 
 
 class Sampler(Density):
@@ -26,6 +27,9 @@ class Sampler(Density):
     def __init__(self, run: Run):
         super().__init__(run)
         self.low_temperature = self.system.low_temperature
+        self.level_temperatures: Sequence[float] | None = None
+        self.denoise = 0.0
+        self._lines: dict[bytes, np.ndarray] = {}  # by speaker and temperatures
         self.sampled_seconds = 0.0  # in all
         self._counting = Lock()
 
@@ -49,7 +53,7 @@ class Sampler(Density):
         least: pad all mels to at least this many frames; with the longest of many, one compilation serves all.
         speakers: who speaks in each; None: in none it is said.
         """
-        scale = self._temperatures(temperature, self.low_temperature)
+        scale = self._scale(temperature)
         for group in groups(self._told([np.asarray(mel, self.dtype) for mel in mels], speakers), batch_size, least):
             mel, frames = stack([mels_i for _, mels_i in group], batch_size, least)
             chosen = jnp.stack([keys[i] for i, _ in group] + [keys[0]] * (batch_size - len(group)))
@@ -57,7 +61,7 @@ class Sampler(Density):
             for row, (_, mel_i) in zip(audio, group, strict=False):
                 with self._counting:
                     self.sampled_seconds += len(mel_i) * self.mel.hop_length / self.mel.sample_rate
-                yield row[: len(mel_i) * self.mel.hop_length]
+                yield self._denoised(row[: len(mel_i) * self.mel.hop_length], mel_i, scale)
 
     def decode(
         self,
@@ -144,6 +148,30 @@ class Sampler(Density):
         self, mel: np.ndarray, source: Any, scale: np.ndarray, frames: np.ndarray, first: Any = 0
     ) -> np.ndarray:
         return np.asarray(self._programs.run(*_call(mel, source, scale, frames, first)))
+
+    def _denoised(self, audio: np.ndarray, mel: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Audio [n · hop] without the lines of the model's silence, if `denoise` is 1. mel [F, M] says who speaks."""
+        if not self.denoise:
+            return audio
+        hop, silence = self.mel.hop_length, np.array(mel[:1])
+        silence[:, : self.mel.n_mels] = self.mel.value_range[0]
+        if (key := silence.tobytes() + scale.tobytes()) not in self._lines:
+            # away from both ends: neither they nor the frames that lead there count
+            before, after = self.system.receptive_field
+            padded, frames = stack([silence.repeat(before + lines.FRAMES + after, axis=0)], 1)
+            made = self._batch(padded, jax.random.key(0)[None], scale, frames, None)[0]
+            if len(self._lines) == KEPT:
+                self._lines.pop(next(iter(self._lines)), None)
+            self._lines[key] = lines.stationary(made[before * hop :][: lines.FRAMES * hop], hop)
+        removed: np.ndarray = audio - self.denoise * np.resize(self._lines[key], len(audio)).astype(audio.dtype)
+        return removed
+
+    def _scale(self, temperature: Temperature) -> np.ndarray:
+        """The temperature argument of System.sample for a call, with the factors of this vocoder."""
+        if self.level_temperatures is not None:
+            factors = self._by_level(self.level_temperatures, "level_temperatures")
+            temperature = list(self._by_level(temperature, "temperature") * factors)
+        return self._temperatures(temperature, self.low_temperature)
 
     def _temperatures(self, temperature: Temperature, low: float | None) -> np.ndarray:
         """The temperature argument of System.sample."""

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.mel import as_array, check_mel, check_mels, with_speaker
 from fwn.synthesis import exported
 from fwn.synthesis.batches import noise_key, whole_frames
@@ -20,10 +20,17 @@ from fwn.xla import cache
 Array = jax.Array
 
 
-def load(ckpt: str | Path, step: int | None = None, low_temperature: float | None = None) -> "Vocoder":
+def load(
+    ckpt: str | Path,
+    step: int | None = None,
+    low_temperature: float | None = None,
+    level_temperatures: Sequence[float] | None = None,
+    denoise: float = 0.0,
+) -> "Vocoder":
     """The vocoder of a voice, or of a workdir of fwn.train or fwn.convert: its best checkpoint, or that of `step`.
 
-    low_temperature: see Vocoder; None: the system's default. Raises UserError if the model has none.
+    low_temperature, level_temperatures, denoise: see Vocoder. None: the system's defaults. Raises UserError if the
+    model has no such bands, or other levels.
     What is compiled is kept for later processes, in the folder that fwn.xla.cache names.
     """
     cache.enable()
@@ -37,6 +44,17 @@ def load(ckpt: str | Path, step: int | None = None, low_temperature: float | Non
         if not 0 <= low_temperature < math.inf:
             raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")
         vocoder.low_temperature = low_temperature
+    if level_temperatures is not None:
+        n = 1 + max(vocoder.system.levels)
+        if len(level_temperatures) != n or not all(0 <= factor < math.inf for factor in level_temperatures):
+            raise UserError(
+                f"{ckpt}: level_temperatures is {short(list(level_temperatures))}; the noise of this model has {n} "
+                f"level{'s' * (n > 1)}: give {n} finite number{'s' * (n > 1)}, 0 or more"
+            )
+        vocoder.level_temperatures = level_temperatures
+    if not 0 <= denoise <= 1:
+        raise UserError(f"denoise is {denoise}: it must be from 0 to 1, the share of the tones to remove")
+    vocoder.denoise = denoise
     return vocoder
 
 
@@ -53,6 +71,10 @@ class Vocoder(Sampler):
     `vocoder.speakers.size` numbers. None is enough for other models. For several mels it is one, or a list of as many.
     low_temperature: scale of the noise in the bands of autoregression over blocks, times the temperature; None: the
     model has no such bands.
+    level_temperatures: factors on the temperature, one for each level of the split (`levels`); None: all are 1.
+    denoise: the share, 0 to 1, of the tones to remove from what is sampled: those that the model makes of a silent mel,
+    at the same temperature and by the same speaker (fwn.synthesis.lines). Nothing else is removed. 256 mel frames of
+    silence are sampled to measure them, when they are first needed.
     """
 
     def __call__(
@@ -93,7 +115,8 @@ class Vocoder(Sampler):
         (`vocoder.system.receptive_field`). By default a chunk is as long as that: twice the work of one pass.
         """
         receptive_field, key, who = self.system.receptive_field, noise_key(key), self.speakers.numbers(speaker)
-        scale = self._temperatures(self.temperature if temperature is None else temperature, self.low_temperature)
+        example = with_speaker(np.zeros((1, self.mel.n_mels)), who).astype(self.dtype)
+        scale = self._scale(self.temperature if temperature is None else temperature)
         chunk = self.whole(max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1))
 
         def checked() -> Iterator[np.ndarray]:
@@ -111,7 +134,7 @@ class Vocoder(Sampler):
             for piece in self._pieces(checked(), key[None], scale, chunk):
                 with self._counting:
                     self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
-                yield piece[0]
+                yield self._denoised(piece[0], example, scale)
 
         return Stream(audio(), chunk + receptive_field[1] - 1, self.mel.sample_rate / self.mel.hop_length)
 

@@ -175,4 +175,9 @@ ROWS = [
         "",
         "temperature is [0.5, 0.6, 0.7]; give a finite number, or 2, one for each level",
     ),
+    Row(
+        lambda place: fwn.load(place.shelf["plain"], denoise=-1),
+        "",
+        "denoise is -1: it must be from 0 to 1, the share of the tones to remove",
+    ),
 ]

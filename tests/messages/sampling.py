@@ -125,6 +125,22 @@ ROWS = [
     ),
     Row(
         SAMPLE,
+        MEL + "--level_temperatures=1",
+        "{run}: level_temperatures is [1.0]; the noise of this model has 2 levels: give 2 finite numbers, 0 or more",
+    ),
+    Row(
+        SAMPLE,
+        MEL + "--level_temperatures=1,high",
+        "--level_temperatures: 'high' is no number; give numbers, as in 0.9,1",
+    ),
+    Row(
+        SAMPLE,
+        MEL + "--denoise=2",
+        "flag --denoise=2: 2.0 is not a number in the range [0.0, 1.0] (--help lists the flags)",
+        code=2,
+    ),
+    Row(
+        SAMPLE,
         MEL + "--wav={mels}/a.npy",
         f"--wav={{mels}}/a.npy: give mels ({KINDS}) by --mel and recordings by --wav",
     ),
