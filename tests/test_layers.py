@@ -50,7 +50,7 @@ PROGRAMS = "train sample evaluate compare convert export bench doctor score serv
 FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors files mel",
     "experiments": "mel shipped",
-    "tools": "cli config data errors files models shipped systems training",
+    "tools": "audio cli config data errors evaluation files mel models shipped synthesis systems training",
 }
 # In these packages files may import only these files of their own package.
 SHARED = {"models": "blocks", "systems": "base losses predictor student"}
@@ -209,7 +209,8 @@ def test_how_imports_are_read(source: str, modules: list[str]) -> None:
 
 # of tools/onnx_export.py, in an environment of its own: jax2onnx needs orbax below 0.12
 ELSEWHERE = {"jax2onnx", "onnxruntime"}
-DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint"}  # whose import name differs from the package name
+# Import names that differ from the package name.
+DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow"}
 
 
 def normalised(name: str) -> str:
@@ -247,8 +248,8 @@ def test_every_imported_distribution_is_declared() -> None:
         top = third_party(ast.Module([n for n in tree.body if not hasattr(n, "body")], []))
         undeclared[module] = (top - required) | (third_party(tree) - optional - ELSEWHERE)
     assert not {module: names for module, names in undeclared.items() if names}
-    # for the bound of its version; for tensorboardX and jax.export, which do not ask for it
-    assert required - set().union(*map(third_party, trees.values())) == {"jaxlib", "pillow", "flatbuffers"}
+    # for the bound of its version; for jax.export, which does not ask for it
+    assert required - set().union(*map(third_party, trees.values())) == {"jaxlib", "flatbuffers"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from fwn.evaluation import plots
+from fwn.evaluation import flow_plots, plots
+from fwn.synthesis import exported, stages
+from fwn.synthesis.vocoder import Vocoder
 
 RNG = np.random.default_rng(0)
 MEL = RNG.normal(size=(50, 80))
@@ -28,6 +30,12 @@ DRAWINGS = {
     ),
     "panels": lambda path: plots.panels(
         path, {"L1": {"a": ([1e2], [3.0]), "b": ([1e5], [None])}, "nats": {"b": ([1e5], [2.0])}}, "samples/s", True
+    ),
+    "side by side": lambda path: flow_plots.beside(
+        path, {"audio": AUDIO, "its noise": RNG.normal(size=len(AUDIO))}, 22050
+    ),
+    "spectra": lambda path: flow_plots.spectra(
+        path, {"T = 1": {"a": AUDIO, "b": AUDIO / 2}, "T = 0": {"a": AUDIO}}, 22050
     ),
     "dots": lambda path: plots.dots(path, ["a", "b"], {"L1": [(1.0, 0.2), (2.0, None)], "nats": [(None, None)] * 2}),
 }
@@ -54,3 +62,39 @@ def test_mels_share_one_colour_scale_and_time_axis(monkeypatch, tmp_path):
     assert quiet.get_clim() == loud.get_clim() == (MEL.min(), max(MEL.max(), MEL[:25].max() + 3))
     assert axes[0].get_xlim() == axes[1].get_xlim() == (0, 50 * 256 / 22050)
     assert loud.get_extent()[1] == 25 * 256 / 22050
+
+
+def test_an_animation_has_a_picture_for_each_signal_and_some_between(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    signals = [
+        ("noise", RNG.normal(size=6000)),
+        ("tone", np.sin(np.arange(6000) / 5)),
+        ("pulse", np.eye(1, 6000, 99)[0]),
+    ]
+    flow_plots.becoming(tmp_path / "a.webp", signals, 22050)
+    with image.open(tmp_path / "a.webp") as animation:
+        assert animation.n_frames == 1 + 2 * (flow_plots.FADES + 1)
+        pixels = []
+        for i in (0, flow_plots.FADES + 1, 2 * flow_plots.FADES + 2):
+            animation.seek(i)
+            pixels.append(np.asarray(animation.convert("RGB"), float))
+    for a, b in ((0, 1), (1, 2), (0, 2)):
+        assert abs(pixels[a] - pixels[b]).mean() > 5
+
+
+def test_what_the_inverse_makes_on_its_way(run):
+    """The first is the noise itself, the last the audio. A model of no blocks makes it audio."""
+    of_blocks = exported.read_run(run)
+    vocoder = Vocoder(of_blocks)
+    mel = RNG.uniform(size=(12, 80)).astype("float32")
+    noise = vocoder.noise(len(mel))
+    audio = vocoder.decode(noise, mel)
+    found = stages.stages(of_blocks, audio, mel, None)
+    titles = ["noise", "after 1 of 2 blocks", "after 2 of 2 blocks", "with the predicted low bands"]
+    assert [title for title, _ in found] == [*titles, "through the filters of the mel: speech"]
+    np.testing.assert_allclose(found[0][1], noise, atol=1e-3)
+    assert all(signal.shape == audio.shape for _, signal in found)
+    np.testing.assert_array_equal(found[-1][1], audio)
+    back = stages.truncated(of_blocks, 0).decode(found[2][1], mel)
+    np.testing.assert_allclose(back, audio, atol=1e-4 * abs(audio).max())
+    assert abs(found[1][1] - noise).max() > 1e-3

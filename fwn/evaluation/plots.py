@@ -12,6 +12,8 @@ from fwn.errors import UserError
 
 WIDTH = 10.0  # inches
 DPI = 120
+COLOURS = ("#1f4e79", "#c77d2e", "#2e7d5b", "#c0392b")  # of what is drawn alone or in pairs; curves have matplotlib's
+TITLE = {"loc": "left", "fontsize": "medium"}
 MARKERS = "os^vDP*Xhp<>"
 LINEAR = 10.0  # values below -LINEAR make an axis symmetric-logarithmic
 
@@ -28,7 +30,7 @@ def mel_pair(
     low, high = min(float(m.min()) for m in mels.values()), max(float(m.max()) for m in mels.values())
     for axis, (title, mel) in zip(axes, mels.items(), strict=True):
         image = _draw_mel(axis, mel, sample_rate, hop, low, high)
-        axis.set_title(title, loc="left")
+        axis.set_title(title, **TITLE)
     axes[-1].set_xlim(0, max(len(m) for m in mels.values()) * hop / sample_rate)
     axes[-1].set_xlabel("time (s)")
     figure.colorbar(image, ax=axes, label=unit, pad=0.01, aspect=15 * len(mels))
@@ -41,7 +43,7 @@ def waveform_and_mel(
     """A waveform [T], full scale 1, above its mel [frames, bands]."""
     _check_mel(mel, f"{path}: the mel")
     figure, (top, bottom) = new_figure(2, height=4.6)
-    top.plot(np.arange(len(audio)) / sample_rate, audio, linewidth=0.4, color="#1f4e79")
+    top.plot(np.arange(len(audio)) / sample_rate, audio, linewidth=0.4, color=COLOURS[0])
     limit = max(1.0, float(np.abs(audio).max())) * 1.05
     top.set_ylim(-limit, limit)
     top.set_ylabel("amplitude")
@@ -73,8 +75,6 @@ def curve(
     axis.set_xscale("log" if logarithmic else "linear")
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
         axis.legend(frameon=False)
     save(path, figure.savefig)
@@ -99,7 +99,6 @@ def panels(
             axis.plot(x, y, label=label, marker=MARKERS[i % len(MARKERS)], color=f"C{i % 10}", markersize=8)
         axis.set_ylabel(ylabel)
         axis.grid(alpha=0.3, which="both" if logarithmic else "major")
-        axis.spines[["top", "right"]].set_visible(False)
         if logarithmic:
             axis.set_xscale("log")
         if any(value is not None and value < -LINEAR for _, y in series.values() for value in y):
@@ -118,10 +117,8 @@ def dots(
     for axis, (title, values) in zip(axes, columns.items(), strict=True):
         for y, (mean, half) in enumerate(values):
             if mean is not None:
-                axis.errorbar([mean], [y], xerr=[half or 0], fmt="o", color="#1f4e79", capsize=3)
-        axis.set_title(title, fontsize="medium")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
+                axis.errorbar([mean], [y], xerr=[half or 0], fmt="o", color=COLOURS[0], capsize=3)
+        axis.set_title(title, **TITLE)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     save(path, figure.savefig)
@@ -142,14 +139,13 @@ def intervals(
     """One row per label: (value, half its interval)."""
     figure, (axis,) = new_figure(1, height=1.2 + 0.45 * len(values))
     for y, (mean, half) in enumerate(values.values()):
-        axis.errorbar(mean, y, xerr=half, fmt="o", color="#1f4e79", markersize=7, capsize=4, linewidth=1.8)
+        axis.errorbar(mean, y, xerr=half, fmt="o", color=COLOURS[0], markersize=7, capsize=4, linewidth=1.8)
         axis.annotate(f"{mean:.2f}", (mean, y), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=9)
     axis.set_yticks(range(len(values)), list(values))
     axis.set_ylim(len(values) - 0.4, -0.6)
     axis.set_xlim(*limits)
     axis.set_xlabel(xlabel)
-    axis.grid(axis="x", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(visible=False, axis="y")
     save(path, figure.savefig)
 
 
@@ -158,7 +154,7 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
     figure, (axis,) = new_figure(1, height=1.2 + 0.45 * len(counts))
     for y, votes in enumerate(counts.values()):
         start = 0.0
-        for n, colour, ink in zip(votes, ("#1f4e79", "#d5d8dc", "#c77d2e"), ("white", "black", "white"), strict=True):
+        for n, colour, ink in zip(votes, (COLOURS[0], "#d5d8dc", COLOURS[1]), ("white", "black", "white"), strict=True):
             share = n / sum(votes)
             axis.barh(y, share, left=start, color=colour, height=0.62)
             if share > 0.06:
@@ -172,12 +168,13 @@ def shares(path: str | Path, counts: Mapping[tuple[str, str], tuple[int, int, in
     axis.set_xlim(0, 1)
     axis.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
     axis.set_xlabel("share of answers: prefers the left, hears no difference, prefers the right")
-    axis.spines[["top", "bottom", "left", "right"]].set_visible(False)
+    axis.spines[["bottom", "left"]].set_visible(False)
+    axis.grid(visible=False)
     save(path, figure.savefig)
 
 
 def new_figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure and its axes: one column with a common x axis, or one row with a common y axis.
+    """A figure and its axes, row by row, in the style of all figures. A column has one x axis, a row one y axis.
 
     Made without pyplot, which keeps global state and may need a display.
     """
@@ -188,8 +185,12 @@ def new_figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
         raise UserError(f"plots need {error.name}, which is not installed: pip install matplotlib") from error
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, sharex=columns == 1, sharey=columns > 1, squeeze=False)
-    return figure, list(axes.ravel())
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex="col", sharey="row").ravel())
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+        axis.set_axisbelow(True)
+    return figure, axes
 
 
 def save(path: str | Path, draw: Callable[[BinaryIO], Any]) -> None:
@@ -211,5 +212,6 @@ def _draw_mel(axis: Any, mel: npt.NDArray[Any], sample_rate: int, hop: int, low:
     image = axis.imshow(
         mel.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma", vmin=low, vmax=high, extent=extent
     )
+    axis.grid(visible=False)
     axis.set_ylabel("mel band")
     return image

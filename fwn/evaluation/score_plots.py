@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fwn.evaluation.plots import new_figure, save
+from fwn.evaluation.plots import COLOURS, TITLE, new_figure, save
 from fwn.evaluation.scored import Scored
 from fwn.evaluation.splices import Moment
 
 Array = npt.NDArray[Any]
-DARK, RED = "#1f4e79", "#c0392b"
+DARK, RED = COLOURS[0], COLOURS[3]
 FULL = 2.0  # nats/sample of surprise at which the colour of the waveform is full
 
 
@@ -37,7 +37,7 @@ def along(
     edges = np.arange(len(s.mel)) / rate
     centres, frames = edges + 0.5 / rate, s.audio.reshape(len(s.mel), -1)
     low, high = frames.min(axis=1), np.maximum(frames.max(axis=1), frames.min(axis=1) + 0.004)
-    top.set_title(title, loc="left", fontsize="medium")
+    top.set_title(title, **TITLE)
     top.set_facecolor("#f4f4f2")
     from matplotlib.collections import PolyCollection  # after new_figure, which says what is missing
 
@@ -68,9 +68,6 @@ def along(
     bottom.set_ylabel("splice score")
     bottom.set_xlabel("time (s)")
     bottom.set_xlim(0, len(s.mel) / rate)
-    for axis in (middle, bottom):
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
     save(path, figure.savefig)
 
 
@@ -88,10 +85,8 @@ def roc(path: str | Path, panels: Mapping[str, Mapping[str, tuple[Array, Array]]
         for label, (false, true) in curves.items():
             axis.plot(false, true, label=label, linewidth=1.5)
         axis.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=0.8, linestyle="--")
-        axis.set_title(title, fontsize="medium")
+        axis.set_title(title, **TITLE)
         axis.set_xlabel("false positive rate")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16))
     axes[0].set_ylabel("true positive rate")
     save(path, figure.savefig)

@@ -1,0 +1,38 @@
+"""What a flow makes on its way from noise to audio: the noise of models cut off after their first blocks."""
+
+import numpy as np
+
+from fwn.synthesis.vocoder import Vocoder
+from fwn.training.checkpoints import Run
+
+
+def truncated(run: Run, blocks: int, low: bool = True) -> Vocoder:
+    """The model of the first blocks alone: its noise is what the inverse of the other blocks makes.
+
+    low: with autoregression over blocks; without it, and without blocks, the noise is the excitation.
+    """
+    config = run.config.copy_and_resolve_references()
+    with config.model.unlocked(), config.model.ignore_type():
+        config.model.n_block = blocks
+        for name in ("channels", "prior_channels"):
+            if blocks and not isinstance(value := config.model[name], int):
+                config.model[name] = tuple(value)[:blocks]
+        if not low:
+            config.model.autoregression.coefficients = 0
+    predictor = {"prediction"} | ({"autoregression"} if low else set())
+    flow = {f"block_{i}" for i in range(blocks)} | ({"upsample", "encoder"} if blocks else set())
+    params = {name: value for name, value in run.params.items() if name in predictor | flow}
+    return Vocoder(run._replace(config=config, params=params))
+
+
+def stages(run: Run, audio: np.ndarray, mel: np.ndarray, speaker: str | None) -> list[tuple[str, np.ndarray]]:
+    """What the inverse makes on its way to `audio`, by title: noise first, audio last."""
+    model, n = run.config.model, run.config.model.n_block
+    models = [("noise", n, True)] + [(f"after {n - left} of {n} blocks", left, True) for left in range(n - 1, 0, -1)]
+    end = f"after {n} of {n} blocks"
+    if predicts := (model.get("prediction") or {}).get("order", 0) > 0:
+        models.append((end, 0, True))
+        if (model.get("autoregression") or {}).get("coefficients", 0) > 0:
+            models.append(("with the predicted low bands", 0, False))
+    made = [(title, truncated(run, blocks, low).encode(audio, mel, speaker)) for title, blocks, low in models]
+    return [*made, ("through the filters of the mel: speech" if predicts else f"{end}: speech", audio)]
