@@ -29,10 +29,9 @@ SILENT = 400  # mel frames
 
 def silence(vocoder: Vocoder, temperature: float) -> np.ndarray:
     """What the model makes of a silent mel, away from its ends."""
-    low, hop = vocoder.mel.value_range[0], vocoder.mel.hop_length
     before, after = vocoder.system.receptive_field
-    mel = np.full((before + SILENT + after, vocoder.mel.n_mels), low, np.float32)
-    return np.asarray(vocoder(mel, temperature, jax.random.key(1)))[before * hop :][: SILENT * hop]
+    audio = vocoder(vocoder.silence(before + SILENT + after), temperature, jax.random.key(1))
+    return np.asarray(audio)[before * vocoder.mel.hop_length :][: SILENT * vocoder.mel.hop_length]
 
 
 def measured(vocoder: Vocoder, mels: list[np.ndarray], temperature: float, denoise: float) -> tuple[np.ndarray, str]:

@@ -44,7 +44,7 @@ class Engine:
         vocoder, who = self.vocoder, self.vocoder.speakers.example
         for size in self.sizes:
             vocoder.warm_up(self.lengths, size, chunk=0)
-        silence = np.full((self.lengths[-1] + 1, vocoder.mel.n_mels), vocoder.mel.value_range[0], np.float32)
+        silence = vocoder.silence(self.lengths[-1] + 1)
         for chunk in (self.long, None):
             list(self._windows(Asked(silence[:1], vocoder.temperature, 0, who), chunk))
         for mel in (silence, silence[:1]):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.errors import UserError, short
-from fwn.mel import as_array
+from fwn.mel import as_array, mel_spectrogram, with_speaker
 from fwn.synthesis import chunked, lines
 from fwn.synthesis.batches import groups, noise_key, stack, whole_frames
 from fwn.synthesis.density import Density
@@ -91,6 +91,11 @@ class Sampler(Density):
         mel = np.zeros((1, whole_frames(frames, 1), self.mel.n_mels), self.dtype)
         return np.asarray(jax.jit(self.system.draw)(mel, noise_key(key)[None]))[0, : frames * self.mel.hop_length]
 
+    def silence(self, frames: int) -> np.ndarray:
+        """The mel [frames, M] of digital silence, by the model's contract."""
+        of_zeros = mel_spectrogram(np.zeros(4 * self.mel.n_fft, np.float32), self.mel)
+        return np.asarray(of_zeros[len(of_zeros) // 2][None].repeat(frames, axis=0), self.dtype)
+
     def levels(self, frames: int) -> np.ndarray:
         """At which split each noise sample leaves, int [frames · hop]: 0, 1, …; the last level is what never splits."""
         return np.resize(np.asarray(self.system.levels), frames * self.mel.hop_length)
@@ -153,12 +158,12 @@ class Sampler(Density):
         """Audio [n · hop] without the lines of the model's silence, if `denoise` is 1. mel [F, M] says who speaks."""
         if not self.denoise:
             return audio
-        hop, silence = self.mel.hop_length, np.array(mel[:1])
-        silence[:, : self.mel.n_mels] = self.mel.value_range[0]
-        if (key := silence.tobytes() + scale.tobytes()) not in self._lines:
+        hop, who = self.mel.hop_length, mel[0, self.mel.n_mels :]
+        if (key := who.tobytes() + scale.tobytes()) not in self._lines:
             # away from both ends: neither they nor the frames that lead there count
             before, after = self.system.receptive_field
-            padded, frames = stack([silence.repeat(before + lines.FRAMES + after, axis=0)], 1)
+            silence = with_speaker(self.silence(before + lines.FRAMES + after), who)
+            padded, frames = stack([silence.astype(self.dtype)], 1)
             made = self._batch(padded, jax.random.key(0)[None], scale, frames, None)[0]
             if len(self._lines) == KEPT:
                 self._lines.pop(next(iter(self._lines)), None)

@@ -144,9 +144,8 @@ class Vocoder(Sampler):
         Programs are kept in JAX's compilation cache (fwn.load), so the next process takes less.
         """
         start = time.perf_counter()
-        low, _ = self.mel.value_range
         for padded in sorted({bucket(whole_frames(frames, 1)) for frames in lengths}):
-            silence = [np.full((padded, self.mel.n_mels), low, self.dtype)] * batch_size
+            silence = [self.silence(padded)] * batch_size
             keys, who = [jax.random.key(0)] * batch_size, [self.speakers.example] * batch_size
             list(self.synthesise(silence, keys, self.temperature, batch_size, chunk=chunk, speakers=who))
         return time.perf_counter() - start
