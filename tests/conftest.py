@@ -25,6 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 LONGEST = [
     "messages",
     "corpus_recipes",
+    "commands",
     "chunked",
     "bijectors",
     "training",

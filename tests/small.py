@@ -74,7 +74,7 @@ class Result(NamedTuple):
     err: str
 
 
-def program(module: str, *args: Any) -> Result:
+def program(module: str, *args: Any, cwd: Path = ROOT) -> Result:
     """`python -m module args` inside this process; whatever it raises but an exit is raised here too."""
     held = _ours()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -86,7 +86,7 @@ def program(module: str, *args: Any) -> Result:
     code = 0
     try:
         with (
-            contextlib.chdir(ROOT),
+            contextlib.chdir(cwd),
             contextlib.redirect_stdout(io.StringIO()) as out,
             contextlib.redirect_stderr(io.StringIO()) as err,
             warnings.catch_warnings(),
