@@ -186,9 +186,9 @@ def conditions(
 
 def compare(corpus: Corpus | None, folders: Mapping[str, Path], sizes: Mapping[str, Any], output: Path | None) -> None:
     """Measures all models, prints the tables, writes the files."""
-    systems = {}
+    systems: dict[str, Figures] = {}
+    held_out = [] if corpus is None else utterances(corpus)
     if corpus is not None:
-        held_out = utterances(corpus)
         for i, (name, folder) in enumerate(folders.items(), 1):
             cli.say(f"[{i}/{len(folders)}] measuring {name}")
             systems[name] = trained(name, folder, corpus, held_out)

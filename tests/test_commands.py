@@ -20,8 +20,9 @@ import pytest
 import small
 import soundfile
 from test_compare import WAVENET
-from test_docs import DOCS, commands, program_and_flags
+from test_docs import DOCS, commands, fences, program_and_flags
 
+import fwn
 from data_prep.prepare import prepare
 from data_prep.recordings import Kind
 from fwn import shipped
@@ -42,7 +43,6 @@ LEFT_OUT = {
     "checkpoint_step000700000.pth": "the authors' checkpoint: tests/test_official.py",
     "--distributed": "needs the other hosts of a pod",
     "--coordinator=HOST:1234": "needs the other process: tests/test_parallel.py",
-    "--untrained=experiments/base.py,experiments/wavenet_gaussian.py": "an UnboundLocalError without --ckpts",
 }
 SHORT = small.REST | {"num_steps": 2, "eval_every": 2, "eval_batches": 1}
 # Added to the commands of a program, so that they are short.
@@ -237,6 +237,22 @@ def test_commands_run(page: str, home: Path, tmp_path: Path, monkeypatch: pytest
             line = f"{page}: {' '.join(words)}"
             failed.append(f"{line}\nexit code {result.code}; nothing new in {unchanged}\n{result.err}{result.out}")
     assert not failed, "\n\n".join(failed)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/sampling.md", "docs/speakers.md"])
+def test_python_runs(page: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of a page, with a vocoder and a mel as it takes for granted. Other pages' code: test_docs, test_site."""
+    place = tmp_path / "home"
+    shutil.copytree(home, place, symlinks=True)
+    NEEDS.get(page, lambda place: None)(place)
+    monkeypatch.chdir(place)
+    known = {"fwn": fwn, "vocoder": fwn.load("runs/base"), "mel": np.load("mels/u00.npy")}
+    for block in fences(DOCS[page], "python"):
+        exec(block, known)
+    assert known["audio"].shape == (len(known["mel"]) * small.HOP,)
+    if page == "docs/sampling.md":
+        np.testing.assert_allclose(known["of_frames"].mean(), known["nats"], rtol=1e-4)
+        np.testing.assert_allclose(known["again"], known["audio"], atol=1e-3)
 
 
 def test_what_is_left_out_is_there() -> None:
