@@ -18,11 +18,13 @@ from fwn.evaluation.measure import chosen
 from fwn.evaluation.metrics import line_noise
 from fwn.synthesis.vocoder import Vocoder, load
 
-CKPT = flags.DEFINE_multi_string("ckpt", [], "Model, as NAME=FOLDER; may be repeated.")
+CKPT = flags.DEFINE_multi_string("ckpt", None, "Model, as NAME=FOLDER; may be repeated. Required.", required=True)
 DATA = flags.DEFINE_string("data", None, "Data set whose held-out clips are copied. Required.", required=True)
-TEMPERATURE = flags.DEFINE_multi_float("temperature", [0.5, 0.8, 1.0], "Of the copies; may be repeated.")
+TEMPERATURE = flags.DEFINE_multi_float(
+    "temperature", [0.5, 0.8, 1.0], "Standard deviation of the noise; may be repeated."
+)
 CLIPS = flags.DEFINE_integer("clips", 6, "Held-out clips, evenly spaced.", lower_bound=1)
-FRAMES = flags.DEFINE_integer("frames", 384, "So much of each clip.", lower_bound=64)
+FRAMES = flags.DEFINE_integer("frames", 384, "Mel frames of each clip that are used.", lower_bound=64)
 FIGURE = flags.DEFINE_string("figure", None, "PNG file of long-term spectra at the first temperature.")
 SILENT = 400  # mel frames
 
@@ -46,6 +48,7 @@ def measured(vocoder: Vocoder, mels: list[np.ndarray], temperature: float, denoi
 
 def main(args: list[str]) -> None:
     cli.flags_alone(args)
+    cli.temperatures(*TEMPERATURE.value)
     corpus = Corpus(DATA.value)
     rate, hop = corpus.contract.sample_rate, corpus.contract.hop_length
     clips = chosen(corpus, CLIPS.value)
@@ -61,15 +64,16 @@ def main(args: list[str]) -> None:
         if not named:
             raise UserError(f"--ckpt={given}: give NAME=FOLDER, as in odd=runs/odd")
         vocoder = load(folder)
+        corpus.check_contract(vocoder.mel, folder)
         for temperature in TEMPERATURE.value:
             signals = {"recordings": np.concatenate(recordings)}
             for denoise, label in ((0.0, "copies"), (1.0, "copies, --denoise=1")):
                 signals[label], cells = measured(vocoder, mels, temperature, denoise)
                 cli.say(f"| {name} | {temperature:g} | {denoise:g} | {cells} |")
-            panels[f"{name}, T = {temperature:g}"] = signals
+            if temperature == TEMPERATURE.value[0]:
+                panels[f"{name}, T = {temperature:g}"] = signals
     if FIGURE.value:
-        first = f", T = {TEMPERATURE.value[0]:g}"
-        flow_plots.spectra(FIGURE.value, {t: p for t, p in panels.items() if t.endswith(first)}, rate)
+        flow_plots.spectra(FIGURE.value, panels, rate)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from absl import app, flags, logging
 
 from fwn import posix
-from fwn.errors import UserError
+from fwn.errors import UserError, short
 from fwn.shipped import VOICE, experiment_file
 from fwn.terminal import printable, progress, say
 from fwn.xla import cache
@@ -112,8 +112,8 @@ def sampling() -> Callable[[], dict[str, Any]]:
     denoise = flags.DEFINE_float(
         "denoise",
         0.0,
-        "Share, 0 to 1, of the model's own tones to remove: those that it makes of a silent mel (docs/tones.md). "
-        "Nothing else is removed.",
+        "How much, 0 to 1, of the model's constant tones to subtract: those that it makes of a silent mel. It helps in "
+        "pauses; tones that follow the speech stay (docs/tones.md).",
         0.0,
         1.0,
     )
@@ -126,10 +126,11 @@ def sampling() -> Callable[[], dict[str, Any]]:
 
 
 def _number(flag: str, text: str) -> float:
+    """The number that a flag gives. Raises UserError."""
     try:
         return float(text)
     except ValueError as error:
-        raise UserError(f"{flag}: {text!r} is no number; give numbers, as in 0.9,1") from error
+        raise UserError(f"{flag}: {short(text)} is not a number; give numbers, as in 0.9,1") from error
 
 
 def speaker(otherwise: str) -> flags.FlagHolder[str | None]:

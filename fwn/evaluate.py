@@ -136,6 +136,10 @@ def report(
     def line(label: str, name: str) -> str:
         return f"{label}: {estimates.cell(columns['likelihood'][name], 4)}"
 
+    changes = {"level_temperatures": vocoder.level_temperatures, "denoise": vocoder.denoise or None}
+    tuned = [f"copies: {', '.join(f'{name} {value}' for name, value in changes.items() if value is not None)}"]
+    if all(value is None for value in changes.values()):
+        tuned = []
     inverse = []
     if vocoder.system.roundtrip is not None:
         worst = max(row["inverse_error"] for row in rows["likelihood"].values())
@@ -149,6 +153,7 @@ def report(
         *bits.report(
             {name: estimates.cell(columns["likelihood"][name], 2) for name in bits.SHOWN}, pooled, vocoder.mel
         ),
+        *tuned,
         "mean ± 95% confidence interval (Student's t over utterances)",
     ]
     copies = {title: column for title, column in columns.items() if title != "likelihood"}

@@ -20,7 +20,7 @@ from fwn import config as configs
 from fwn.audio import audio_file
 from fwn.errors import UserError
 from fwn.evaluation.measure import synthetic
-from fwn.mel import PRESETS, MelContract, align, check_mel
+from fwn.mel import PRESETS, MelContract, align, check_mel, mel_spectrogram, silence
 from fwn.mel.agreement import agreement
 from fwn.mel.compression import compress, log_bands, plain_mel
 from fwn.mel.convert import converted
@@ -306,3 +306,14 @@ def test_every_preset_has_an_experiment(name):
     crop = config.frames * contract.hop_length
     assert crop % 2**config.model.n_block == 0
     assert 0.6 < crop / contract.sample_rate < 0.9
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_silence_is_the_mel_of_zeros(name):
+    """Within a recording of zeros. It is not the lowest value where powers have a floor."""
+    contract = PRESETS[name]
+    frames = mel_spectrogram(np.zeros(20 * contract.n_fft, np.float32), contract)
+    found = silence(contract, 3)
+    assert (found.shape, found.dtype) == ((3, contract.n_mels), np.float32)
+    np.testing.assert_array_equal(found, frames[len(frames) // 2 :][:3])
+    check_mel(found, contract, "mel")

@@ -98,3 +98,16 @@ def test_what_the_inverse_makes_on_its_way(run):
     back = stages.truncated(of_blocks, 0).decode(found[2][1], mel)
     np.testing.assert_allclose(back, audio, atol=1e-4 * abs(audio).max())
     assert abs(found[1][1] - noise).max() > 1e-3
+
+
+def test_a_spectrum_does_not_depend_on_the_length(monkeypatch, tmp_path):
+    """White noise has its own level, in dB of full scale, in every bin."""
+    figure_module = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    save = figure_module.Figure.savefig
+    monkeypatch.setattr(figure_module.Figure, "savefig", lambda self, path: drawn.append(self) or save(self, path))
+    noise = 0.1 * RNG.normal(size=400_000)
+    flow_plots.spectra(tmp_path / "a.png", {"noise": {"short": noise[:100_000], "long": noise}}, 22050)
+    levels = [np.median(line.get_ydata()) for line in drawn[0].axes[0].lines if len(line.get_ydata()) > 2]
+    assert len(levels) == 2
+    np.testing.assert_allclose(levels, -20, atol=0.5)

@@ -40,12 +40,13 @@ def main(args: list[str]) -> None:
     audio, mel = align(samples, vocoder.mel)
     frames = min(len(mel), round(SECONDS.value * rate / vocoder.mel.hop_length))
     audio, mel = audio[: frames * vocoder.mel.hop_length], mel[:frames]
+    speaker = vocoder.speakers.given(SPEAKER.value, "speaker")
     noise = vocoder.noise(frames, jax.random.key(0))
-    made = vocoder.decode(noise, mel, speaker=SPEAKER.value)
+    made = vocoder.decode(noise, mel, speaker=speaker)
     output = Path(OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
-    flow_plots.becoming(output / "becoming.webp", stages(run, made, mel, SPEAKER.value), rate)
-    latent = {"a recording": audio, "its noise": vocoder.encode(audio, mel, SPEAKER.value)}
+    flow_plots.becoming(output / "becoming.webp", stages(run, made, mel, speaker), rate)
+    latent = {"a recording": audio, "its noise": vocoder.encode(audio, mel, speaker)}
     flow_plots.beside(output / "latent.png", latent, rate)
     for name in ("becoming.webp", "latent.png"):
         cli.say(f"written: {output / name}")

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fwn.audio.spectral import stft_magnitude
-from fwn.disk import atomic
+from fwn.audio.spectral import hann, stft_magnitude
 from fwn.evaluation.plots import COLOURS, TITLE, new_figure, save
 
 Array = npt.NDArray[np.floating]
@@ -30,6 +29,7 @@ def becoming(path: str | Path, stages: Sequence[tuple[str, Array]], rate: int) -
         figure, (top, bottom) = new_figure(2, height=4.6)
         _signal(top, bottom, signal, rate)
         top.set_title(title, **TITLE)
+        bottom.set_ylabel("kHz")
         figure.savefig(drawn := io.BytesIO(), dpi=80)
         pictures.append(Image.open(drawn).convert("RGB"))
     frames, times = [pictures[0]], [HELD]
@@ -37,10 +37,8 @@ def becoming(path: str | Path, stages: Sequence[tuple[str, Array]], rate: int) -
         frames += [Image.blend(before, after, i / (FADES + 1)) for i in range(1, FADES + 1)] + [after]
         times += [FADE] * FADES + [HELD]
     times[0] = times[-1] = 3 * HELD
-    with atomic(path) as file:
-        frames[0].save(
-            file, format="WebP", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=60, method=6
-        )
+    shown = {"append_images": frames[1:], "duration": times, "loop": 0, "quality": 60, "method": 6}
+    save(path, lambda file: frames[0].save(file, format="WebP", save_all=True, **shown))
 
 
 def beside(path: str | Path, signals: Mapping[str, Array], rate: int) -> None:
@@ -50,6 +48,7 @@ def beside(path: str | Path, signals: Mapping[str, Array], rate: int) -> None:
         top, bottom = axes[column], axes[column + len(signals)]
         _signal(top, bottom, signal, rate)
         top.set_title(title, **TITLE)
+    axes[len(signals)].set_ylabel("kHz")
     save(path, figure.savefig)
 
 
@@ -59,12 +58,18 @@ def spectra(path: str | Path, panels: Mapping[str, Mapping[str, Array]], rate: i
     for axis, (title, signals) in zip(axes, panels.items(), strict=True):
         for j in range(1, 8):
             axis.axvline(j * rate / 16000, color="0.85", linewidth=4, zorder=0)
-        for (label, signal), colour in zip(signals.items(), COLOURS, strict=False):
+        for (label, signal), colour in zip(signals.items(), itertools.cycle(COLOURS), strict=False):
             power = np.square(stft_magnitude(signal, 4 * N_FFT, N_FFT)).mean(axis=0)
             frequency = np.arange(len(power)) * rate / (4 * N_FFT) / 1000
-            axis.plot(frequency, 10 * np.log10(power / len(signal) + 1e-12), label=label, color=colour, linewidth=1)
+            axis.plot(
+                frequency,
+                10 * np.log10(power / np.square(hann(4 * N_FFT)).sum() + 1e-12),
+                label=label,
+                color=colour,
+                linewidth=1,
+            )
         axis.set_title(title, **TITLE)
-        axis.set_ylabel("dB")
+        axis.set_ylabel("dB of full scale")
         axis.legend(frameon=False, ncols=len(signals), fontsize="small", loc="upper right")
     axes[-1].set_xlim(0, rate / 2000)
     axes[-1].set_xlabel("frequency (kHz); grey: multiples of a sixteenth of the sample rate")
@@ -74,7 +79,7 @@ def spectra(path: str | Path, panels: Mapping[str, Mapping[str, Array]], rate: i
 def _signal(top: Any, bottom: Any, signal: Array, rate: int) -> None:
     """Draws the waveform, with its largest value at full height, above the spectrogram."""
     seconds = len(signal) / rate
-    top.plot(np.arange(len(signal)) / rate, signal / np.abs(signal).max(), linewidth=0.4, color=COLOURS[0])
+    top.plot(np.arange(len(signal)) / rate, signal / max(np.abs(signal).max(), 1e-9), linewidth=0.4, color=COLOURS[0])
     top.set_ylim(-1.05, 1.05)
     top.set_yticks([])
     db = 20 * np.log10(stft_magnitude(signal, N_FFT, N_FFT // 4) + 1e-9)
@@ -82,6 +87,5 @@ def _signal(top: Any, bottom: Any, signal: Array, rate: int) -> None:
     shown = {"cmap": "magma", "vmin": db.max() - RANGE, "vmax": db.max(), "extent": extent}
     bottom.imshow(db.T, origin="lower", aspect="auto", **shown)
     bottom.grid(visible=False)
-    bottom.set_ylabel("kHz")
     bottom.set_xlabel("time (s)")
     bottom.set_xlim(0, seconds)

@@ -194,7 +194,7 @@ def new_figure(rows: int, height: float, columns: int = 1) -> tuple[Any, Any]:
 
 
 def save(path: str | Path, draw: Callable[[BinaryIO], Any]) -> None:
-    """Writes the PNG file that `draw` writes into an open file."""
+    """Writes the picture that `draw` writes into an open file."""
     with atomic(path) as file:
         draw(file)
 

@@ -10,7 +10,7 @@ from fwn.mel.external import as_array, check_mels, rows, several, with_speaker
 from fwn.mel.hop import fitted
 from fwn.mel.mel_file import read_mels
 from fwn.mel.presets import PRESETS, contract, read_contract
-from fwn.mel.spectrogram import align, mel_spectrogram
+from fwn.mel.spectrogram import align, mel_spectrogram, silence
 
 __all__ = [
     "PRESETS",
@@ -27,5 +27,6 @@ __all__ = [
     "read_mels",
     "rows",
     "several",
+    "silence",
     "with_speaker",
 ]

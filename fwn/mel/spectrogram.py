@@ -33,6 +33,12 @@ def mel_spectrogram(audio: np.ndarray, contract: MelContract) -> np.ndarray:
     return compress(mel, contract)
 
 
+def silence(contract: MelContract, frames: int) -> np.ndarray:
+    """The mel of digital silence, float32 [frames, n_mels]."""
+    of_zeros = mel_spectrogram(np.zeros(4 * contract.n_fft, np.float32), contract)
+    return of_zeros[len(of_zeros) // 2][None].repeat(frames, axis=0)
+
+
 def _window(contract: MelContract) -> np.ndarray:
     """Periodic Hann window centred in n_fft samples: float64 [n_fft], rounded to float32 as in the official codes."""
     window = np.hanning(contract.win_length + 1)[:-1].astype(np.float32).astype(np.float64)

@@ -20,31 +20,31 @@ def answer_errors(app: Any) -> None:
         return JSONResponse({"error": one_line(message)}, status, dict(headers or {}))
 
     @app.exception_handler(UserError)
-    async def of_the_body(_: Request, error: Exception) -> Response:
+    async def user_error(_: Request, error: Exception) -> Response:
         return failed(400, str(error))
 
     @app.exception_handler(Refused)
-    async def of_limits(_: Request, error: Exception) -> Response:
+    async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
         return failed(error.status, str(error), error.headers)
 
     @app.exception_handler(HTTPException)
-    async def of_routes(request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return failed(
             error.status_code, f"{request.method[:20]} {request.url.path[:200]}: {error.detail}", error.headers
         )
 
     @app.exception_handler(RequestValidationError)
-    async def of_parameters(_: Request, error: Exception) -> Response:
+    async def wrong_parameter(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         found = (f"{'.'.join(map(str, e['loc'][1:]))[:100]}: {e['msg']}" for e in error.errors())
         return failed(422, "; ".join(found)[:1000])
 
     @app.exception_handler(ClientDisconnect)
-    async def of_nobody(_: Request, error: Exception) -> Response:  # the client went away; nobody reads it
+    async def disconnected(_: Request, error: Exception) -> Response:  # the client went away; nobody reads it
         return Response(status_code=GONE)
 
     @app.exception_handler(Exception)
-    async def of_ours(_: Request, error: Exception) -> Response:  # it is raised again, and the gate prints it
+    async def internal_error(_: Request, error: Exception) -> Response:  # it is raised again, and the gate prints it
         return failed(500, "internal error; the server's log says more")

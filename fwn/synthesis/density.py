@@ -66,7 +66,7 @@ class Density:
 
         def one(audio: Any, mel: Any, speaker: Any) -> np.ndarray:
             padded, mels, frames = self._pair(audio, mel, speaker, least=least)
-            # what is measured is what then runs, so that no program is compiled for its size alone
+            # so that no program is compiled for its size alone; both need the same memory
             whole = not per_frame and mels.shape[1] <= chunked.LONGEST
             size = self._size(chunk, "log_likelihood" if whole else "nats_by_frame", mels)
             if not size and not per_frame:

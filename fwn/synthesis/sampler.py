@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwn.errors import UserError, short
-from fwn.mel import as_array, mel_spectrogram, with_speaker
-from fwn.synthesis import chunked, lines
+from fwn.mel import as_array, silence, with_speaker
+from fwn.synthesis import chunked, tones
 from fwn.synthesis.batches import groups, noise_key, stack, whole_frames
 from fwn.synthesis.density import Density
 from fwn.systems.base import given
@@ -18,7 +18,7 @@ from fwn.training.checkpoints import Run
 
 Array = jax.Array
 Temperature = float | Sequence[float]
-KEPT = 64  # temperatures and speakers of which the lines are remembered
+KEPT = 64  # pairs of temperatures and speaker whose tones are remembered
 
 
 class Sampler(Density):
@@ -27,9 +27,9 @@ class Sampler(Density):
     def __init__(self, run: Run):
         super().__init__(run)
         self.low_temperature = self.system.low_temperature
-        self.level_temperatures: Sequence[float] | None = None
+        self.level_temperatures: list[float] | None = None
         self.denoise = 0.0
-        self._lines: dict[bytes, np.ndarray] = {}  # by speaker and temperatures
+        self._tones: dict[bytes, np.ndarray] = {}  # by speaker and temperatures
         self.sampled_seconds = 0.0  # in all
         self._counting = Lock()
 
@@ -61,7 +61,7 @@ class Sampler(Density):
             for row, (_, mel_i) in zip(audio, group, strict=False):
                 with self._counting:
                     self.sampled_seconds += len(mel_i) * self.mel.hop_length / self.mel.sample_rate
-                yield self._denoised(row[: len(mel_i) * self.mel.hop_length], mel_i, scale)
+                yield self._denoised(row[: len(mel_i) * self.mel.hop_length], mel_i[0, self.mel.n_mels :], scale)
 
     def decode(
         self,
@@ -74,7 +74,8 @@ class Sampler(Density):
     ) -> Any:
         """The audio [F · hop] of noise [F · hop]: the inverse of `encode`. [B, F · hop], or a list, for several.
 
-        With the two temperatures of a call, and `self.noise` of its key, it is the audio of the call.
+        With the two temperatures of a call, and `self.noise` of its key, it is the audio of the call, if that has no
+        `level_temperatures` and no `denoise`: these are for calls and streams.
         """
         self._is_flow(self.system.encode)
         scale = self._temperatures(temperature, low_temperature)
@@ -93,8 +94,7 @@ class Sampler(Density):
 
     def silence(self, frames: int) -> np.ndarray:
         """The mel [frames, M] of digital silence, by the model's contract."""
-        of_zeros = mel_spectrogram(np.zeros(4 * self.mel.n_fft, np.float32), self.mel)
-        return np.asarray(of_zeros[len(of_zeros) // 2][None].repeat(frames, axis=0), self.dtype)
+        return silence(self.mel, frames).astype(self.dtype)
 
     def levels(self, frames: int) -> np.ndarray:
         """At which split each noise sample leaves, int [frames · hop]: 0, 1, …; the last level is what never splits."""
@@ -154,22 +154,31 @@ class Sampler(Density):
     ) -> np.ndarray:
         return np.asarray(self._programs.run(*_call(mel, source, scale, frames, first)))
 
-    def _denoised(self, audio: np.ndarray, mel: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Audio [n · hop] without the lines of the model's silence, if `denoise` is 1. mel [F, M] says who speaks."""
+    def _denoised(self, audio: np.ndarray, who: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Audio minus `denoise` times the tones of the model's silence. who [S]: the numbers of the speaker."""
         if not self.denoise:
             return audio
-        hop, who = self.mel.hop_length, mel[0, self.mel.n_mels :]
-        if (key := who.tobytes() + scale.tobytes()) not in self._lines:
-            # away from both ends: neither they nor the frames that lead there count
-            before, after = self.system.receptive_field
-            silence = with_speaker(self.silence(before + lines.FRAMES + after), who)
-            padded, frames = stack([silence.astype(self.dtype)], 1)
-            made = self._batch(padded, jax.random.key(0)[None], scale, frames, None)[0]
-            if len(self._lines) == KEPT:
-                self._lines.pop(next(iter(self._lines)), None)
-            self._lines[key] = lines.stationary(made[before * hop :][: lines.FRAMES * hop], hop)
-        removed: np.ndarray = audio - self.denoise * np.resize(self._lines[key], len(audio)).astype(audio.dtype)
+        key = who.tobytes() + scale.tobytes()
+        if (constant := self._tones.get(key)) is None:
+            constant = self._of_silence(who, scale)
+            with self._counting:
+                if len(self._tones) >= KEPT:
+                    del self._tones[next(iter(self._tones))]
+                self._tones[key] = constant
+        removed: np.ndarray = (audio - self.denoise * np.resize(constant, len(audio))).astype(audio.dtype)
         return removed
+
+    def _of_silence(self, who: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The tones of the model's silence, one period [unit · hop]."""
+        unit, hop = self.system.unit, self.mel.hop_length
+        frames = self.whole(max(tones.FRAMES, tones.PERIODS * unit))
+        before, after = self.system.receptive_field  # away from both ends, which are not steady
+        mel = with_speaker(self.silence(before + frames + after), who)
+        padded, length = stack([mel], 1)
+        audio = self._batch(padded, jax.random.key(0)[None], scale, length, None)[0]
+        with self._counting:
+            self.sampled_seconds += len(audio) / self.mel.sample_rate
+        return tones.stationary(audio[before * hop :][: frames * hop], unit * hop)
 
     def _scale(self, temperature: Temperature) -> np.ndarray:
         """The temperature argument of System.sample for a call, with the factors of this vocoder."""
@@ -188,12 +197,15 @@ class Sampler(Density):
         return np.asarray([*scales, 1.0 if low is None else low], self.dtype)
 
     def _by_level(self, value: Any, name: str) -> np.ndarray:
-        """A number, or one for each level -> one for each. Raises UserError unless they are finite."""
+        """A number, or one for each level -> one for each. Raises UserError unless they are finite, 0 or more."""
         n, numbers = 1 + max(self.system.levels), np.asarray(value)
-        if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all() or numbers.shape not in ((), (n,)):
-            raise UserError(
-                f"{name} is {short(value)}; give a finite number" + (f", or {n}, one for each level" if n > 1 else "")
-            )
+        if (
+            numbers.dtype.kind not in "fiu"
+            or numbers.shape not in ((), (n,))
+            or not np.all((numbers >= 0) & (numbers < np.inf))
+        ):
+            several = f", or {n}, one for each level" if n > 1 else ""
+            raise UserError(f"{name} is {short(value)}; give a finite number, 0 or more{several}")
         return np.broadcast_to(numbers.astype(self.dtype), (n,))
 
     def _kept(self, chunk: int | None, mel: np.ndarray, source: Any, scale: np.ndarray, frames: np.ndarray) -> int:

@@ -1,5 +1,7 @@
 """What a flow makes on its way from noise to audio: the noise of models cut off after their first blocks."""
 
+from typing import Any
+
 import numpy as np
 
 from fwn.synthesis.vocoder import Vocoder
@@ -25,14 +27,15 @@ def truncated(run: Run, blocks: int, low: bool = True) -> Vocoder:
     return Vocoder(run._replace(config=config, params=params))
 
 
-def stages(run: Run, audio: np.ndarray, mel: np.ndarray, speaker: str | None) -> list[tuple[str, np.ndarray]]:
+def stages(run: Run, audio: np.ndarray, mel: np.ndarray, speaker: Any) -> list[tuple[str, np.ndarray]]:
     """What the inverse makes on its way to `audio`, by title: noise first, audio last."""
-    model, n = run.config.model, run.config.model.n_block
+    system, n = Vocoder(run).system, run.config.model.n_block
     models = [("noise", n, True)] + [(f"after {n - left} of {n} blocks", left, True) for left in range(n - 1, 0, -1)]
     end = f"after {n} of {n} blocks"
-    if predicts := (model.get("prediction") or {}).get("order", 0) > 0:
+    predicts = system.past > 0
+    if predicts and n:
         models.append((end, 0, True))
-        if (model.get("autoregression") or {}).get("coefficients", 0) > 0:
-            models.append(("with the predicted low bands", 0, False))
+    if system.low_temperature is not None:
+        models.append(("with the predicted low bands", 0, False))
     made = [(title, truncated(run, blocks, low).encode(audio, mel, speaker)) for title, blocks, low in models]
     return [*made, ("through the filters of the mel: speech" if predicts else f"{end}: speech", audio)]

@@ -45,16 +45,12 @@ def load(
             raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")
         vocoder.low_temperature = low_temperature
     if level_temperatures is not None:
-        n = 1 + max(vocoder.system.levels)
-        if len(level_temperatures) != n or not all(0 <= factor < math.inf for factor in level_temperatures):
-            raise UserError(
-                f"{ckpt}: level_temperatures is {short(list(level_temperatures))}; the noise of this model has {n} "
-                f"level{'s' * (n > 1)}: give {n} finite number{'s' * (n > 1)}, 0 or more"
-            )
-        vocoder.level_temperatures = level_temperatures
-    if not 0 <= denoise <= 1:
-        raise UserError(f"denoise is {denoise}: it must be from 0 to 1, the share of the tones to remove")
-    vocoder.denoise = denoise
+        vocoder.level_temperatures = vocoder._by_level(level_temperatures, "level_temperatures").tolist()
+    if isinstance(denoise, bool) or not isinstance(denoise, int | float | np.number) or not 0 <= denoise <= 1:
+        raise UserError(
+            f"denoise is {short(denoise)}: it must be a number from 0 to 1, the share of the tones to remove"
+        )
+    vocoder.denoise = float(denoise)
     return vocoder
 
 
@@ -71,10 +67,11 @@ class Vocoder(Sampler):
     `vocoder.speakers.size` numbers. None is enough for other models. For several mels it is one, or a list of as many.
     low_temperature: scale of the noise in the bands of autoregression over blocks, times the temperature; None: the
     model has no such bands.
-    level_temperatures: factors on the temperature, one for each level of the split (`levels`); None: all are 1.
-    denoise: the share, 0 to 1, of the tones to remove from what is sampled: those that the model makes of a silent mel,
-    at the same temperature and by the same speaker (fwn.synthesis.lines). Nothing else is removed. 256 mel frames of
-    silence are sampled to measure them, when they are first needed.
+    level_temperatures: factors on the temperature of calls and streams, one for each level of the split (`levels`);
+    None: all are 1.
+    denoise: how much of the model's constant tones is subtracted in calls and streams, 0 to 1: those that it makes of a
+    silent mel, at the same temperature and by the same speaker (docs/tones.md). To measure them, 256 mel frames of
+    silence and the receptive field are sampled when they are first needed; more if `system.unit` is not 1.
     """
 
     def __call__(
@@ -115,9 +112,10 @@ class Vocoder(Sampler):
         (`vocoder.system.receptive_field`). By default a chunk is as long as that: twice the work of one pass.
         """
         receptive_field, key, who = self.system.receptive_field, noise_key(key), self.speakers.numbers(speaker)
-        example = with_speaker(np.zeros((1, self.mel.n_mels)), who).astype(self.dtype)
         scale = self._scale(self.temperature if temperature is None else temperature)
         chunk = self.whole(max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1))
+
+        numbers = np.asarray([] if who is None else who, self.dtype)
 
         def checked() -> Iterator[np.ndarray]:
             fed = 0
@@ -134,7 +132,7 @@ class Vocoder(Sampler):
             for piece in self._pieces(checked(), key[None], scale, chunk):
                 with self._counting:
                     self.sampled_seconds += piece.shape[1] / self.mel.sample_rate
-                yield self._denoised(piece[0], example, scale)
+                yield self._denoised(piece[0], numbers, scale)
 
         return Stream(audio(), chunk + receptive_field[1] - 1, self.mel.sample_rate / self.mel.hop_length)
 

@@ -173,11 +173,21 @@ ROWS = [
     Row(
         lambda place: vocoder(place)(FLAT, temperature=[0.5, 0.6, 0.7]),
         "",
-        "temperature is [0.5, 0.6, 0.7]; give a finite number, or 2, one for each level",
+        "temperature is [0.5, 0.6, 0.7]; give a finite number, 0 or more, or 2, one for each level",
     ),
     Row(
         lambda place: fwn.load(place.shelf["plain"], denoise=-1),
         "",
-        "denoise is -1: it must be from 0 to 1, the share of the tones to remove",
+        "denoise is -1: it must be a number from 0 to 1, the share of the tones to remove",
+    ),
+    Row(
+        lambda place: fwn.load(place.shelf["plain"], denoise="1"),
+        "",
+        "denoise is '1': it must be a number from 0 to 1, the share of the tones to remove",
+    ),
+    Row(
+        lambda place: fwn.load(place.shelf["plain"], level_temperatures=[1, -1]),
+        "",
+        "level_temperatures is [1, -1]; give a finite number, 0 or more, or 2, one for each level",
     ),
 ]

@@ -126,12 +126,12 @@ ROWS = [
     Row(
         SAMPLE,
         MEL + "--level_temperatures=1",
-        "{run}: level_temperatures is [1.0]; the noise of this model has 2 levels: give 2 finite numbers, 0 or more",
+        "level_temperatures is [1.0]; give a finite number, 0 or more, or 2, one for each level",
     ),
     Row(
         SAMPLE,
         MEL + "--level_temperatures=1,high",
-        "--level_temperatures: 'high' is no number; give numbers, as in 0.9,1",
+        "--level_temperatures: 'high' is not a number; give numbers, as in 0.9,1",
     ),
     Row(
         SAMPLE,
