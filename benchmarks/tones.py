@@ -36,14 +36,16 @@ def silence(vocoder: Vocoder, temperature: float) -> np.ndarray:
     return np.asarray(audio)[before * vocoder.mel.hop_length :][: SILENT * vocoder.mel.hop_length]
 
 
-def measured(vocoder: Vocoder, mels: list[np.ndarray], temperature: float, denoise: float) -> tuple[np.ndarray, str]:
-    """(the copies, one after the other; their line noise, the level of silence and its line noise, in cells)."""
+def measured(
+    vocoder: Vocoder, mels: list[np.ndarray], temperature: float, denoise: float
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """(copies, one after the other; silence; line noise of the copies, level and line noise of silence, in cells)."""
     vocoder.denoise, rate = denoise, vocoder.mel.sample_rate
     copies = [vocoder(mel, temperature, jax.random.key(i)) for i, mel in enumerate(mels)]
     quiet = silence(vocoder, temperature)
     level = 10 * np.log10(np.square(quiet, dtype=float).mean() + 1e-20)
     tones = np.mean([line_noise(copy, rate) for copy in copies])
-    return np.concatenate(copies), f"{tones:.2f} | {level:.1f} | {line_noise(quiet, rate):.2f}"
+    return np.concatenate(copies), quiet, f"{tones:.2f} | {level:.1f} | {line_noise(quiet, rate):.2f}"
 
 
 def main(args: list[str]) -> None:
@@ -67,8 +69,8 @@ def main(args: list[str]) -> None:
         corpus.check_contract(vocoder.mel, folder)
         for temperature in TEMPERATURE.value:
             signals = {"recordings": np.concatenate(recordings)}
-            for denoise, label in ((0.0, "copies"), (1.0, "copies, --denoise=1")):
-                signals[label], cells = measured(vocoder, mels, temperature, denoise)
+            for denoise, label in ((0.0, "silence"), (1.0, "silence, --denoise=1")):
+                signals["copies"], signals[label], cells = measured(vocoder, mels, temperature, denoise)
                 cli.say(f"| {name} | {temperature:g} | {denoise:g} | {cells} |")
             if temperature == TEMPERATURE.value[0]:
                 panels[f"{name}, T = {temperature:g}"] = signals

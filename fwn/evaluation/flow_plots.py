@@ -70,7 +70,7 @@ def spectra(path: str | Path, panels: Mapping[str, Mapping[str, Array]], rate: i
             )
         axis.set_title(title, **TITLE)
         axis.set_ylabel("dB of full scale")
-        axis.legend(frameon=False, ncols=len(signals), fontsize="small", loc="upper right")
+        axis.legend(frameon=False, ncols=len(signals), fontsize="small", loc="lower right", bbox_to_anchor=(1, 0.98))
     axes[-1].set_xlim(0, rate / 2000)
     axes[-1].set_xlabel("frequency (kHz); grey: multiples of a sixteenth of the sample rate")
     save(path, figure.savefig)
