@@ -179,7 +179,7 @@ def test_a_model_that_is_no_flow_is_refused():
     for call in (model.encode, model.decode):
         with pytest.raises(UserError, match="wavenet is not a flow"):
             call(audio, mel)
-    with pytest.raises(UserError, match=r"temperature is .*give a finite number, or 2, one for each level"):
+    with pytest.raises(UserError, match=r"temperature is .*give a finite number, 0 or more, or 2, one for each level"):
         vocoder("shallow")(mel, [0.1, 0.2, 0.3])
 
 

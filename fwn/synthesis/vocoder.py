@@ -45,7 +45,8 @@ def load(
             raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")
         vocoder.low_temperature = low_temperature
     if level_temperatures is not None:
-        vocoder.level_temperatures = vocoder._by_level(level_temperatures, "level_temperatures").tolist()
+        vocoder._by_level(level_temperatures, "level_temperatures")
+        vocoder.level_temperatures = np.full(1 + max(vocoder.system.levels), level_temperatures, float).tolist()
     if isinstance(denoise, bool) or not isinstance(denoise, int | float | np.number) or not 0 <= denoise <= 1:
         raise UserError(
             f"denoise is {short(denoise)}: it must be a number from 0 to 1, the share of the tones to remove"
