@@ -43,6 +43,7 @@ SAMPLING = cli.sampling()
 SPEAKER = cli.speaker("whom the data set names. Given, it is told for all utterances, also those of others.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the sampling noise and of the dequantisation noise.", 0, 2**32 - 1)
 UTTERANCES = flags.DEFINE_integer("utterances", 0, "Number of held-out utterances, evenly spaced; 0: all.", 0)
+TUNED = ("level_temperatures", "denoise")  # of a vocoder; the table names them where they are set
 
 
 def evaluate(vocoder: Vocoder, corpus: Corpus, indices: list[int], speaker: Any, output: Path | None) -> dict[str, Any]:
@@ -136,10 +137,7 @@ def report(
     def line(label: str, name: str) -> str:
         return f"{label}: {estimates.cell(columns['likelihood'][name], 4)}"
 
-    changes = {"level_temperatures": vocoder.level_temperatures, "denoise": vocoder.denoise or None}
-    tuned = [f"copies: {', '.join(f'{name} {value}' for name, value in changes.items() if value is not None)}"]
-    if all(value is None for value in changes.values()):
-        tuned = []
+    tuned = [f"{name} {value}" for name in TUNED if (value := getattr(vocoder, name))]
     inverse = []
     if vocoder.system.roundtrip is not None:
         worst = max(row["inverse_error"] for row in rows["likelihood"].values())
@@ -153,7 +151,7 @@ def report(
         *bits.report(
             {name: estimates.cell(columns["likelihood"][name], 2) for name in bits.SHOWN}, pooled, vocoder.mel
         ),
-        *tuned,
+        *([f"copies: {', '.join(tuned)}"] if tuned else []),
         "mean ± 95% confidence interval (Student's t over utterances)",
     ]
     copies = {title: column for title, column in columns.items() if title != "likelihood"}
@@ -197,7 +195,7 @@ def main(args: list[str]) -> None:
     if output:
         loss_curve(Path(CKPT.value), output / "loss.png")
         result = {"ckpt": CKPT.value, "step": vocoder.step, "data": DATA.value, "seed": SEED.value}
-        result |= {name: getattr(vocoder, name) for name in ("low_temperature", "level_temperatures", "denoise")}
+        result |= {name: getattr(vocoder, name) for name in ("low_temperature", *TUNED)}
         result["speaker"] = SPEAKER.value
         result |= {"card": card(vocoder, corpus), "summary": as_json(columns), "utterances": rows}
         result["bits"] = {"by_histogram_of_all": pooled, "of_float16_mel": bits.of_mel(vocoder.mel)}

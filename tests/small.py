@@ -20,6 +20,8 @@ from orbax.checkpoint import v1 as ocp
 
 from experiments import tiny
 from fwn.audio import audio_file
+from fwn.synthesis import exported
+from fwn.synthesis.vocoder import Vocoder
 
 ROOT = Path(__file__).resolve().parents[1]
 HOP, RATE = 256, 22050
@@ -66,6 +68,13 @@ def config_flags(data: Path, **rest: Any) -> list[str]:
     model = MODEL | {f"{part}.{name}": value for part, sizes in parts.items() for name, value in sizes.items()}
     fields = {f"model.{name}": value for name, value in model.items()} | REST | {"data": data} | rest
     return ["--config=experiments/tiny.py", *(f"--config.{name}={value}" for name, value in fields.items())]
+
+
+def shaken(workdir: Path) -> Vocoder:
+    """The trained model with noise on its weights: fresh couplings are close to the identity."""
+    run, rng = exported.read_run(workdir), np.random.default_rng(0)
+    params = jax.tree.map(lambda a: a + rng.normal(size=a.shape).astype(np.float32) * 0.1, Vocoder(run).params)
+    return Vocoder(run._replace(params=jax.tree.map(np.asarray, params)))
 
 
 class Result(NamedTuple):

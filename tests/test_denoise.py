@@ -13,7 +13,6 @@ from fwn import shipped
 from fwn.audio.spectral import line_excess
 from fwn.synthesis import tones
 from fwn.synthesis.vocoder import Vocoder
-from fwn.training.checkpoints import Run
 
 HOP = small.HOP
 MEL = np.random.default_rng(2).uniform(0, 0.5, (70, 80)).astype(np.float32)
@@ -23,11 +22,7 @@ VOICES = ["lj-mini", "lj-mini-predictor"]
 @pytest.fixture(scope="module")
 def humming(run):
     """A model with tones: its couplings are not odd, and its weights are random."""
-    trained, rng = fwn.load(run), np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda a: np.asarray(a) + rng.normal(size=np.shape(a)).astype(np.float32) * 0.1, dict(trained.params)
-    )
-    return Vocoder(Run(trained.config, trained.mel, params, trained.step))
+    return small.shaken(run)
 
 
 @pytest.fixture
@@ -73,19 +68,16 @@ def test_the_tones_of_silence_are_removed_and_nothing_else(denoising):
 
 
 @pytest.mark.parametrize("name", ANY_HOP)
-def test_tones_whose_period_is_no_divisor_of_the_hop(name):
+def test_tones_whose_period_is_no_divisor_of_the_hop(name, monkeypatch):
     """Positions of the last block begin with a mel frame only every few frames: so long is the period."""
     vocoder = of_any_hop(name)
     key, unit, hop = jax.random.key(3), vocoder.system.unit, vocoder.mel.hop_length
     silence = vocoder.silence(128 * unit)
     assert unit > 1
     before = vocoder(silence, 0.2, key)
-    vocoder.denoise = 1.0
-    try:
-        after = vocoder(silence, 0.2, key)
-        streamed = np.concatenate(list(vocoder.stream([silence], 0.2, key, chunk=64)))
-    finally:
-        vocoder.denoise = 0.0
+    monkeypatch.setattr(vocoder, "denoise", 1.0)
+    after = vocoder(silence, 0.2, key)
+    streamed = np.concatenate(list(vocoder.stream([silence], 0.2, key, chunk=64)))
     removed = (before - after).reshape(-1, unit * hop)
     np.testing.assert_allclose(removed, np.broadcast_to(removed[0], removed.shape), atol=1e-5 * abs(before).max())
     np.testing.assert_allclose(streamed, after, atol=1e-4 * abs(before).max())

@@ -89,7 +89,7 @@ def test_what_the_inverse_makes_on_its_way(run):
     mel = RNG.uniform(size=(12, 80)).astype("float32")
     noise = vocoder.noise(len(mel))
     audio = vocoder.decode(noise, mel)
-    found = stages.stages(of_blocks, audio, mel, None)
+    found = list(stages.stages(of_blocks, audio, mel, None))
     titles = ["noise", "after 1 of 2 blocks", "after 2 of 2 blocks", "with the predicted low bands"]
     assert [title for title, _ in found] == [*titles, "through the filters of the mel: speech"]
     np.testing.assert_allclose(found[0][1], noise, atol=1e-3)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 
 import fwn
 from fwn import systems
@@ -14,9 +15,7 @@ from fwn.errors import UserError
 from fwn.mel import align
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis.chunked import bucket
-from fwn.synthesis.vocoder import Vocoder
 from fwn.systems.base import noise
-from fwn.training.checkpoints import Run
 
 HOP = 256
 # Sums inside a convolution are taken in another order when shapes differ: a few units of float32's 1.2e-7, through two
@@ -27,13 +26,7 @@ TOLERANCE = 2e-5
 @pytest.fixture(scope="module")
 def vocoder(run):
     """The trained model with noise on its weights: fresh couplings are close to the identity and would hide padding."""
-    trained = fwn.load(run)
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda a: np.asarray(a) + rng.normal(size=np.shape(a)).astype(np.float32) * 0.1,
-        jax.tree.map(np.asarray, trained.params),
-    )
-    return Vocoder(Run(trained.config, trained.mel, params, trained.step))
+    return small.shaken(run)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from fwn.errors import UserError
 from fwn.evaluation import flow_plots
 from fwn.mel import align
 from fwn.synthesis.exported import read_run
-from fwn.synthesis.stages import stages
+from fwn.synthesis.stages import cuts, stages
 from fwn.synthesis.vocoder import Vocoder
 
 CKPT = cli.ckpt()
@@ -45,7 +45,8 @@ def main(args: list[str]) -> None:
     made = vocoder.decode(noise, mel, speaker=speaker)
     output = Path(OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
-    flow_plots.becoming(output / "becoming.webp", stages(run, made, mel, speaker), rate)
+    way = cli.progress(stages(run, made, mel, speaker), "blocks", len(cuts(run)) + 1)
+    flow_plots.becoming(output / "becoming.webp", list(way), rate)
     latent = {"a recording": audio, "its noise": vocoder.encode(audio, mel, speaker)}
     flow_plots.beside(output / "latent.png", latent, rate)
     for name in ("becoming.webp", "latent.png"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fwn.audio.spectral import hann, stft_magnitude
+from fwn.audio.spectral import LINE_FFT, hann, stft_magnitude
 from fwn.evaluation.plots import COLOURS, TITLE, new_figure, save
 
 Array = npt.NDArray[np.floating]
@@ -59,15 +59,9 @@ def spectra(path: str | Path, panels: Mapping[str, Mapping[str, Array]], rate: i
         for j in range(1, 8):
             axis.axvline(j * rate / 16000, color="0.85", linewidth=4, zorder=0)
         for (label, signal), colour in zip(signals.items(), itertools.cycle(COLOURS), strict=False):
-            power = np.square(stft_magnitude(signal, 4 * N_FFT, N_FFT)).mean(axis=0)
-            frequency = np.arange(len(power)) * rate / (4 * N_FFT) / 1000
-            axis.plot(
-                frequency,
-                10 * np.log10(power / np.square(hann(4 * N_FFT)).sum() + 1e-12),
-                label=label,
-                color=colour,
-                linewidth=1,
-            )
+            power = np.square(stft_magnitude(signal, LINE_FFT, LINE_FFT // 4)).mean(axis=0)
+            db = 10 * np.log10(power / np.square(hann(LINE_FFT)).sum() + 1e-12)
+            axis.plot(np.fft.rfftfreq(LINE_FFT, 1000 / rate), db, label=label, color=colour, linewidth=1)
         axis.set_title(title, **TITLE)
         axis.set_ylabel("dB of full scale")
         axis.legend(frameon=False, ncols=len(signals), fontsize="small", loc="lower right", bbox_to_anchor=(1, 0.98))

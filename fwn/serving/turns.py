@@ -17,8 +17,10 @@ Observe = Callable[[Hashable, int, float], None]
 
 
 class Work(NamedTuple):
-    """One item in a group. compute: items -> results, for all of the group together. due: when it is
-    computed even if the batch is not full."""
+    """One item in a group.
+
+    compute: items -> results, for all of the group together. due: when it is computed even if the batch is not full.
+    """
 
     item: Any
     compute: Compute

@@ -1,10 +1,12 @@
 """What a flow makes on its way from noise to audio: the noise of models cut off after their first blocks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fwn.synthesis.vocoder import Vocoder
+from fwn.systems import build
 from fwn.training.checkpoints import Run
 
 
@@ -27,15 +29,21 @@ def truncated(run: Run, blocks: int, low: bool = True) -> Vocoder:
     return Vocoder(run._replace(config=config, params=params))
 
 
-def stages(run: Run, audio: np.ndarray, mel: np.ndarray, speaker: Any) -> list[tuple[str, np.ndarray]]:
-    """What the inverse makes on its way to `audio`, by title: noise first, audio last."""
-    system, n = Vocoder(run).system, run.config.model.n_block
-    models = [("noise", n, True)] + [(f"after {n - left} of {n} blocks", left, True) for left in range(n - 1, 0, -1)]
-    end = f"after {n} of {n} blocks"
-    predicts = system.past > 0
-    if predicts and n:
-        models.append((end, 0, True))
+def cuts(run: Run) -> list[tuple[str, int, bool]]:
+    """The arguments of `truncated` for each stage before the audio, with its title: noise first."""
+    system, n = build(run.config, mel=run.mel), run.config.model.n_block
+    found = [("noise", n, True)] + [(f"after {n - left} of {n} blocks", left, True) for left in range(n - 1, 0, -1)]
+    if system.past and n:
+        found.append((f"after {n} of {n} blocks", 0, True))
     if system.low_temperature is not None:
-        models.append(("with the predicted low bands", 0, False))
-    made = [(title, truncated(run, blocks, low).encode(audio, mel, speaker)) for title, blocks, low in models]
-    return [*made, ("through the filters of the mel: speech" if predicts else f"{end}: speech", audio)]
+        found.append(("with the predicted low bands", 0, False))
+    return found
+
+
+def stages(run: Run, audio: np.ndarray, mel: np.ndarray, speaker: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """What the inverse makes on its way to `audio`, by title: noise first, audio last, one more than `cuts`."""
+    for title, blocks, low in cuts(run):
+        yield title, truncated(run, blocks, low).encode(audio, mel, speaker)
+    n = run.config.model.n_block
+    predicts = build(run.config, mel=run.mel).past
+    yield "through the filters of the mel: speech" if predicts else f"after {n} of {n} blocks: speech", audio

@@ -45,8 +45,8 @@ def load(
             raise UserError(f"low_temperature is {low_temperature}: it must be a finite number, 0 or more")
         vocoder.low_temperature = low_temperature
     if level_temperatures is not None:
-        vocoder._by_level(level_temperatures, "level_temperatures")
-        vocoder.level_temperatures = np.full(1 + max(vocoder.system.levels), level_temperatures, float).tolist()
+        n = len(vocoder._by_level(level_temperatures, "level_temperatures"))
+        vocoder.level_temperatures = np.full(n, level_temperatures, float).tolist()
     if isinstance(denoise, bool) or not isinstance(denoise, int | float | np.number) or not 0 <= denoise <= 1:
         raise UserError(
             f"denoise is {short(denoise)}: it must be a number from 0 to 1, the share of the tones to remove"
@@ -115,7 +115,6 @@ class Vocoder(Sampler):
         receptive_field, key, who = self.system.receptive_field, noise_key(key), self.speakers.numbers(speaker)
         scale = self._scale(self.temperature if temperature is None else temperature)
         chunk = self.whole(max(16, sum(receptive_field)) if chunk is None else whole_frames(chunk, 1))
-
         numbers = np.asarray([] if who is None else who, self.dtype)
 
         def checked() -> Iterator[np.ndarray]:
