@@ -30,7 +30,7 @@ hashes := constraints/hashes.txt
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help install format lint types test lock audit release-check chaos smoke data train demo voice page bench bench-gpu compare docs clean
+.PHONY: help install format lint types test test-all lock audit release-check chaos smoke data train demo voice page bench bench-gpu compare docs clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -61,8 +61,11 @@ lint: $(ready) ## check the style, change nothing
 types: $(ready) ## check the type hints
 	$(run) mypy
 
-test: $(ready) ## run the tests on all cores (ARGS="-k name" for some of them)
+test: $(ready) ## run the tests on all cores, but for those of tests/long.py (ARGS="-k name" for some of them)
 	$(run) pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=20 $(ARGS)
+
+test-all: $(ready) ## run all tests
+	$(MAKE) --no-print-directory test ARGS="--all $(ARGS)"
 
 lock: $(ready) ## write constraints/hashes.txt anew, after a change of constraints/pinned.txt
 	$(run) pip install -q uv
@@ -133,11 +136,11 @@ page: $(ready) ## a web page of held-out recordings, a model's copies and its fi
 		--title="Recordings and their copies" --output="$(PAGE)/listening"
 
 # The systems of `make compare`: workdir below $(COMPARE), experiment, what is other than in that. Teachers come first.
-# None has linear prediction, which students and their teachers cannot have.
+# None has linear prediction, which students and their teachers cannot have, nor odd couplings.
 define systems
-flowavenet tiny --config.model.prediction.order=0
-flowavenet_causal tiny --config.model.prediction.order=0 --config.model.causal=True
-flowavenet_no_split tiny --config.model.prediction.order=0 --config.model.block_per_split=4
+flowavenet tiny --config.model.prediction.order=0 --config.model.odd=False
+flowavenet_causal tiny --config.model.prediction.order=0 --config.model.odd=False --config.model.causal=True
+flowavenet_no_split tiny --config.model.prediction.order=0 --config.model.odd=False --config.model.block_per_split=4
 wavenet_gaussian tiny_wavenet
 wavenet_mol tiny_wavenet_mol
 clarinet tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian

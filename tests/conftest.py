@@ -7,6 +7,7 @@ from pathlib import Path
 
 import compiled as programs
 import jax
+import long
 import numpy as np
 import pytest
 from pages import demo, evaluated, folders
@@ -22,25 +23,36 @@ jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # Files of the longest tests, the longest first.
-LONGEST = [
-    "messages",
-    "corpus_recipes",
-    "commands",
-    "chunked",
-    "bijectors",
+LONGEST = ["messages", "corpus_recipes", "commands", "resume", "exported", "divergence", "chunked", "latent"]
+LONGEST += ["parallel", "checkpoints", "bijectors", "mel_conventions", "denoise", "recipes", "gradients"]
+LONGEST += [
     "training",
-    "resume",
+    "kills",
+    "formats",
     "students",
-    "prediction",
-    "gradients",
     "programs",
-    "parallel",
+    "prediction",
+    "bench",
+    "evaluate",
+    "mel_files",
+    "speakers",
 ]
-LONGEST += ["autoregressive", "exported", "wheel", "convolutions", "metrics", "prepare", "compare", "learning", "slots"]
+LONGEST += ["mel_files", "speakers", "platforms"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="Run the tests of tests/long.py too.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files come first, so that the workers end at about one time. Needs --no-loadscope-reorder."""
+    collected, whole = {item.nodeid for item in items}, not any("::" in arg for arg in config.args)
+    files = {node.partition("::")[0] for node in collected}
+    if whole and (gone := {node for node in long.NAMES - collected if node.partition("::")[0] in files}):
+        raise pytest.UsageError(f"tests/long.py names tests that are not there: {', '.join(sorted(gone))}")
+    if whole and not config.getoption("--all"):
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in long.NAMES])
+        items[:] = [item for item in items if item.nodeid not in long.NAMES]
     rank = {f"test_{name}": i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
@@ -48,6 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionfinish() -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         programs.trim()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget() -> Iterator[None]:
+    """Compiled programs leave memory after each file: a process ends in a crash at 65,530 maps (vm.max_map_count)."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

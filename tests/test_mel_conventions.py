@@ -310,10 +310,13 @@ def test_every_preset_has_an_experiment(name):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_silence_is_the_mel_of_zeros(name):
-    """Within a recording of zeros. It is not the lowest value where powers have a floor."""
+    """Within a recording of zeros, to the last bit or so: where in a vector a value lies changes how it is rounded.
+
+    It is not the lowest value where powers have a floor.
+    """
     contract = PRESETS[name]
     frames = mel_spectrogram(np.zeros(20 * contract.n_fft, np.float32), contract)
     found = silence(contract, 3)
     assert (found.shape, found.dtype) == ((3, contract.n_mels), np.float32)
-    np.testing.assert_array_equal(found, frames[len(frames) // 2 :][:3])
+    np.testing.assert_allclose(found, frames[len(frames) // 2 :][:3], rtol=1e-6)
     check_mel(found, contract, "mel")

@@ -105,7 +105,7 @@ def test_chunks_streams_and_batches_are_told_too(vocoder, rng):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_it_begins_as_the_model_that_is_not_told(name, kind, rng):
-    """Projections of zero change no sample; the other weights are the same."""
+    """Projections of zero change no sample, but for rounding: it is another program. The other weights are the same."""
     run, plain = model(name, kind, np.random.default_rng(3)), model(name, "none", np.random.default_rng(3))
     flat = flatten_dict(run.params)
     own = [path for path in flat if path[-2:] in beginning.SPEAKER]
@@ -117,7 +117,8 @@ def test_it_begins_as_the_model_that_is_not_told(name, kind, rng):
     silent = run._replace(params=unflatten_dict(flat | zero))
     (mel,) = mels(rng, [5])
     one = Vocoder(silent)(mel, speaker=told(kind, 1))
-    np.testing.assert_array_equal(one, Vocoder(plain._replace(params=unflatten_dict(without)))(mel))
+    other = Vocoder(plain._replace(params=unflatten_dict(without)))(mel)
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * abs(other).max())
 
 
 def test_a_student_has_the_speakers_of_its_teacher():

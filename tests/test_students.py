@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import USUAL_ROUNDING
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from test_autoregressive import jit, normal
@@ -272,7 +273,7 @@ def test_auxiliary_loss(x64, loss, degree):
     if loss is style_loss:
         audio, other = ({"a": x, "b": x[..., ::2]} for x in (normal(0, 2, 50, 6), normal(1, 2, 50, 6)))
         flipped = partial(jax.tree.map, lambda a: a[:, ::-1])
-    run = jit(jax.value_and_grad(loss))
+    run = jit(jax.value_and_grad(loss), compiler_options=USUAL_ROUNDING)
     silence, twice = jax.tree.map(np.zeros_like, audio), jax.tree.map(lambda a: 2 * a, audio)
     for a, b in ((audio, audio), (silence, silence)):
         value, gradient = run(a, b)
