@@ -136,11 +136,11 @@ page: $(ready) ## a web page of held-out recordings, a model's copies and its fi
 		--title="Recordings and their copies" --output="$(PAGE)/listening"
 
 # The systems of `make compare`: workdir below $(COMPARE), experiment, what is other than in that. Teachers come first.
-# None has linear prediction, which students and their teachers cannot have, nor odd couplings.
+# None has linear prediction, which students and their teachers cannot have.
 define systems
-flowavenet tiny --config.model.prediction.order=0 --config.model.odd=False
-flowavenet_causal tiny --config.model.prediction.order=0 --config.model.odd=False --config.model.causal=True
-flowavenet_no_split tiny --config.model.prediction.order=0 --config.model.odd=False --config.model.block_per_split=4
+flowavenet tiny --config.model.prediction.order=0
+flowavenet_causal tiny --config.model.prediction.order=0 --config.model.causal=True
+flowavenet_no_split tiny --config.model.prediction.order=0 --config.model.block_per_split=4
 wavenet_gaussian tiny_wavenet
 wavenet_mol tiny_wavenet_mol
 clarinet tiny_clarinet --config.teacher=$(COMPARE)/wavenet_gaussian

@@ -36,7 +36,7 @@ from fwn.training import checkpoints
 # Pages whose commands are not run here, and why. Those of other pages without such commands need no mention.
 ELSEWHERE = {name: "tests/test_corpus_recipes.py" for name in DOCS if re.match("docs/recipes/[a-z]", name)}
 ELSEWHERE |= {f"docs/{name}.md": "hours of measuring" for name in ("comparison", "performance", "results", "tones")}
-ELSEWHERE |= {"docs/serve.md": "tests/test_serve.py"}
+ELSEWHERE |= {"docs/serve.md": "tests/test_serve.py", "docs/plan.md": "tests/test_planning.py"}
 # Commands that are not run, by a word that no other command has, and why.
 LEFT_OUT = {
     "checkpoint_step000700000.pth": "the authors' checkpoint: tests/test_official.py",

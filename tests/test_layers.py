@@ -34,6 +34,7 @@ ARROWS = {
     "data": "disk errors mel terminal",
     "training": "config data disk errors mel nn systems terminal xla",
     "synthesis": "config disk errors files mel models nn systems training xla",
+    "planning": "errors evaluation models nn systems training",
     "portable": "data errors mel models synthesis systems training",
     "official": "errors models nn",
     "evaluation": "audio config data disk errors flows mel nn synthesis systems terminal training",
@@ -46,7 +47,7 @@ ARROWS = {
     "__main__": "cli errors posix version",
 }
 # may import every package, but no other program
-PROGRAMS = "train sample evaluate compare convert export bench doctor score serve"
+PROGRAMS = "train sample evaluate compare convert export bench doctor plan score serve"
 FOLDERS = {  # folders beside fwn
     "data_prep": "audio cli data disk errors files mel",
     "experiments": "mel shipped",

@@ -18,7 +18,7 @@ from fwn.errors import UserError
 
 FILES = ["preparing", "recordings", "datasets", "fields", "training", "beginning", "runs", "checkpoints", "sampling"]
 FILES += ["mels", "conventions", "converting", "listening", "hearing", "measuring", "speaking", "calls", "scoring"]
-FILES += ["serving"]
+FILES += ["serving", "planning"]
 ROWS: list[Row] = [row for name in FILES for row in importlib.import_module(f"messages.{name}").ROWS]
 
 

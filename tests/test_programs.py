@@ -15,7 +15,19 @@ from fwn.xla import cache
 PROGRAMS = [
     *(
         f"fwn.{name}"
-        for name in ["train", "sample", "evaluate", "compare", "convert", "export", "bench", "doctor", "score", "serve"]
+        for name in [
+            "train",
+            "sample",
+            "evaluate",
+            "compare",
+            "convert",
+            "export",
+            "bench",
+            "doctor",
+            "plan",
+            "score",
+            "serve",
+        ]
     ),
     "fwn.listening",
     "fwn.mel",

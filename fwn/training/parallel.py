@@ -7,7 +7,7 @@ the batch and averages the results over devices. We all-reduce gradients ourselv
 the networks' bfloat16.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,20 +29,20 @@ class Parallel:
     """How devices share a step.
 
     mode: "jit", one program, where only `mean` runs per device; "zero", also with sharded moments and averaged weights;
-    "pmap", one program per device.
+    "pmap", one program per device. devices: to compile for (fwn.planning); None: all that are there.
     """
 
-    def __init__(self, mode: str, batch_size: int):
+    def __init__(self, mode: str, batch_size: int, devices: Sequence[Any] | None = None):
         if mode not in ("jit", "zero", "pmap"):
             raise UserError(f"config.parallel is {mode!r}; it must be 'jit', 'zero' or 'pmap'")
-        devices = jax.device_count()
-        if batch_size % devices:
+        n = jax.device_count() if devices is None else len(devices)
+        if batch_size % n:
             raise UserError(
                 f"config.batch_size={batch_size} is the global batch size; it must be a multiple of the number "
-                f"of devices, {devices}"
+                f"of devices, {n}"
             )
         self.mode = mode
-        mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
+        mesh = jax.make_mesh((n,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
         self.platform = mesh.devices.flat[0].platform
         malloc.keep_memory(self.platform)
         self.replicated = NamedSharding(mesh, PartitionSpec())

@@ -18,7 +18,7 @@ from .shelf import Shelf
 PREPARE, SPEAK = "data_prep.prepare", "data_prep.speak"
 TRAIN, SAMPLE, EVALUATE, COMPARE = "fwn.train", "fwn.sample", "fwn.evaluate", "fwn.compare"
 CONVERT, EXPORT, BENCH, LISTENING = "fwn.convert", "fwn.export", "fwn.bench", "fwn.listening"
-DOCTOR, SCORE, SERVE = "fwn.doctor", "fwn.score", "fwn.serve"
+DOCTOR, SCORE, SERVE, PLAN = "fwn.doctor", "fwn.score", "fwn.serve", "fwn.plan"
 
 
 class Place(NamedTuple):

@@ -1,0 +1,1 @@
+"""Compiles programs for devices that are not there, and calculates what they need. Its program is fwn.plan."""

@@ -1,0 +1,45 @@
+"""How fast a compiled program can be at best, from counts and the figures of a device. Calculated, not measured."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fwn.planning import hlo
+from fwn.planning.targets import Target
+
+# Bytes that a device sends in a ring over n devices, for each byte of a collective's operands on it.
+SENT: dict[str, Callable[[int], float]] = {
+    "all-reduce": lambda n: 2 * (n - 1) / n,
+    "reduce-scatter": lambda n: (n - 1) / n,
+    "all-gather": lambda n: n - 1,
+    "all-to-all": lambda n: (n - 1) / n,
+    "collective-permute": lambda n: 1,
+}
+
+
+class Floor(NamedTuple):
+    """Seconds that each part needs by itself. The program takes at least the longest of them, in `least`."""
+
+    products: float
+    memory: float
+    launches: float
+    links: float
+
+    @property
+    def least(self) -> float:
+        return max(self)
+
+
+def floor(program: hlo.Program, target: Target, operations: float, half: bool) -> Floor:
+    """operations: of a device in a run, of matrix products. half: they are in 16 bits."""
+    chip = target.chip
+    links = sum(
+        kernel.times * kernel.sent * SENT[kernel.kind](target.size)
+        for kernel in program.kernels
+        if kernel.kind in hlo.COLLECTIVES
+    )
+    return Floor(
+        operations / (chip.half if half else chip.single),
+        program.moved / chip.bandwidth,
+        program.launches * chip.launch,
+        links / target.link,
+    )

@@ -1,0 +1,109 @@
+"""The programs of training and sampling, compiled for a target: their memory on a device, and their text."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fwn.errors import UserError, short
+from fwn.evaluation import measure
+from fwn.models.blocks import unstack
+from fwn.nn.weight_norm import fold_weight_norm
+from fwn.systems import System
+from fwn.training.parallel import Parallel
+from fwn.training.step import abstract, train_step
+
+PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}  # names of jax's lowering
+FULL = "RESOURCE_EXHAUSTED", "out of memory"  # in errors of a compiler that finds too little memory
+
+
+class Compiled(NamedTuple):
+    """A program on one device. weights: their shapes. parts: bytes of what it is given, by name. temporary, output,
+    code: bytes beside it; of the output, what does not lie in the memory of an argument.
+    """
+
+    weights: Any
+    parts: dict[str, int]
+    temporary: int
+    output: int
+    code: int
+    text: str
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """On a device, by name."""
+        return self.parts | {"temporary": self.temporary, "results": self.output, "code": self.code}
+
+    @property
+    def needs(self) -> int:
+        return sum(self.bytes.values())
+
+
+class TooLarge(Exception):
+    """The compiler found that the program needs more memory than the device has."""
+
+
+def training(system: System, config: Any, mel: Any, devices: list[Any]) -> Compiled:
+    """The step of fwn.train. Raises TooLarge, or UserError if it cannot be compiled without the devices."""
+    if config.parallel == "pmap":
+        raise UserError(
+            "config.parallel is 'pmap', which compiles for devices at hand only; give --config.parallel=jit, whose "
+            "devices do the same work"
+        )
+    if config.loss:
+        raise UserError(f"config.system is {config.system!r}, which learns from a teacher; give --what=sample")
+    parallel = Parallel(config.parallel, config.batch_size, devices)
+    batch: Any = measure.synthetic(config.batch_size, config.frames, mel, seed=0, system=system)
+    state = abstract(system, config, parallel, batch)
+    local = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=parallel.split), batch)
+    step: Any = parallel.compile(train_step(system, config), donate=True, carried=state)
+    parts = {"weights": state.params, "average": state.ema, "optimizer": state.opt, "batch": local}
+    return compiled(lambda: step.trace(state, (), local), parallel.platform, parts)
+
+
+def sampling(system: System, config: Any, mel: Any, frames: int, batch_size: int, device: Any) -> Compiled:
+    """One inverse pass, as fwn.sample runs it on one device. Raises TooLarge."""
+    place = jax.sharding.SingleDeviceSharding(device)
+    batch = measure.synthetic(1, config.frames, mel, seed=0, system=system)
+    shapes = jax.eval_shape(
+        lambda key: unstack(fold_weight_norm(system.init(key, batch, {}))), jax.random.key(config.seed)
+    )
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
+    mels = jax.ShapeDtypeStruct((batch_size, frames, mel.n_mels + system.speakers.channels), np.float32)
+    lengths = jax.ShapeDtypeStruct((batch_size,), np.int32)
+    temperature = jax.ShapeDtypeStruct(() if system.low_temperature is None else (2,), np.float32)
+    first = jax.ShapeDtypeStruct((), np.int32)
+    placed = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
+        (shapes, mels, keys, temperature, lengths, first),
+    )
+    function = jax.jit(system.sample)
+    return compiled(partial(function.trace, *placed), device.platform, {"weights": placed[0], "mels": placed[1:]})
+
+
+def compiled(traced: Callable[[], Any], platform: str, parts: dict[str, Any]) -> Compiled:
+    """What `traced` gives, compiled. parts: its arguments, by name."""
+    try:
+        program = traced().lower(lowering_platforms=(PLATFORMS[platform],)).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if any(word.lower() in str(error).lower() for word in FULL):
+            raise TooLarge(short(str(error))) from error
+        raise
+    memory = program.memory_analysis()
+    return Compiled(
+        parts["weights"],
+        {name: on_device(part) for name, part in parts.items() if jax.tree.leaves(part)},
+        int(memory.temp_size_in_bytes),
+        int(memory.output_size_in_bytes - memory.alias_size_in_bytes),
+        int(memory.generated_code_size_in_bytes),
+        program.as_text(),
+    )
+
+
+def on_device(tree: Any) -> int:
+    """Bytes of arrays on one device."""
+    return sum(
+        int(np.prod(a.sharding.shard_shape(a.shape), dtype=np.int64)) * a.dtype.itemsize for a in jax.tree.leaves(tree)
+    )
