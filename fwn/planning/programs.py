@@ -55,9 +55,11 @@ def training(system: System, config: Any, mel: Any, devices: list[Any]) -> Compi
     if config.loss:
         raise UserError(f"config.system is {config.system!r}, which learns from a teacher; give --what=sample")
     parallel = Parallel(config.parallel, config.batch_size, devices)
-    batch: Any = measure.synthetic(config.batch_size, config.frames, mel, seed=0, system=system)
-    state = abstract(system, config, parallel, batch)
-    local = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=parallel.split), batch)
+    one: Any = measure.synthetic(1, config.frames, mel, seed=0, system=system)
+    local = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((config.batch_size, *a.shape[1:]), a.dtype, sharding=parallel.split), one
+    )
+    state = abstract(system, config, parallel, local)
     step: Any = parallel.compile(train_step(system, config), donate=True, carried=state)
     parts = {"weights": state.params, "average": state.ema, "optimizer": state.opt, "batch": local}
     return compiled(lambda: step.trace(state, (), local), parallel.platform, parts)
