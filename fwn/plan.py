@@ -52,7 +52,10 @@ def main(args: list[str]) -> None:
     cli.flags_alone(args)
     target, training = targets.target(str(TARGET.value)), WHAT.value == "train"
     if PRICE.value is not None and not training:
-        raise UserError("--price is of training, whose steps are counted; leave it out with --what=sample")
+        raise UserError("--price is for training; leave it out with --what=sample")
+    for flag, value in (("seconds", SECONDS.value), ("price", PRICE.value)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"--{flag}={value}: not a finite number; give one")
     config = configs.copied(CONFIG.value)
     mel = configs.mel_of(config)
     configs.check(config, mel, "--config")
@@ -74,8 +77,8 @@ def main(args: list[str]) -> None:
             compiled = made(batch_size)
         except programs.TooLarge as error:
             raise UserError(
-                f"--target={target.text}: the compiler finds no room for a batch of {batch_size} ({error}); give a "
-                "smaller --batch_size, or --largest_batch"
+                f"--target={target.text}: a batch of {batch_size} does not fit, the compiler ran out of memory "
+                f"({error}); give a smaller --batch_size, or --largest_batch"
             ) from error
     found = report.plan(WHAT.value, config, target, batch_size, batch_size * frames * mel.hop_length, compiled)
     for line in report.lines(found):
@@ -99,7 +102,7 @@ def largest(
         try:
             found = made(batch_size)
         except programs.TooLarge:
-            cli.say(f"a batch of {batch_size:,}: no room, says the compiler")
+            cli.say(f"a batch of {batch_size:,}: does not fit, the compiler ran out of memory")
             return False
         fits = report.fits(found, target)
         cli.say(f"a batch of {batch_size:,}: {found.needs / report.GIB:.2f} GiB, {'fits' if fits else 'does not fit'}")

@@ -27,7 +27,7 @@ def settings() -> dict[str, str]:
     return {
         "JAX_COMPILATION_CACHE_DIR": str(folder()),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": " ".join([*([flags] if flags else []), *fast]),
+        "XLA_FLAGS": " ".join([flags, *fast]).strip(),
     }
 
 

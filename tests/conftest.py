@@ -25,18 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 # Files of the longest tests, the longest first.
 LONGEST = ["messages", "corpus_recipes", "commands", "resume", "exported", "divergence", "chunked", "latent"]
 LONGEST += ["parallel", "checkpoints", "bijectors", "mel_conventions", "denoise", "recipes", "gradients"]
-LONGEST += [
-    "training",
-    "kills",
-    "formats",
-    "students",
-    "programs",
-    "prediction",
-    "bench",
-    "evaluate",
-    "mel_files",
-    "speakers",
-]
+LONGEST += ["training", "kills", "formats", "students", "programs", "prediction", "bench", "evaluate"]
 LONGEST += ["mel_files", "speakers", "platforms"]
 
 

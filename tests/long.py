@@ -1,4 +1,4 @@
-"""Tests that `make test` leaves out: they take long, and another checks the same in a smaller form.
+"""Tests that `make test` leaves out: they take long, and each has a sibling that runs, of another case.
 
 `make test-all` runs them too. They are listed by file, without test_, as pytest names them.
 """

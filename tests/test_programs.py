@@ -8,27 +8,13 @@ import numpy as np
 import pytest
 import small
 import soundfile
+import test_layers
 
 from fwn.data.corpus import Corpus
 from fwn.xla import cache
 
 PROGRAMS = [
-    *(
-        f"fwn.{name}"
-        for name in [
-            "train",
-            "sample",
-            "evaluate",
-            "compare",
-            "convert",
-            "export",
-            "bench",
-            "doctor",
-            "plan",
-            "score",
-            "serve",
-        ]
-    ),
+    *(f"fwn.{name}" for name in test_layers.PROGRAMS.split()),
     "fwn.listening",
     "fwn.mel",
     *("data_prep.prepare", "data_prep.speak", "tools.slots"),

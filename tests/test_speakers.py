@@ -105,7 +105,7 @@ def test_chunks_streams_and_batches_are_told_too(vocoder, rng):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_it_begins_as_the_model_that_is_not_told(name, kind, rng):
-    """Projections of zero change no sample, but for rounding: it is another program. The other weights are the same."""
+    """With projections of zero the audio is the same, up to rounding, and so are the shapes of the other weights."""
     run, plain = model(name, kind, np.random.default_rng(3)), model(name, "none", np.random.default_rng(3))
     flat = flatten_dict(run.params)
     own = [path for path in flat if path[-2:] in beginning.SPEAKER]

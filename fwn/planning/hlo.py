@@ -154,9 +154,8 @@ def read(text: str) -> Program:
                 called = re.findall(r"to_apply=%?([\w.\-]+)", one.line)[0]
                 yield from walk(called, times, buffered or called.startswith(COMMAND_BUFFER))
             elif one.kind == "conditional":
-                yield from max(
-                    (list(walk(branch, times, buffered)) for branch in branches(one)), key=lambda found: len(found)
-                )
+                each = [list(walk(branch, times, buffered)) for branch in branches(one)]
+                yield from max(each, key=lambda found: sum(kernel.times for kernel in found))
             elif one.kind not in FREE and not one.kind.endswith("-done"):
                 yield kernel(one, times, shapes, computations, buffered)
 

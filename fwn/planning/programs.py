@@ -86,13 +86,16 @@ def sampling(system: System, config: Any, mel: Any, frames: int, batch_size: int
 
 
 def compiled(traced: Callable[[], Any], platform: str, parts: dict[str, Any]) -> Compiled:
-    """What `traced` gives, compiled. parts: its arguments, by name."""
+    """What `traced` gives, compiled. parts: its arguments, by name. Raises TooLarge, or UserError if XLA cannot."""
     try:
         program = traced().lower(lowering_platforms=(PLATFORMS[platform],)).compile()
     except jax.errors.JaxRuntimeError as error:
         if any(word.lower() in str(error).lower() for word in FULL):
             raise TooLarge(short(str(error))) from error
-        raise
+        hint = "XLA_FLAGS=--xla_gpu_enable_triton_gemm=false" if platform == "gpu" else "another batch size"
+        raise UserError(
+            f"XLA cannot compile this program for a {platform} ({short(str(error))}); try {hint}"
+        ) from error
     memory = program.memory_analysis()
     return Compiled(
         parts["weights"],

@@ -38,8 +38,8 @@ def plan(what: str, config: Any, target: Target, batch_size: int, samples: int, 
     operations = passes * flops.per_sample(compiled.weights, config.model) * samples
     program = hlo.read(compiled.text)
     least = floor(program, target, operations / devices, dtype in ("bfloat16", "float16"))
-    fields = what, str(config.system), dtype, target, devices, batch_size, samples, compiled, program, operations
-    return Plan(*fields, least)
+    system = str(config.system)
+    return Plan(what, system, dtype, target, devices, batch_size, samples, compiled, program, operations, least)
 
 
 def fits(compiled: Compiled, target: Target) -> bool:

@@ -11,6 +11,8 @@ from jax.experimental import topologies
 
 from fwn.errors import UserError, nearest, short
 
+LAUNCH = 2.5e-6  # seconds, assumed
+PREALLOCATED = 0.75  # share of a GPU's memory (JAX's documentation of XLA_PYTHON_CLIENT_MEM_FRACTION)
 COMMON = """
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 threads_per_core_limit: 2048
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
@@ -51,11 +53,11 @@ class Chip(NamedTuple):
 
     @property
     def usable(self) -> float:
-        return 0.75 if self.platform == "gpu" else 1.0
+        return PREALLOCATED if self.platform == "gpu" else 1.0
 
     @property
     def launch(self) -> float:
-        return 2.5e-6 if self.platform == "gpu" else 0.0
+        return LAUNCH if self.platform == "gpu" else 0.0
 
 
 NVIDIA = "NVIDIA's data sheets of {0} (SXM) and DGX {0}"
@@ -72,10 +74,11 @@ CHIPS = {
     "v5p": Chip("TPU v5p", 95 * 2**30, 2765e9, 459e12, 459e12, 600e9, 0, 4, GOOGLE.format("v5p")),
 }
 ASSUMED = {
-    "gpu": "assumed: 2.5 µs a kernel launch; 75% of the memory, which JAX takes by default",
+    "gpu": f"assumed: {1e6 * LAUNCH:g} µs a kernel launch; {PREALLOCATED:.0%} of the memory, JAX's default",
     "tpu": "assumed: no time between the parts of a program",
 }
 PACKAGES = {"gpu": ("jax_cuda13_plugin", "jax_cuda12_plugin"), "tpu": ("libtpu",)}
+ACCELERATORS = {"v5e": "v5litepod-8", "v5p": "v5p-8"}  # what libtpu asks for; any size of the kind will do
 EXAMPLES = "h100, h200:8, a100:2x8 (hosts × devices), v5e:2x4, v5p:4x4x4"
 
 
@@ -141,7 +144,7 @@ def devices(wanted: Target) -> list[Any]:
         )
         return list(topologies.get_topology_desc("", "cuda", target_config=description, topology=f"1x{shape}").devices)
     settings = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
-    settings["TPU_ACCELERATOR_TYPE"] = f"{wanted.text[:3]}-8".replace("v5e", "v5litepod")
+    settings["TPU_ACCELERATOR_TYPE"] = ACCELERATORS[wanted.text.partition(":")[0]]
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:

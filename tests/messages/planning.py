@@ -13,6 +13,7 @@ from fwn.shipped import experiment
 
 from . import PLAN, Place, Row
 
+UNUSED: Any = None  # a refused config needs no system and no mel
 START = "--config=tiny --target=h100"
 EXAMPLES = "as in h100, h200:8, a100:2x8 (hosts × devices), v5e:2x4, v5p:4x4x4"
 
@@ -44,11 +45,18 @@ def no_such_slice(_: Place) -> Any:
 def local_devices_only(_: Place) -> Any:
     config = experiment("tiny")
     config.parallel = "pmap"
-    return programs.training(None, config, None, [])  # type: ignore[arg-type]
+    return programs.training(UNUSED, config, UNUSED, [])
 
 
 def a_student(_: Place) -> Any:
-    return programs.training(None, experiment("tiny_clarinet"), None, [])  # type: ignore[arg-type]
+    return programs.training(UNUSED, experiment("tiny_clarinet"), UNUSED, [])
+
+
+def broken_compiler(_: Place) -> Any:
+    """It fails as that of jaxlib 0.10.2 does for lite on an A100."""
+    traced = mock.Mock()
+    traced.return_value.lower.return_value.compile.side_effect = jax.errors.JaxRuntimeError("INTERNAL: no tile sizes")
+    return programs.compiled(traced, "gpu", {})
 
 
 ROWS = [
@@ -88,13 +96,15 @@ ROWS = [
     Row(
         PLAN,
         f"{START} --what=sample --price=2",
-        "--price is of training, whose steps are counted; leave it out with --what=sample",
+        "--price is for training; leave it out with --what=sample",
     ),
+    Row(PLAN, f"{START} --what=sample --seconds=nan", "--seconds=nan: not a finite number; give one"),
+    Row(PLAN, f"{START} --price=inf", "--price=inf: not a finite number; give one"),
     Row(
         PLAN,
         f"{START} --batch_size=8",
-        "--target=h100: the compiler finds no room for a batch of 8 ('no memory'); give a smaller --batch_size, or "
-        "--largest_batch",
+        "--target=h100: a batch of 8 does not fit, the compiler ran out of memory ('no memory'); give a smaller "
+        "--batch_size, or --largest_batch",
         no_room,
     ),
     Row(
@@ -109,6 +119,12 @@ ROWS = [
         "",
         "config.parallel is 'pmap', which compiles for devices at hand only; give --config.parallel=jit, whose devices "
         "do the same work",
+    ),
+    Row(
+        broken_compiler,
+        "",
+        "XLA cannot compile this program for a gpu ('INTERNAL: no tile sizes'); try "
+        "XLA_FLAGS=--xla_gpu_enable_triton_gemm=false",
     ),
     Row(a_student, "", "config.system is 'clarinet', which learns from a teacher; give --what=sample"),
 ]
