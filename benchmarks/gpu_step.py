@@ -34,10 +34,10 @@ def main(args: list[str]) -> None:
     found = report.plan("train", config, target, config.batch_size, samples, compiled)
     for line in report.lines(found):
         cli.say(line)
-    program, chip = found.program, target.chip
+    program, chip = compiled.program, target.chip
     times = [
         (
-            program.launches * LAUNCH[i],
+            program.counts.total() * LAUNCH[i],
             program.moved / chip.bandwidth / SHARE_OF_BANDWIDTH[i],
             found.operations / chip.half / SHARE_OF_PEAK[i],
         )

@@ -34,11 +34,11 @@ from fwn.data.corpus import Corpus
 from fwn.disk import write_text
 from fwn.errors import UserError
 from fwn.evaluation import flops, measure
-from fwn.models.blocks import unstack
-from fwn.nn.weight_norm import fold_weight_norm
+from fwn.models.weights import ready
 from fwn.systems import System, build
 from fwn.training.parallel import Parallel
 from fwn.training.step import initial, train_step
+from fwn.xla.layout import placed
 from fwn.xla.malloc import keep_memory
 
 PARTS = ("sampling", "training", "data")
@@ -114,7 +114,7 @@ def measured(what: str, batch: int, samples: int, rate: int, work: float, second
 def sampling(system: System, config: Any, mel: Any, params: Any, top: float) -> list[dict[str, Any]]:
     """One inverse pass, or the loop of an autoregressive system, for each length and batch size."""
     records = []
-    params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
+    params = placed(ready(params, config.model.get("dtype")))
     for seconds in SECONDS.value:
         frames = math.ceil(seconds * mel.sample_rate / mel.hop_length)
         for batch in BATCH_SIZE.value:
@@ -135,7 +135,7 @@ def training(
 ) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A backward pass counts as two forward passes."""
     work = 3 * flops.per_sample(state.params, config.model) * batch["audio"].size
-    step = parallel.compile(train_step(system, config), donate=True, carried=state)
+    step = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
     local = parallel.batch(batch)
     program, found = compiled(step, state, (), local)
 

@@ -12,9 +12,9 @@ import small
 
 from fwn.evaluation import flops
 from fwn.mel import fitted
-from fwn.models.blocks import unstack
 from fwn.models.blockwise import Blockwise
 from fwn.models.flowavenet import FloWaveNet
+from fwn.models.weights import unstack
 from fwn.systems import build
 from fwn.xla import convolution
 

@@ -29,10 +29,11 @@ from fwn.flows.bijectors import (
 )
 from fwn.flows.prediction import prediction
 from fwn.flows.repeated import repeated
-from fwn.models.blocks import Block, Flow, Prior, bound, unstack
+from fwn.models.blocks import Block, Flow, Prior, bound
 from fwn.models.flowavenet import FloWaveNet
+from fwn.models.weights import unstack
 from fwn.nn.conv import draw
-from fwn.nn.encoder import interpolate
+from fwn.nn.encoder import extended, interpolate
 from fwn.nn.upsample import Upsample
 from fwn.nn.wavenet import WaveNet
 from fwn.nn.weight_norm import add_weight_norm, fold_weight_norm
@@ -403,12 +404,12 @@ def test_the_papers_size():
 def test_interpolation_between_frames(x64, factor):
     a = normal(0, 2, 5, 3)
     length = math.ceil(5 * factor)
-    found = interpolate(jnp.asarray(a), factor, length=length + 3)
+    found = interpolate(extended(jnp.asarray(a)), factor, length=length + 3)
     assert found.shape == (2, length + 3, 3)
     for example, channel in np.ndindex(2, 3):
         expected = np.interp((np.arange(length) + 0.5) / float(factor) - 0.5, np.arange(5), a[example, :, channel])
         np.testing.assert_allclose(found[example, :length, channel], expected, atol=1e-12)
-    assert interpolate(jnp.asarray(a, jnp.bfloat16), factor).dtype == jnp.bfloat16
+    assert interpolate(extended(jnp.asarray(a, jnp.bfloat16)), factor).dtype == jnp.bfloat16
 
 
 def test_upsampling_can_begin_as_linear_interpolation(x64):

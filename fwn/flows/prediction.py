@@ -16,10 +16,11 @@ import numpy as np
 from jax import lax
 
 from fwn.flows.bijectors import Bijector, total
-from fwn.xla.platform import on_cpu
+from fwn.xla.platform import on_cpu, on_gpu
 
 Array = jax.Array
 WIDENING = 0.9998  # moves every pole inwards: a bandwidth of 1.4 Hz, far above float32 rounding
+UNROLLED = 16  # orders of Levinson-Durbin in one step of its loop, on GPUs
 LONGEST_BLOCK = 256  # most samples that the recursion computes at once, on accelerators
 
 
@@ -131,17 +132,28 @@ def levinson(r: Array, floor: float) -> tuple[Array, Array]:
     rounding, the reflection coefficient is set to 0. So all coefficients are below 1 for any r, and the filter is
     stable.
     """
-    least = 0.5 * floor * r[0]
+    result: tuple[Array, Array] = on_gpu(partial(_levinson, floor, UNROLLED), partial(_levinson, floor, 1), r)
+    return result
 
-    def step(state: Any, _: None) -> tuple[Any, None]:
-        forward, backward, error = state
-        backward = jnp.concatenate([jnp.zeros_like(backward[:1]), backward[:-1]])
-        k = -jnp.sum(backward * r, axis=0) / error
+
+def _levinson(floor: float, unrolled: int, r: Array) -> tuple[Array, Array]:
+    """unrolled: orders in one step of the loop."""
+    order, least = len(r) - 1, 0.5 * floor * r[0]
+
+    rows = ((0, order + 1), (0, 0))
+
+    def turned(x: Array, m: Array) -> Array:
+        """x_{m-i} for i = 0 … p, where there is one; else 0."""
+        return lax.dynamic_slice_in_dim(jnp.pad(x[::-1], rows), order - m, order + 1)
+
+    def step(state: Any, m: Array) -> tuple[Any, None]:
+        a, error = state
+        k = -jnp.sum(a * turned(r, m), axis=0) / error
         k = jnp.where(error * (1 - k * k) > least, k, 0)
-        return (forward + k * backward, backward + k * forward, error * (1 - k * k)), None
+        return (a + k * turned(a, m), error * (1 - k * k)), None
 
     start = jnp.zeros_like(r).at[0].set(1)
-    (a, _, error), _ = lax.scan(step, (start, start, r[0]), None, length=len(r) - 1)
+    (a, error), _ = lax.scan(step, (start, r[0]), jnp.arange(1, order + 1), unroll=unrolled)
     return a, error
 
 

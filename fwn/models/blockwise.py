@@ -104,7 +104,8 @@ class Blockwise(nn.Module):
         a_frame, frames = self.hop // self.block, u.shape[1] // self.hop
         c = self.encoder(mel, mask)
         matrices = lax.dynamic_slice_in_dim(self._matrices(c), skip, frames, axis=1)
-        c = lax.dynamic_slice_in_dim(encoder.interpolate(c, a_frame), skip * a_frame, frames * a_frame, axis=1)
+        c = encoder.interpolate(encoder.extended(c), a_frame)
+        c = lax.dynamic_slice_in_dim(c, skip * a_frame, frames * a_frame, axis=1)
         weights = incremental.pack(self.net, self.variables["params"]["net"])
 
         def frame(state: incremental.State, inputs: tuple[Array, ...]) -> tuple[incremental.State, Array]:

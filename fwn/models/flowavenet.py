@@ -128,7 +128,10 @@ class FloWaveNet(nn.Module):
 
     @nn.compact
     def conditioned(self, mel: Array, mask: Array | None = None) -> tuple[Array, dict[str, Any]]:
-        """The conditioning of all blocks, made of the mel, and the weights of each block by its name."""
+        """The conditioning of all blocks, made of the mel, and the weights of each block by its name.
+
+        For conditioning at the frame rate they have the networks' products with it (Block.hearing).
+        """
         if not self.n_block:
             return mel, {}
         conditioner: nn.Module
@@ -147,7 +150,11 @@ class FloWaveNet(nn.Module):
             c_channels = c.shape[-1] if self.frames else c.shape[-1] << (i + 1)
             return self.variable("params", f"block_{i}", lambda: block.init(self.make_rng("params"), c_channels)).value
 
-        return c, {f"block_{i}": weights(i, block) for i, block in enumerate(self.blocks)}
+        of_blocks = {f"block_{i}": weights(i, block) for i, block in enumerate(self.blocks)}
+        if not self.frames:
+            return c, of_blocks
+        heard = zip(of_blocks.items(), self.blocks, strict=True)
+        return c, {name: block.hearing(own, c) for (name, own), block in heard}
 
     def padded(self, x: Array) -> Array:
         """[B, T, C] with zeros up to a multiple of the longest position."""

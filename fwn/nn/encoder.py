@@ -45,20 +45,25 @@ def before(a: Array) -> Array:
     return jnp.concatenate([a[:, :1], a[:, :-1]], axis=1)
 
 
+def extended(a: Array) -> Array:
+    """[B, F, C] -> [B, F + 2, C]: the first frame also before, the last also after, as `interpolate` needs it."""
+    return jnp.concatenate([a[:, :1], a, a[:, -1:]], axis=1)
+
+
 def interpolate(a: Array, per_frame: int | Fraction, centre: float = 0.5, length: int | None = None) -> Array:
-    """[B, F, C] -> [B, length, C]: linear interpolation between the centres of frames, constant outside of them.
+    """Extended frames [B, F + 2, C] -> [B, length, C]: linear interpolation between the centres of frames.
 
     per_frame: positions per frame. Position p lies (p + 0.5) / per_frame - centre frames after the centre of the first
     frame. length: None: F · per_frame; more are zeros.
     """
     if per_frame == 1 and centre == 0.5:
-        here = a
+        here = a[:, 1:-1]
     elif Fraction(per_frame).denominator == 1:
-        place = ((np.arange(int(per_frame)) + 0.5) / int(per_frame) - centre)[:, None].astype(a.dtype)
-        after = jnp.concatenate([a[:, 1:], a[:, -1:]], axis=1)
-        nearest = jnp.where(place < 0, before(a)[:, :, None], after[:, :, None])
-        here = a[:, :, None] + abs(place) * (nearest - a[:, :, None])
-        here = here.reshape(a.shape[0], -1, a.shape[-1])
+        place = ((np.arange(int(per_frame)) + 0.5) / int(per_frame) - centre)[:, None]
+        near = np.maximum(-place, 0), 1 - abs(place), np.maximum(place, 0)  # weights of the frame before, of its own, …
+        frames = a.shape[1] - 2
+        first, own, last = (w.astype(a.dtype) * a[:, i : i + frames, None] for i, w in enumerate(near))
+        here = (first + own + last).reshape(a.shape[0], -1, a.shape[-1])
     else:
         here = _interpolate_between(a, Fraction(per_frame), centre)
     if length is None or length == here.shape[1]:
@@ -72,11 +77,10 @@ def _interpolate_between(a: Array, per_frame: Fraction, centre: float) -> Array:
     n, d = per_frame.numerator, per_frame.denominator
     place = np.clip((np.arange(n) + 0.5) / float(per_frame) - centre, -1, d)
     weights = np.maximum(0, 1 - abs(place[:, None] - np.arange(-1, d + 1))).astype(a.dtype)
-    n_span = -(-a.shape[1] // d)
-    padded = jnp.pad(a, ((0, 0), (0, n_span * d - a.shape[1]), (0, 0)), mode="edge")
-    spans = padded.reshape(a.shape[0], n_span, d, a.shape[-1])
-    previous = before(spans[:, :, -1]).at[:, 0].set(a[:, 0])
-    following = jnp.concatenate([spans[:, 1:, 0], spans[:, -1:, -1]], axis=1)
+    n_span = -(-(a.shape[1] - 2) // d)
+    padded = jnp.pad(a, ((0, 0), (0, n_span * d + 2 - a.shape[1]), (0, 0)), mode="edge")
+    spans = padded[:, 1:-1].reshape(a.shape[0], n_span, d, a.shape[-1])
+    previous, following = padded[:, :-2:d], padded[:, d + 1 :: d]
     spans = jnp.concatenate([previous[:, :, None], spans, following[:, :, None]], axis=2)
     return jnp.einsum("pi,bsic->bspc", weights, spans).reshape(a.shape[0], n_span * n, a.shape[-1])
 

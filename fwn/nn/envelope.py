@@ -14,7 +14,7 @@ from fwn.mel.compression import log_bands, plain_mel
 from fwn.mel.filterbank import hz_to_mel
 from fwn.mel.spectrogram import band_weights
 from fwn.nn.conv import Conv, ZeroConv
-from fwn.nn.encoder import before, interpolate
+from fwn.nn.encoder import before, extended, interpolate
 from fwn.nn.speaker import UNTOLD, SpeakerBias, SpeakerInput
 
 Array = jax.Array
@@ -66,7 +66,7 @@ class Envelope(nn.Module):
         correction = CORRECTION * jnp.tanh(ZeroConv(self.bins, name="out")(h) / CORRECTION)
         log_power = log_spectrum(mel, self.contract, self.bins) + correction
         log_power = log_power if mask is None else jnp.where(mask, log_power, before(log_power))
-        log_power = interpolate(log_power, self.contract.hop_length // self.subframe, centre(self.contract))
+        log_power = interpolate(extended(log_power), self.contract.hop_length // self.subframe, centre(self.contract))
         spectrum = jnp.exp(log_power).reshape(-1, self.bins).T
         a, power = two_stages(spectrum, self.order, self.first_order, FLOORS)
         return a.T.reshape(mel.shape[0], -1, self.order), 0.5 * jnp.log(power).reshape(mel.shape[0], -1)

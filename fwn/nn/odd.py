@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 
 from fwn.nn.conv import Conv, ZeroConv
-from fwn.nn.encoder import interpolate
 from fwn.nn.wavenet import RESIDUAL_SCALE, WaveNet
 
 Array = jax.Array
@@ -39,9 +38,7 @@ class OddWaveNet(WaveNet):
         odd_skips = even_skips = jnp.zeros((), odd.dtype)
         for i, dilation in enumerate(self.dilations):
             filters = conv(f"odd_dilated_{i}", n, self.kernel_size, dilation, biased=False)(inside(odd))
-            gates = conv(f"dilated_{i}", 3 * n, self.kernel_size, dilation)(inside(evens(odd, even)))
-            condition = conv(f"condition_{i}", 3 * n)(c)
-            gates = gates + interpolate(condition, self.per_frame or x.shape[1] // c.shape[1], length=x.shape[1])
+            gates = self.gates(i, 3 * n, inside(evens(odd, even)), c)
             even_filters, odd_gates, even_gates = jnp.split(gates, 3, axis=-1)
             odd_out = jnp.tanh(filters) * nn.sigmoid(odd_gates)
             even_out = jnp.tanh(even_filters) * nn.sigmoid(even_gates)

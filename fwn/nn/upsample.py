@@ -11,6 +11,7 @@ from jax import lax
 
 from fwn.nn.conv import uniform
 from fwn.nn.speaker import UNTOLD, SpeakerBias, SpeakerInput
+from fwn.xla.platform import gradient, on_gpu
 
 Array = jax.Array
 
@@ -54,10 +55,38 @@ class Stretch(nn.Module):
         # out[t·stride + p] = Σ_i in[i] · k[(t - i)·stride + p + stride / 2]; phases [mel, i - t + 1, p]
         phases = jnp.pad(kernel[::-1, :, 0], ((0, 0), (s // 2, s - s // 2))).reshape(3, 3, s)[:, ::-1]
         c, phases, bias = nn.dtypes.promote_dtype(c, phases, bias)
-        dims = ("NWHC", "HWIO", "NWHC")
-        out = lax.conv_general_dilated(c[..., None], phases[:, :, None], (1, 1), "SAME", dimension_numbers=dims) + bias
-        batch, time, mels = c.shape
-        return out.swapaxes(2, 3).reshape(batch, time * s, mels)
+        return _stretched(c, phases) + bias
+
+
+@jax.custom_vjp
+def _stretched(c: Array, phases: Array) -> Array:
+    """c [B, T, M], phases [3 (mel), 3 (time), stride] -> [B, stride · T, M]."""
+    result: Array = on_gpu(_as_sums, _as_convolution, c, phases)
+    return result
+
+
+def _gradients(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    result: tuple[Array, Array] = on_gpu(gradient(_as_sums), gradient(_as_convolution), *kept, dy)
+    return result
+
+
+_stretched.defvjp(lambda c, phases: (_stretched(c, phases), (c, phases)), _gradients)
+
+
+def _as_convolution(c: Array, phases: Array) -> Array:
+    """`_stretched` as one convolution."""
+    dims = ("NWHC", "HWIO", "NWHC")
+    out = lax.conv_general_dilated(c[..., None], phases[:, :, None], (1, 1), "SAME", dimension_numbers=dims)
+    return out.swapaxes(2, 3).reshape(c.shape[0], -1, c.shape[2])
+
+
+def _as_sums(c: Array, phases: Array) -> Array:
+    """`_stretched` as nine products, one kernel of a GPU. Around a convolution XLA transposes arrays there."""
+    batch, time, mels = c.shape
+    padded = jnp.pad(c, ((0, 0), (1, 1), (1, 1)))
+    near = [(i, j) for i in range(3) for j in range(3)]
+    products = [phases[i, j, :, None] * padded[:, j : j + time, None, i : i + mels] for i, j in near]
+    return sum(products[1:], start=products[0]).reshape(batch, -1, mels)
 
 
 class Upsample(nn.Module):

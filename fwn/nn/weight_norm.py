@@ -8,6 +8,7 @@ arXiv:1602.07868; official code: torch.nn.utils.weight_norm, whose gain begins a
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -18,7 +19,8 @@ Array = jax.Array
 
 def norm(kernel: Any) -> Any:
     """‖v‖ of each output channel, of a JAX or NumPy array: [..., K, C_in, C_out] -> [..., C_out]."""
-    return products(kernel, kernel, (-3, -2)) ** 0.5
+    squares = products(kernel, kernel, (-3, -2))
+    return np.sqrt(squares) if isinstance(squares, np.ndarray) else jnp.sqrt(squares)
 
 
 def _scaled(kernel: Array, by: Array) -> Array:

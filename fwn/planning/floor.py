@@ -17,11 +17,15 @@ SENT: dict[str, Callable[[int], float]] = {
 
 
 class Floor(NamedTuple):
-    """Seconds that each part needs by itself. The program takes at least the longest of them, in `least`."""
+    """Seconds that each part needs by itself. The program takes at least the longest of them, in `least`.
+
+    launches: by the host, of kernels, libraries and command buffers. kernels: their starts on the device.
+    """
 
     products: float
     memory: float
     launches: float
+    kernels: float
     links: float
 
     @property
@@ -29,9 +33,10 @@ class Floor(NamedTuple):
         return max(self)
 
 
-def floor(program: hlo.Program, target: Target, operations: float, half: bool) -> Floor:
-    """operations: of a device in a run, of matrix products. half: they are in 16 bits."""
-    chip = target.chip
+def floor(program: hlo.Program, launches: int | None, target: Target, operations: float, half: bool) -> Floor:
+    """launches: None, where command buffers are not known, is one for each kernel. operations: of a device in a run, of
+    matrix products. half: they are in 16 bits."""
+    chip, kernels = target.chip, program.counts.total()
     links = sum(
         kernel.times * kernel.sent * SENT[kernel.kind](target.size)
         for kernel in program.kernels
@@ -40,6 +45,7 @@ def floor(program: hlo.Program, target: Target, operations: float, half: bool) -
     return Floor(
         operations / (chip.half if half else chip.single),
         program.moved / chip.bandwidth,
-        program.launches * chip.launch,
+        (kernels if launches is None else launches) * chip.launch,
+        kernels * chip.kernel,
         links / target.link,
     )

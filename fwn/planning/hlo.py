@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id")
 COLLECTIVES = "all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all"
-COMMAND_BUFFER = "command_buffer"  # beginning of the names of computations that a GPU gets in one launch
 
 
 class Instruction(NamedTuple):
@@ -28,7 +27,7 @@ class Kernel(NamedTuple):
     """An instruction that runs `times` times and moves so many bytes each time.
 
     kind: with its target if it calls a library. sent: bytes of a collective's operands on each device. types: of its
-    operands. buffered: is in a command buffer.
+    operands. meanwhile: bytes that other kernels move between its start and its end.
     """
 
     kind: str
@@ -36,16 +35,16 @@ class Kernel(NamedTuple):
     moved: int
     sent: int = 0
     types: tuple[str, ...] = ()
-    buffered: bool = False
+    meanwhile: int = 0
 
 
 class Program(NamedTuple):
     """kernels; rearranged: instructions that copy or transpose, in kernels of their own or inside others, each once;
-    unknown: loops whose trip count is not known. They are counted as one trip."""
+    trips: of each loop by name, None where they are not known. Such a loop is counted as one trip."""
 
     kernels: list[Kernel]
     rearranged: Counter[str]
-    unknown: int
+    trips: dict[str, int | None]
 
     @property
     def counts(self) -> Counter[str]:
@@ -56,14 +55,9 @@ class Program(NamedTuple):
         return found
 
     @property
-    def launches(self) -> int:
-        """Kernels in a run."""
-        return self.counts.total()
-
-    @property
-    def buffered(self) -> int:
-        """Kernels in a run that lie in command buffers."""
-        return sum(kernel.times for kernel in self.kernels if kernel.buffered)
+    def unknown(self) -> int:
+        """Loops of unknown length."""
+        return sum(trips is None for trips in self.trips.values())
 
     @property
     def moved(self) -> int:
@@ -139,27 +133,48 @@ def read(text: str) -> Program:
     """What a compiled program runs."""
     computations, entry = parsed(text)
     rearranged = Counter(i.kind for each in computations.values() for i in each if i.kind in ("copy", "transpose"))
-    unknown = 0
+    trips: dict[str, int | None] = {}
 
-    def walk(name: str, times: int, buffered: bool) -> Iterator[Kernel]:
-        nonlocal unknown
+    def walk(name: str, times: int) -> Iterator[Kernel]:
         shapes = {i.name: i.shape for i in computations[name]}
-        for one in computations[name]:
+        for at, one in enumerate(computations[name]):
             if one.kind == "while":
-                trips = re.search(r'known_trip_count"?[:=]\{"?n"?[:=]"?(\d+)', one.line)
-                unknown += trips is None
+                trips[one.name] = trip_count(one, computations)
                 body = re.findall(r"body=%?([\w.\-]+)", one.line)[0]
-                yield from walk(body, times * int(trips[1] if trips else 1), buffered)
+                yield from walk(body, times * (trips[one.name] or 1))
             elif one.kind == "call":
                 called = re.findall(r"to_apply=%?([\w.\-]+)", one.line)[0]
-                yield from walk(called, times, buffered or called.startswith(COMMAND_BUFFER))
+                yield from walk(called, times)
             elif one.kind == "conditional":
-                each = [list(walk(branch, times, buffered)) for branch in branches(one)]
+                each = [list(walk(branch, times)) for branch in branches(one)]
                 yield from max(each, key=lambda found: sum(kernel.times for kernel in found))
             elif one.kind not in FREE and not one.kind.endswith("-done"):
-                yield kernel(one, times, shapes, computations, buffered)
+                found = kernel(one, times, shapes, computations)
+                others = during(computations[name], at) if found.kind in COLLECTIVES else []
+                yield found._replace(meanwhile=sum(moved(other, shapes, computations) for other in others))
 
-    return Program(list(walk(entry, 1, False)), rearranged, unknown)
+    return Program(list(walk(entry, 1)), rearranged, trips)
+
+
+def trip_count(loop: Instruction, computations: dict[str, list[Instruction]]) -> int | None:
+    """How often a loop runs: as XLA says, or as its condition i < n says, since scans count from 0. None: neither."""
+    if known := re.search(r'known_trip_count"?[:=]\{"?n"?[:=]"?(\d+)', loop.line):
+        return int(known[1])
+    condition = computations[re.findall(r"condition=%?([\w.\-]+)", loop.line)[0]]
+    numbers = {i.name: int(n[1]) for i in condition if (n := re.search(r" constant\((\d+)\)", i.line))}
+    ends = [i.operands[1] for i in condition if i.root and i.kind == "compare" and "direction=LT" in i.line]
+    return numbers.get(ends[0]) if ends else None
+
+
+def during(instructions: list[Instruction], at: int) -> list[Instruction]:
+    """The kernels between the start of instruction `at`, in the order in which they run, and its end."""
+    start = instructions[at]
+    if not start.kind.endswith("-start"):
+        return []
+    rest = instructions[at + 1 :]
+    end = next((n for n, i in enumerate(rest) if i.kind.endswith("-done") and start.name in i.operands), 0)
+    alone = (*FREE, "while", "call", "conditional")
+    return [i for i in rest[:end] if i.kind not in alone and not i.kind.endswith(("-start", "-done"))]
 
 
 def branches(one: Instruction) -> list[str]:
@@ -175,13 +190,12 @@ def kernel(
     times: int,
     shapes: dict[str, str],
     computations: dict[str, list[Instruction]],
-    buffered: bool,
 ) -> Kernel:
     """The kernel of an instruction."""
     called = re.search(r'custom_call_target="([^"]+)"', one.line)
     kind = one.kind.removesuffix("-start") + (f" {called[1]}" if called else "")
     traffic = moved(one, shapes, computations)
     if kind not in COLLECTIVES:
-        return Kernel(kind, times, traffic, buffered=buffered)
+        return Kernel(kind, times, traffic)
     sent = [found for name in one.operands for found in arrays(shapes.get(name, ""))]
-    return Kernel(kind, times, traffic, sum(n for _, n in sent), tuple(sorted({t for t, _ in sent})), buffered)
+    return Kernel(kind, times, traffic, sum(n for _, n in sent), tuple(sorted({t for t, _ in sent})))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +11,12 @@ import numpy as np
 
 from fwn.errors import UserError, short
 from fwn.evaluation import measure
-from fwn.models.blocks import unstack
-from fwn.nn.weight_norm import fold_weight_norm
+from fwn.models.weights import ready
+from fwn.planning import hlo, launches
 from fwn.systems import System
 from fwn.training.parallel import Parallel
 from fwn.training.step import abstract, train_step
+from fwn.xla.layout import formats
 
 PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}  # names of jax's lowering
 FULL = "RESOURCE_EXHAUSTED", "out of memory"  # in errors of a compiler that finds too little memory
@@ -21,7 +24,8 @@ FULL = "RESOURCE_EXHAUSTED", "out of memory"  # in errors of a compiler that fin
 
 class Compiled(NamedTuple):
     """A program on one device. weights: their shapes. parts: bytes of what it is given, by name. temporary, output,
-    code: bytes beside it; of the output, what does not lie in the memory of an argument.
+    code: bytes beside it; of the output, what does not lie in the memory of an argument. launches: by the host, in a
+    run; None where they are not known.
     """
 
     weights: Any
@@ -29,6 +33,8 @@ class Compiled(NamedTuple):
     temporary: int
     output: int
     code: int
+    program: hlo.Program
+    launches: int | None
     text: str
 
     @property
@@ -60,7 +66,7 @@ def training(system: System, config: Any, mel: Any, devices: list[Any]) -> Compi
         lambda a: jax.ShapeDtypeStruct((config.batch_size, *a.shape[1:]), a.dtype, sharding=parallel.split), one
     )
     state = abstract(system, config, parallel, local)
-    step: Any = parallel.compile(train_step(system, config), donate=True, carried=state)
+    step: Any = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
     parts = {"weights": state.params, "average": state.ema, "optimizer": state.opt, "batch": local}
     return compiled(lambda: step.trace(state, (), local), parallel.platform, parts)
 
@@ -70,7 +76,7 @@ def sampling(system: System, config: Any, mel: Any, frames: int, batch_size: int
     place = jax.sharding.SingleDeviceSharding(device)
     batch = measure.synthetic(1, config.frames, mel, seed=0, system=system)
     shapes = jax.eval_shape(
-        lambda key: unstack(fold_weight_norm(system.init(key, batch, {}))), jax.random.key(config.seed)
+        lambda key: ready(system.init(key, batch, {}), config.model.get("dtype")), jax.random.key(config.seed)
     )
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
     mels = jax.ShapeDtypeStruct((batch_size, frames, mel.n_mels + system.speakers.channels), np.float32)
@@ -78,8 +84,9 @@ def sampling(system: System, config: Any, mel: Any, frames: int, batch_size: int
     temperature = jax.ShapeDtypeStruct(() if system.low_temperature is None else (2,), np.float32)
     first = jax.ShapeDtypeStruct((), np.int32)
     placed = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
+        lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place),
         (shapes, mels, keys, temperature, lengths, first),
+        (formats(shapes, place, device.platform), *[place] * 5),
     )
     function = jax.jit(system.sample)
     return compiled(partial(function.trace, *placed), device.platform, {"weights": placed[0], "mels": placed[1:]})
@@ -88,7 +95,12 @@ def sampling(system: System, config: Any, mel: Any, frames: int, batch_size: int
 def compiled(traced: Callable[[], Any], platform: str, parts: dict[str, Any]) -> Compiled:
     """What `traced` gives, compiled. parts: its arguments, by name. Raises TooLarge, or UserError if XLA cannot."""
     try:
-        program = traced().lower(lowering_platforms=(PLATFORMS[platform],)).compile()
+        with TemporaryDirectory() as folder:
+            how = launches.options(folder) if platform == "gpu" else {}
+            program = traced().lower(lowering_platforms=(PLATFORMS[platform],)).compile(compiler_options=how)
+            text = program.as_text()
+            found = hlo.read(text)
+            by_host = launches.launches(Path(folder), found.trips)
     except jax.errors.JaxRuntimeError as error:
         if any(word.lower() in str(error).lower() for word in FULL):
             raise TooLarge(short(str(error))) from error
@@ -103,7 +115,9 @@ def compiled(traced: Callable[[], Any], platform: str, parts: dict[str, Any]) ->
         int(memory.temp_size_in_bytes),
         int(memory.output_size_in_bytes - memory.alias_size_in_bytes),
         int(memory.generated_code_size_in_bytes),
-        program.as_text(),
+        found,
+        by_host,
+        text,
     )
 
 

@@ -26,7 +26,6 @@ class Plan(NamedTuple):
     batch_size: int
     samples: int
     compiled: Compiled
-    program: hlo.Program
     operations: float
     floor: Floor
 
@@ -36,10 +35,10 @@ def plan(what: str, config: Any, target: Target, batch_size: int, samples: int, 
     dtype = str(config.model.get("dtype") or "float32")
     devices, passes = (target.size, 3) if what == "train" else (1, 1)
     operations = passes * flops.per_sample(compiled.weights, config.model) * samples
-    program = hlo.read(compiled.text)
-    least = floor(program, target, operations / devices, dtype in ("bfloat16", "float16"))
+    half = dtype in ("bfloat16", "float16")
+    least = floor(compiled.program, compiled.launches, target, operations / devices, half)
     system = str(config.system)
-    return Plan(what, system, dtype, target, devices, batch_size, samples, compiled, program, operations, least)
+    return Plan(what, system, dtype, target, devices, batch_size, samples, compiled, operations, least)
 
 
 def fits(compiled: Compiled, target: Target) -> bool:
@@ -54,7 +53,7 @@ def lines(p: Plan) -> list[str]:
     return [
         f"{p.system}, {what} {each} in {p.dtype}, on {on}: compiled and calculated, not measured",
         *_memory(p),
-        *_program(p.program),
+        *_program(p.compiled),
         *_time(p),
     ]
 
@@ -70,20 +69,26 @@ def _memory(p: Plan) -> list[str]:
     ]
 
 
-def _program(program: hlo.Program) -> list[str]:
-    inside = f", {program.buffered:,} of them in command buffers" if program.buffered else ""
-    found = [f"kernels a run: {program.launches:,}{inside}, moving {program.moved / 1e9:,.2f} GB"]
+def _program(compiled: Compiled) -> list[str]:
+    program, launches = compiled.program, compiled.launches
+    by_host = "" if launches is None else f", in {launches:,} launches by the host"
+    found = [f"kernels a run: {program.counts.total():,}{by_host}, moving {program.moved / 1e9:,.2f} GB"]
     moved: Counter[str] = Counter()
     sent: Counter[tuple[str, str]] = Counter()
+    meanwhile: Counter[tuple[str, str]] = Counter()
     for kernel in program.kernels:
         moved[kernel.kind] += kernel.times * kernel.moved
         if kernel.kind in hlo.COLLECTIVES:
             sent[kernel.kind, " and ".join(kernel.types)] += kernel.times * kernel.sent
+            meanwhile[kernel.kind, " and ".join(kernel.types)] += kernel.times * kernel.meanwhile
     kinds = program.counts.most_common()
     found += [f"  {kind}: {n:,}, {moved[kind] / 1e9:,.2f} GB" for kind, n in kinds[:KINDS]]
     if rest := kinds[KINDS:]:
         found.append(f"  {len(rest)} other kinds: {sum(n for _, n in rest):,}")
-    found += [f"{kind} of {types}: {n / 1e6:,.2f} MB on each device" for (kind, types), n in sent.items()]
+    found += [
+        f"{kind} of {types}: {n / 1e6:,.2f} MB on each device, while others move {meanwhile[kind, types] / 1e9:,.2f} GB"
+        for (kind, types), n in sent.items()
+    ]
     copies, transposes = program.rearranged["copy"], program.rearranged["transpose"]
     found.append(f"instructions that rearrange: {copies:,} copies, {transposes:,} transposes")
     if program.unknown:
@@ -114,6 +119,7 @@ def whole_run(p: Plan, num_steps: int, rate: int, price: float | None) -> str:
 
 def record(p: Plan) -> dict[str, Any]:
     """The plan as JSON."""
+    program = p.compiled.program
     return {
         "what": p.what,
         "system": p.system,
@@ -124,12 +130,11 @@ def record(p: Plan) -> dict[str, Any]:
         "samples": p.samples,
         "fits": fits(p.compiled, p.target),
         "bytes": p.compiled.bytes,
-        "kernels": dict(p.program.counts),
-        "launches": p.program.launches,
-        "in_command_buffers": p.program.buffered,
-        "moved_bytes": p.program.moved,
-        "collectives": [kernel._asdict() for kernel in p.program.kernels if kernel.kind in hlo.COLLECTIVES],
-        "rearranged": dict(p.program.rearranged),
+        "kernels": dict(program.counts),
+        "launches": p.compiled.launches,
+        "moved_bytes": program.moved,
+        "collectives": [kernel._asdict() for kernel in program.kernels if kernel.kind in hlo.COLLECTIVES],
+        "rearranged": dict(program.rearranged),
         "operations": p.operations,
         "least_seconds": p.floor._asdict(),
     }

@@ -11,8 +11,10 @@ from jax.experimental import topologies
 
 from fwn.errors import UserError, nearest, short
 
-LAUNCH = 2.5e-6  # seconds, assumed
+LAUNCH, KERNEL = 2.5e-6, 1e-6  # seconds, assumed
 PREALLOCATED = 0.75  # share of a GPU's memory (JAX's documentation of XLA_PYTHON_CLIENT_MEM_FRACTION)
+CUDA = "13.0.0"  # without a driver of 12.3 or newer, XLA uses no command buffers
+VERSIONS = f'driver_version: "{CUDA}" runtime_version: "{CUDA}" compile_time_toolkit_version: "{CUDA}"'
 COMMON = """
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 threads_per_core_limit: 2048
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
@@ -32,8 +34,8 @@ class Chip(NamedTuple):
     memory: bytes. usable: the share of it that JAX takes. bandwidth: bytes/s to memory. half, single: peak operations/s
     of dense matrix products in bfloat16, and as XLA computes float32 by default (GPU: TF32, TPU: one bfloat16 pass).
     link: bytes/s in one direction, to devices of the same host (GPU) or slice (TPU). network: bytes/s in one direction
-    between hosts; 0: as `link`. launch: seconds between kernels. per_host: devices of a host. description: fields of
-    XLA's GpuDeviceInfoProto. source: of all but usable and launch.
+    between hosts; 0: as `link`. per_host: devices of a host. description: fields of XLA's GpuDeviceInfoProto. source:
+    of these figures.
     """
 
     name: str
@@ -57,7 +59,13 @@ class Chip(NamedTuple):
 
     @property
     def launch(self) -> float:
+        """Seconds of the host for each launch."""
         return LAUNCH if self.platform == "gpu" else 0.0
+
+    @property
+    def kernel(self) -> float:
+        """Seconds of the device between two kernels."""
+        return KERNEL if self.platform == "gpu" else 0.0
 
 
 NVIDIA = "NVIDIA's data sheets of {0} (SXM) and DGX {0}"
@@ -74,7 +82,8 @@ CHIPS = {
     "v5p": Chip("TPU v5p", 95 * 2**30, 2765e9, 459e12, 459e12, 600e9, 0, 4, GOOGLE.format("v5p")),
 }
 ASSUMED = {
-    "gpu": f"assumed: {1e6 * LAUNCH:g} µs a kernel launch; {PREALLOCATED:.0%} of the memory, JAX's default",
+    "gpu": f"assumed: {1e6 * LAUNCH:g} µs a launch by the host, {1e6 * KERNEL:g} µs between kernels, also in a command "
+    f"buffer; {PREALLOCATED:.0%} of the memory, JAX's default",
     "tpu": "assumed: no time between the parts of a program",
 }
 PACKAGES = {"gpu": ("jax_cuda13_plugin", "jax_cuda12_plugin"), "tpu": ("libtpu",)}
@@ -139,7 +148,7 @@ def devices(wanted: Target) -> list[Any]:
         chip = wanted.chip
         description = (
             f"gpu_device_info {{ {chip.description} memory_bandwidth: {chip.bandwidth:.0f} "
-            f'device_memory_size: {chip.memory:.0f} }} platform_name: "CUDA" '
+            f'device_memory_size: {chip.memory:.0f} {VERSIONS} }} platform_name: "CUDA" '
             f'dnn_version_info {{ major: 9 minor: 8 }} device_description_str: "{chip.name}"'
         )
         return list(topologies.get_topology_desc("", "cuda", target_config=description, topology=f"1x{shape}").devices)

@@ -147,7 +147,9 @@ def averaged(g: Callable[..., Any]) -> Callable[..., Any]:
         return lax.ppermute(mel[-1:], AXIS, [(i, (i + 1) % n) for i in range(n)])
 
     def run(params: Any, frozen: Any, batch: Any, key: Array) -> Any:
-        return lax.pmean(g(params, frozen, paired(batch, last_of_previous), key), AXIS)
+        local = g(params, frozen, paired(batch, last_of_previous), key)
+        # XLA for TPUs else casts to float32 after the sum, not before.
+        return lax.pmean(lax.optimization_barrier(local), AXIS)
 
     return run
 

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
+from fwn.models.weights import ready
 from fwn.nn.conv import draw
 from fwn.nn.weight_norm import fold_weight_norm, updated
 from fwn.systems import predictor
@@ -117,22 +118,30 @@ def noisy(batch: Any, key: Array, deviation: float, channels: int = 0) -> Any:
     return batch | {"mel": batch["mel"] + deviation * jnp.pad(noise, ((0, 0), (0, 0), (0, channels)))}
 
 
-def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, batch, mean) -> (state, metrics).
+def train_step(system: System, config: Any, platform: str = "cpu") -> Callable[..., tuple[State, dict[str, Array]]]:
+    """step(state, frozen, batch, mean) -> (state, metrics), for devices of this platform.
 
-    With a loss or gradient that is not finite, or a loss over guard.limit, only counts change.
+    With a loss or gradient that is not finite, or a loss over guard.limit, only counts change. On a GPU, flows are
+    compiled one by one (models.weights.ready), for fewer kernels, if the gradient is "plain".
     """
+    loss = system.loss
+    if platform == "gpu" and config.model.get("gradient") == "plain":
+        dtype = config.model.get("dtype")
+
+        def loss(params: Any, *others: Any) -> Any:
+            return system.loss(ready(params, dtype), *others)
+
     tx, rate = optimizer(config.optimizer), schedule(config.optimizer)
 
     def step(state: State, frozen: Any, batch: Any, mean: Mean) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         batch = noisy(batch, key, config.mel_noise, system.speakers.channels)
-        gradient = jax.value_and_grad(system.loss, has_aux=True)
-        (loss, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, metrics), grads = mean(gradient)(state.params, frozen, batch, key)
         grads = freeze.kept(config.freeze, grads, jax.tree.map(jnp.zeros_like, grads))
         size = norm(grads)
         most = guard.limit(state.guard, config.max_spike)
-        usual = jnp.isfinite(loss) & jnp.isfinite(size) & (loss <= most)
+        usual = jnp.isfinite(value) & jnp.isfinite(size) & (value <= most)
         ok, factor = computed(usual, clip_factor(size, config.optimizer))
         updates, opt = tx.update(jax.tree.map(lambda g: factor * g, grads), state.opt, state.params, ok=ok)
         params = select(ok, optax.apply_updates(state.params, updates), state.params)
@@ -145,9 +154,9 @@ def train_step(system: System, config: Any) -> Callable[..., tuple[State, dict[s
             ema = freeze.kept(config.freeze, ema, state.ema)
         taken = state.step - state.skipped_in_all  # steps taken before this one, for the schedule
         skipped = jnp.where(ok, 0, state.skipped + 1)
-        watched = select(ok, guard.followed(state.guard, loss), state.guard)
+        watched = select(ok, guard.followed(state.guard, value), state.guard)
         state = State(state.step + 1, params, ema, opt, skipped, state.skipped_in_all + (skipped > 0), watched)
-        metrics |= {"loss": loss, "loss_limit": most, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
+        metrics |= {"loss": value, "loss_limit": most, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
         return state, metrics | {"skipped_in_all": state.skipped_in_all}
 
     return step
@@ -157,7 +166,7 @@ def compiled_step(
     system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
     """The compiled step: (state, frozen, `Parallel.batch` of this process's part of a batch) -> (state, metrics)."""
-    step = parallel.compile(train_step(system, config), donate=True, carried=state)
+    step = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
     return parallel.compile_now(step, state, frozen, parallel.batch(batch))
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fwn.xla import winograd
-from fwn.xla.platform import on_cpu
+from fwn.xla.platform import gradient, on_cpu, on_gpu
 
 Array = jax.Array
 
@@ -18,6 +18,20 @@ MIN_CHANNELS = 128  # below this width Winograd is not faster than a direct conv
 def direct(x: Array, kernel: Array, dilation: int, padding: tuple[int, int], stride: int = 1) -> Array:
     """XLA's convolution of [B, T, C_in] and [K, C_in, C_out]."""
     return lax.conv_general_dilated(x, kernel, (stride,), [padding], (1,), (dilation,), ("NHC", "HIO", "NHC"))
+
+
+def folded(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -> Array:
+    """`direct` for GPUs: [B, T / d, d, C] is convolved along its second axis.
+
+    cuDNN has no gradients of dilated convolutions over [B, T, C], and XLA would transpose x for them.
+    """
+    whole = isinstance(x.shape[1], int) and not any(n % dilation for n in (x.shape[1], *padding))
+    if dilation == 1 or not whole:
+        return direct(x, kernel, dilation, padding)
+    edges, dims = (padding[0] // dilation, padding[1] // dilation), ("NHWC", "HWIO", "NHWC")
+    x = x.reshape(x.shape[0], -1, dilation, x.shape[-1])
+    y = lax.conv_general_dilated(x, kernel[:, None], (1, 1), [edges, (0, 0)], dimension_numbers=dims)
+    return y.reshape(y.shape[0], -1, y.shape[-1])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -32,10 +46,12 @@ def convolve(x: Array, kernel: Array, dilation: int, padding: tuple[int, int]) -
     """
     if len(kernel) == 1:
         return x @ kernel[0]
-    plain = partial(direct, dilation=dilation, padding=padding)
+    how: Any = {"dilation": dilation, "padding": padding}
+    plain = partial(on_gpu, partial(folded, **how), partial(direct, **how))
     narrow = min(kernel.shape[1:]) < MIN_CHANNELS or kernel.dtype not in (jnp.float32, jnp.float64)
     if len(kernel) != winograd.TAPS or narrow:
-        return plain(x, kernel)
+        result: Array = plain(x, kernel)
+        return result
     product: Array = on_cpu(partial(winograd.convolve, dilation=dilation, before=padding[0]), plain, x, kernel)
     return product
 
@@ -54,11 +70,8 @@ def _backward(dilation: int, padding: tuple[int, int], residuals: Any, dy: Array
         dkernel = direct(x.transpose(2, 1, 0), dy.transpose(1, 0, 2), 1, padding, stride=dilation)  # sums over T and B
         return dx, dkernel.swapaxes(0, 1)
 
-    def plain(x: Array, kernel: Array, dy: Array) -> tuple[Array, Array]:
-        _, pull = jax.vjp(partial(direct, dilation=dilation, padding=padding), x, kernel)
-        dx, dkernel = pull(dy)
-        return dx, dkernel
-
+    how: Any = {"dilation": dilation, "padding": padding}
+    plain = partial(on_gpu, gradient(partial(folded, **how)), gradient(partial(direct, **how)))
     gradients: tuple[Array, Array] = on_cpu(forward_layout, plain, x, kernel, dy)
     return gradients
 

@@ -6,7 +6,7 @@ import jax
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from fwn.xla.platform import on_cpu
+from fwn.xla.platform import on_cpu, on_gpu
 
 Array = jax.Array
 _call = jax.jit(lambda *values: values)
@@ -24,7 +24,20 @@ def computed(*values: Any) -> Any:
         with set_xla_metadata(inlineable="false"):
             return _call(*values)
 
-    return on_cpu(called, lambda *values: lax.optimization_barrier(values), *values)
+    return on_cpu(called, lambda *values: values, *values)
+
+
+@jax.custom_vjp
+def apart(a: Array) -> Array:
+    """The identity. Keeps XLA on GPUs from adding what follows inside of the convolution that made `a`.
+
+    The convolution takes only arrays that lie in memory: an interpolation would be written out before it.
+    """
+    result: Array = on_gpu(lax.optimization_barrier, lambda a: a, a)
+    return result
+
+
+apart.defvjp(lambda a: (apart(a), None), lambda _, da: (da,))
 
 
 def after(first: Array, then: Array) -> Array:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwn.xla.platform import on_cpu
+from fwn.xla.platform import on_cpu, on_gpu
 
 SLICES = 16
+JOINED = 2**17  # arrays of fewer numbers are joined before the sum on a GPU: a kernel costs more than a copy
 
 
 def products(a: Any, b: Any, axes: tuple[int, ...]) -> Any:
@@ -25,7 +26,17 @@ def products(a: Any, b: Any, axes: tuple[int, ...]) -> Any:
 def norm(tree: Any) -> jax.Array:
     """The global norm: the Euclidean norm of all arrays of a tree."""
     leaves = jax.tree.leaves(tree)
-    return jnp.sqrt(sum(products(a, a, (*range(a.ndim - 2), -1, -2)) if a.ndim > 1 else jnp.sum(a * a) for a in leaves))
+
+    def each(*leaves: jax.Array) -> jax.Array:
+        squares = [products(a, a, (*range(a.ndim - 2), -1, -2)) if a.ndim > 1 else jnp.sum(a * a) for a in leaves]
+        return jnp.asarray(sum(squares))
+
+    def joined(*leaves: jax.Array) -> jax.Array:
+        small = [a.ravel() for a in leaves if a.size < JOINED]
+        large = [a.ravel() for a in leaves if a.size >= JOINED]
+        return jnp.asarray(sum(jnp.sum(a * a) for a in ([jnp.concatenate(small)] if small else []) + large))
+
+    return jnp.sqrt(on_gpu(joined, each, *leaves))
 
 
 def inner(a: Any, b: Any, axis: int) -> Any:
