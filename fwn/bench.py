@@ -34,7 +34,7 @@ from fwn.data.corpus import Corpus
 from fwn.disk import write_text
 from fwn.errors import UserError
 from fwn.evaluation import flops, measure
-from fwn.models.weights import ready
+from fwn.models.weight_forms import ready
 from fwn.systems import System, build
 from fwn.training.parallel import Parallel
 from fwn.training.step import initial, train_step

@@ -14,7 +14,7 @@ from fwn.evaluation import flops
 from fwn.mel import fitted
 from fwn.models.blockwise import Blockwise
 from fwn.models.flowavenet import FloWaveNet
-from fwn.models.weights import unstack
+from fwn.models.weight_forms import unstack
 from fwn.systems import build
 from fwn.xla import convolution
 

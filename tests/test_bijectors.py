@@ -31,7 +31,7 @@ from fwn.flows.prediction import prediction
 from fwn.flows.repeated import repeated
 from fwn.models.blocks import Block, Flow, Prior, bound
 from fwn.models.flowavenet import FloWaveNet
-from fwn.models.weights import unstack
+from fwn.models.weight_forms import unstack
 from fwn.nn.conv import draw
 from fwn.nn.encoder import extended, interpolate
 from fwn.nn.upsample import Upsample

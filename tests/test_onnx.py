@@ -14,7 +14,7 @@ from jax import lax
 from test_portable import SYSTEMS, drawn
 
 from fwn import config as configs
-from fwn.models.weights import unstack
+from fwn.models.weight_forms import unstack
 from fwn.nn.weight_norm import fold_weight_norm
 from tools.plain import inverse, plain, plain_decode
 

@@ -19,7 +19,7 @@ from experiments import base, lj_mini, tiny_clarinet, tiny_parallel_wavenet, tin
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.mel import PRESETS
-from fwn.models.weights import named, unstack
+from fwn.models.weight_forms import named, unstack
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.portable import folder as folders
 from fwn.portable import load_fwn, parity, programs

@@ -31,7 +31,7 @@ from fwn import cli
 from fwn import config as configs
 from fwn.errors import UserError
 from fwn.files import safetensors_reader
-from fwn.models.weights import tree
+from fwn.models.weight_forms import tree
 from fwn.systems import System, build
 from tools.plain import plain_decode
 

@@ -137,14 +137,13 @@ def levinson(r: Array, floor: float) -> tuple[Array, Array]:
 
 
 def _levinson(floor: float, unrolled: int, r: Array) -> tuple[Array, Array]:
-    """unrolled: orders in one step of the loop."""
+    """a of order m is a of order m - 1 plus k times the same, turned around. unrolled: orders a step of the loop."""
     order, least = len(r) - 1, 0.5 * floor * r[0]
-
-    rows = ((0, order + 1), (0, 0))
 
     def turned(x: Array, m: Array) -> Array:
         """x_{m-i} for i = 0 … p, where there is one; else 0."""
-        return lax.dynamic_slice_in_dim(jnp.pad(x[::-1], rows), order - m, order + 1)
+        longer = jnp.pad(x[::-1], ((0, order + 1), (0, 0)))
+        return lax.dynamic_slice_in_dim(longer, order - m, order + 1)
 
     def step(state: Any, m: Array) -> tuple[Any, None]:
         a, error = state

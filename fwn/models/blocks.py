@@ -28,7 +28,6 @@ from fwn.flows.bijectors import (
     within,
 )
 from fwn.flows.repeated import repeated
-from fwn.models.weights import unstack
 from fwn.nn.wavenet import WaveNet, conditions
 
 Array = jax.Array
@@ -128,20 +127,17 @@ class Block(NamedTuple):
         return {"flows": flows} | ({} if self.prior is None else {"prior": self.prior.init(first, c_channels)})
 
     def hearing(self, weights: Any, c: Array) -> Any:
-        """The weights with "heard", the networks' products with c (wavenet.conditions), for a c at the frame rate.
+        """Unstacked weights with "heard": the networks' products with c (nn.wavenet.conditions), at the frame rate.
 
-        All flows hear the same frames, so one product for all of them replaces two in each.
+        All flows hear the same frames, so one product for all of them replaces two in each. Stacked weights stay as
+        they are: a training step on a CPU takes a tenth longer with it.
         """
-        listed = weights if isinstance(weights["flows"], list) else unstack(weights)
-        priors = [] if self.prior is None else [weights["prior"]]
-        found = conditions([part["net"] for part in (*listed["flows"], *priors)], c, self.flow.net.dtype)
-        of_flows = found[: self.n_flow]
-        if listed is weights:
-            flows: Any = [own | {"heard": heard} for own, heard in zip(weights["flows"], of_flows, strict=True)]
-        else:
-            flows = weights["flows"] | {"heard": jax.tree.map(lambda *each: jnp.stack(each), *of_flows)}
-        prior = {"prior": priors[0] | {"heard": found[self.n_flow]}} if priors else {}
-        return {"flows": flows} | prior
+        if not isinstance(weights["flows"], list):
+            return weights
+        parts = [*weights["flows"], *([] if self.prior is None else [weights["prior"]])]
+        found = conditions([part["net"] for part in parts], c, self.flow.net.dtype)
+        parts = [part | {"heard": heard} for part, heard in zip(parts, found, strict=True)]
+        return {"flows": parts[: self.n_flow]} | ({} if self.prior is None else {"prior": parts[-1]})
 
     def bijector(
         self,

@@ -60,10 +60,9 @@ def interpolate(a: Array, per_frame: int | Fraction, centre: float = 0.5, length
         here = a[:, 1:-1]
     elif Fraction(per_frame).denominator == 1:
         place = ((np.arange(int(per_frame)) + 0.5) / int(per_frame) - centre)[:, None]
-        near = np.maximum(-place, 0), 1 - abs(place), np.maximum(place, 0)  # weights of the frame before, of its own, …
-        frames = a.shape[1] - 2
-        first, own, last = (w.astype(a.dtype) * a[:, i : i + frames, None] for i, w in enumerate(near))
-        here = (first + own + last).reshape(a.shape[0], -1, a.shape[-1])
+        first, own, last = a[:, :-2, None], a[:, 1:-1, None], a[:, 2:, None]
+        here = own + abs(place).astype(a.dtype) * (jnp.where(place < 0, first, last) - own)
+        here = here.reshape(a.shape[0], -1, a.shape[-1])
     else:
         here = _interpolate_between(a, Fraction(per_frame), centre)
     if length is None or length == here.shape[1]:

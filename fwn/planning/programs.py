@@ -11,7 +11,7 @@ import numpy as np
 
 from fwn.errors import UserError, short
 from fwn.evaluation import measure
-from fwn.models.weights import ready
+from fwn.models.weight_forms import ready
 from fwn.planning import hlo, launches
 from fwn.systems import System
 from fwn.training.parallel import Parallel

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from fwn.errors import UserError
-from fwn.models.weights import named
+from fwn.models.weight_forms import named
 from fwn.portable import card, interface, parity, programs
 from fwn.synthesis.exported import WEIGHTS, sha256, write_files
 from fwn.synthesis.vocoder import Vocoder

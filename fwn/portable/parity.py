@@ -8,7 +8,7 @@ import numpy as np
 from jax import export
 
 from fwn.mel import with_speaker
-from fwn.models.weights import named
+from fwn.models.weight_forms import named
 from fwn.portable.programs import DECODE, SAMPLE
 from fwn.synthesis.batches import stack
 from fwn.synthesis.vocoder import Vocoder

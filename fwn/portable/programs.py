@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from fwn.models.weights import tree
+from fwn.models.weight_forms import tree
 from fwn.systems import System
 
 PLATFORMS = "cpu", "cuda", "tpu"
@@ -24,7 +24,7 @@ Array = jax.Array
 def exported(system: System, weights: dict[str, Any], channels: int) -> dict[str, export.Exported]:
     """By file name: sample (weights, mel, frames, keys, temperature), decode (…, noise instead of keys, …) -> audio.
 
-    weights: by name, as models.weights.named gives them. channels: of the mel, with those of the speaker. mel
+    weights: by name, as models.weight_forms.named gives them. channels: of the mel, with those of the speaker. mel
     [b, f, channels] float32, frames [b] int32, keys [b, 2] uint32, the data of threefry keys, of which [0, seed] is
     jax.random.key(seed). noise: as System.draw makes it. temperature: [] or [2] (System.decode). audio [b, f · hop].
     """

@@ -9,7 +9,7 @@ import numpy as np
 from fwn.config import Speakers
 from fwn.errors import UserError
 from fwn.mel import rows, several, with_speaker
-from fwn.models.weights import ready
+from fwn.models.weight_forms import ready
 from fwn.synthesis import chunked
 from fwn.synthesis.batches import checked_pair, groups, stack, whole_frames
 from fwn.synthesis.programs import Programs

@@ -23,7 +23,7 @@ from fwn import config as configs
 from fwn.disk import atomic, sealed
 from fwn.errors import UserError, short
 from fwn.files import safetensors_reader
-from fwn.models.weights import stack, tree
+from fwn.models.weight_forms import stack, tree
 from fwn.nn.weight_norm import fold_weight_norm
 from fwn.systems import build
 from fwn.training import checkpoints

@@ -148,8 +148,9 @@ def averaged(g: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(params: Any, frozen: Any, batch: Any, key: Array) -> Any:
         local = g(params, frozen, paired(batch, last_of_previous), key)
-        # XLA for TPUs else casts to float32 after the sum, not before.
-        return lax.pmean(lax.optimization_barrier(local), AXIS)
+        # XLA for TPUs else casts to float32 after the sum, not before. One barrier for each array, so that it can be
+        # summed while others are computed.
+        return lax.pmean(jax.tree.map(lax.optimization_barrier, local), AXIS)
 
     return run
 

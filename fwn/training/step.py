@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from fwn.models.weights import ready
+from fwn.models.weight_forms import ready
 from fwn.nn.conv import draw
 from fwn.nn.weight_norm import fold_weight_norm, updated
 from fwn.systems import predictor
@@ -122,7 +122,7 @@ def train_step(system: System, config: Any, platform: str = "cpu") -> Callable[.
     """step(state, frozen, batch, mean) -> (state, metrics), for devices of this platform.
 
     With a loss or gradient that is not finite, or a loss over guard.limit, only counts change. On a GPU, flows are
-    compiled one by one (models.weights.ready), for fewer kernels, if the gradient is "plain".
+    compiled one by one (models.weight_forms.ready), for fewer kernels, if the gradient is "plain".
     """
     loss = system.loss
     if platform == "gpu" and config.model.get("gradient") == "plain":
