@@ -21,6 +21,8 @@ VOICE ?= runs/lj-mini
 VOICE_DATA ?= data/lj-mini
 BENCH_SECONDS ?= 1 5 10
 BENCH_BATCHES ?= 1 8 32
+MINUTES ?= 30
+FLOWAVENET ?=
 
 name = $(notdir $(patsubst %/,%,$(CKPT)))
 run := $(VENV)/bin/python -m
@@ -153,16 +155,10 @@ export systems
 bench: $(ready) ## how fast it samples and trains here: [CONFIG=experiments/base.py] [ARGS="--seconds=10"]
 	$(run) fwn.bench --config="$(or $(CONFIG),experiments/base.py)" $(ARGS)
 
-bench-gpu: $(ready) ## all that is to be measured on an accelerator, into build/bench [BENCH_SECONDS="1 5 10"] [BENCH_BATCHES="1 8 32"]
-	mkdir -p build/bench
-	set -e; sizes="$(addprefix --seconds=,$(BENCH_SECONDS)) $(addprefix --batch_size=,$(BENCH_BATCHES))"; \
-	for name in base lite; do for dtype in bfloat16 float32; do \
-		$(run) fwn.bench --config=experiments/$$name.py --config.model.dtype=$$dtype $$sizes --repeats=20 \
-			--output=build/bench/$${name}_$$dtype.json $(ARGS); \
-	done; done; \
-	for name in wavenet_gaussian wavenet_mol clarinet parallel_wavenet; do \
-		$(run) fwn.bench --config=experiments/$$name.py --only=sampling $$sizes --output=build/bench/$$name.json $(ARGS); \
-	done
+bench-gpu: $(ready) ## measure on a GPU what matters most, first, at most MINUTES=30; again to go on: build/bench/report.md [FLOWAVENET=checkout]
+	$(VENV)/bin/python benchmarks/accelerator.py --minutes=$(MINUTES) --output=build/bench \
+		$(addprefix --seconds=,$(BENCH_SECONDS)) $(addprefix --batch_size=,$(BENCH_BATCHES)) \
+		$(if $(FLOWAVENET),"--flowavenet=$(FLOWAVENET)") $(ARGS)
 
 compare: $(ready) ## train small versions of all systems, COMPARE_STEPS steps each, and compare them [COMPARE=folder] [DATA=prepared folder]
 	set -e; data="$(DATA)"; n=$$(printf '%s\n' "$$systems" | wc -l); i=0; ckpts=; \

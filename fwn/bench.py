@@ -179,6 +179,9 @@ def main(args: list[str]) -> None:
     parts = ONLY.value or ["sampling", "training"]
     if "data" in parts and DATA.value is None:
         raise UserError("--only=data measures a data set; name it: --data=DIR")
+    for seconds in SECONDS.value:
+        if not 0 < seconds < math.inf:
+            raise UserError(f"--seconds={seconds:g}: it must be a positive number, as 5")
     system, parallel = build(config), Parallel(config.parallel, config.batch_size)
     batch = measure.synthetic(config.batch_size, config.frames, mel, 0, system)
     shapes = jax.eval_shape(system.init, jax.random.key(0), batch, {})

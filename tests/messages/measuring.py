@@ -113,6 +113,8 @@ ROWS = [
     ),
     Row(BENCH, "--config=tiny more", "unexpected argument 'more': all settings are flags (--help lists them)"),
     Row(BENCH, "--config=tiny --only=data", "--only=data measures a data set; name it: --data=DIR"),
+    Row(BENCH, "--config=tiny --seconds=5 --seconds=nan", "--seconds=nan: it must be a positive number, as 5"),
+    Row(BENCH, "--config=tiny --seconds=0", "--seconds=0: it must be a positive number, as 5"),
     Row(
         BENCH,
         "--config=tiny --only=speed",
