@@ -13,7 +13,7 @@ from fwn.errors import UserError, nearest, short
 
 LAUNCH, KERNEL = 2.5e-6, 1e-6  # seconds, assumed
 PREALLOCATED = 0.75  # share of a GPU's memory (JAX's documentation of XLA_PYTHON_CLIENT_MEM_FRACTION)
-CUDA = "13.0.0"  # without a driver of 12.3 or newer, XLA uses no command buffers
+CUDA = "13.0.0"  # of driver and libraries; if it is not told, XLA uses no command buffers
 VERSIONS = f'driver_version: "{CUDA}" runtime_version: "{CUDA}" compile_time_toolkit_version: "{CUDA}"'
 COMMON = """
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 threads_per_core_limit: 2048
