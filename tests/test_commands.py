@@ -42,6 +42,7 @@ LEFT_OUT = {
     "checkpoint_step000700000.pth": "the authors' checkpoint: tests/test_official.py",
     "--distributed": "needs the other hosts of a pod",
     "--coordinator=HOST:1234": "needs the other process: tests/test_parallel.py",
+    "--target=h100:8": "needs XLA's compiler for GPUs: tests/test_planning.py",
 }
 SHORT = small.REST | {"num_steps": 2, "eval_every": 2, "eval_batches": 1}
 # Added to the commands of a program, so that they are short.
