@@ -25,6 +25,7 @@ from absl import flags
 from fwn import cli
 from fwn.disk import write_text
 from fwn.errors import UserError
+from fwn.planning.floor import on_chip
 from fwn.planning.targets import CHIPS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,13 +141,12 @@ def least(row: Row, device: str) -> float | None:
     plan = json.loads(file.read_text()) if file.is_file() else {}
     if not chips or not plan or plan["samples"] != round(row.samples * row.seconds):
         return None
-    (chip,) = chips
-    return max(
-        plan["operations"] / plan["devices"] / chip.half,
-        plan["moved_bytes"] / chip.bandwidth,
-        plan["launches"] * chip.launch,
-        sum(plan["kernels"].values()) * chip.kernel,
+    each, half, kernels = (
+        plan["operations"] / plan["devices"],
+        plan["dtype"] != "float32",
+        sum(plan["kernels"].values()),
     )
+    return on_chip(chips[0], each, half, plan["moved_bytes"], kernels, plan["launches"]).least
 
 
 def goals(found: list[Row]) -> Iterator[str]:

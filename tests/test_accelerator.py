@@ -19,7 +19,14 @@ RECORDS = {
     ],
     "wavenet_loop": [{"batch": 1, "audio_seconds": 1.0, "seconds": 20.0, "samples_per_second": 1_100.0}],
 }
-PLAN = {"operations": 6.4e12, "devices": 1, "moved_bytes": 67e9, "launches": 993, "kernels": {"fusion": 4_276}}
+PLAN = {
+    "dtype": "bfloat16",
+    "operations": 6.4e12,
+    "devices": 1,
+    "moved_bytes": 67e9,
+    "launches": 993,
+    "kernels": {"fusion": 4_276},
+}
 # Run as the program, with other measurements and other plans than its own.
 RUN = """
 import importlib.util, json, sys

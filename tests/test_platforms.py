@@ -17,7 +17,9 @@ from fwn.flows import prediction
 from fwn.mel import PRESETS
 from fwn.models.weight_forms import ready
 from fwn.nn import upsample
+from fwn.synthesis.vocoder import Vocoder
 from fwn.systems import build
+from fwn.training.checkpoints import Run
 from fwn.training.step import complete, train_step
 from fwn.xla import convolution, layout, options, scheduling, sums
 
@@ -133,6 +135,18 @@ def test_weights_are_cast_only_where_the_networks_do():
         np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b.astype(a.dtype), np.float32))
     args = batch["mel"], jax.random.split(jax.random.key(1), 1), 0.8
     np.testing.assert_allclose(jax.jit(system.sample)(cast, *args), jax.jit(system.sample)(whole, *args), atol=1e-4)
+
+
+def test_a_vocoder_keeps_the_weights_as_they_were_trained():
+    """Exports are made of them; only the programs that sample have them cast."""
+    config = small.config("data")
+    config.model.update({"dtype": "bfloat16"})
+    system = build(config)
+    batch = measure.synthetic(1, 8, PRESETS["flowavenet"], 0, system)
+    params = jax.eval_shape(lambda batch: system.init(jax.random.key(0), batch, {}), batch)
+    params = jax.tree.map(lambda a: np.full(a.shape, 0.1, np.float32), params)
+    vocoder = Vocoder(Run(config, PRESETS["flowavenet"], params, 0))
+    assert {a.dtype for a in jax.tree.leaves(vocoder.params)} == {np.dtype("float32")}
 
 
 def test_layouts_change_no_result():

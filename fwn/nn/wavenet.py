@@ -59,11 +59,13 @@ class WaveNet(nn.Module):
         name, length, given = f"dilated_{n}", h.shape[1], isinstance(c, list)
         biased = not given  # `conditions` have the bias
         dilated = Conv(channels, self.kernel_size, self.dilations[n], self.causal, self.dtype, biased, name=name)
+        frames = c[n].shape[1] - 2 if given else c.shape[1]
+        per_frame = self.per_frame or length // frames
         condition = c[n] if given else Conv(channels, dtype=self.dtype, name=f"condition_{n}")(c)
-        per_frame = self.per_frame or length // (condition.shape[1] - 2 * given)
-        if given or per_frame != 1:
-            condition = interpolate(condition if given else extended(condition), per_frame, length=length)
-        return apart(dilated(h)) + condition
+        if not given and per_frame == 1 and frames == length:
+            return apart(dilated(h)) + condition
+        condition = condition if given else extended(condition)
+        return apart(dilated(h)) + interpolate(condition, per_frame, length=length)
 
     @nn.compact
     def __call__(self, x: Array, c: Array, mask: Array | None = None) -> Array:

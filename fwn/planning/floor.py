@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fwn.planning import hlo
-from fwn.planning.targets import Target
+from fwn.planning.targets import Chip, Target
 
 # Bytes that a device sends in a ring over n devices, for each byte of a collective's operands on it.
 SENT: dict[str, Callable[[int], float]] = {
@@ -42,10 +42,17 @@ def floor(program: hlo.Program, launches: int | None, target: Target, operations
         for kernel in program.kernels
         if kernel.kind in hlo.COLLECTIVES
     )
+    return on_chip(chip, operations, half, program.moved, kernels, launches)._replace(links=links / target.link)
+
+
+def on_chip(
+    chip: Chip, operations: float, half: bool, moved: float, kernels: int, launches: int | None = None
+) -> Floor:
+    """By counts, without links. moved: bytes. Others as in `floor`."""
     return Floor(
         operations / (chip.half if half else chip.single),
-        program.moved / chip.bandwidth,
+        moved / chip.bandwidth,
         (kernels if launches is None else launches) * chip.launch,
         kernels * chip.kernel,
-        links / target.link,
+        0.0,
     )

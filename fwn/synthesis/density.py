@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fwn.config import Speakers
 from fwn.errors import UserError
 from fwn.mel import rows, several, with_speaker
-from fwn.models.weight_forms import ready
+from fwn.models.weight_forms import in_dtype, unstack
+from fwn.nn.weight_norm import fold_weight_norm
 from fwn.synthesis import chunked
 from fwn.synthesis.batches import checked_pair, groups, stack, whole_frames
 from fwn.synthesis.programs import Programs
@@ -33,9 +35,9 @@ class Density:
         self.system = build(self.config, mel=self.mel)
         self.speakers = Speakers(self.config)
         self.n_params = sum(a.size for a in jax.tree.leaves(params))
-        self.dtype = jax.tree.leaves(params)[0].dtype
-        self.params = placed(ready(params, self.config.model.get("dtype")))
-        self._programs = Programs(self.system, self.params)
+        self.params = jax.tree.map(jnp.asarray, unstack(fold_weight_norm(params)))
+        self.dtype = jax.tree.leaves(self.params)[0].dtype
+        self._programs = Programs(self.system, placed(in_dtype(self.params, self.config.model.get("dtype"))))
 
     @property
     def compile_seconds(self) -> float:
