@@ -141,12 +141,8 @@ def least(row: Row, device: str) -> float | None:
     plan = json.loads(file.read_text()) if file.is_file() else {}
     if not chips or not plan or plan["samples"] != round(row.samples * row.seconds):
         return None
-    each, half, kernels = (
-        plan["operations"] / plan["devices"],
-        plan["dtype"] != "float32",
-        sum(plan["kernels"].values()),
-    )
-    return on_chip(chips[0], each, half, plan["moved_bytes"], kernels, plan["launches"]).least
+    each, half = plan["operations"] / plan["devices"], plan["dtype"] != "float32"
+    return on_chip(chips[0], each, half, plan["moved_bytes"], sum(plan["kernels"].values()), plan["launches"]).least
 
 
 def goals(found: list[Row]) -> Iterator[str]:

@@ -128,6 +128,9 @@ ANY_HOP = {
     "6, odd number of flows": TINY(block_per_split=1, n_flow=3, upsample_strides=(2, 3)),
     "6, by frames": FRAMES(block_per_split=1, n_block=3, n_flow=2, channels=4, upsample_strides=(2, 3)),
     "5, by frames, odd in x": FRAMES(block_per_split=1, channels=4, odd=True, upsample_strides=(1, 5)),
+    "4, by frames, a position of one frame": FRAMES(
+        block_per_split=1, n_block=3, n_flow=2, channels=4, upsample_strides=(2, 2)
+    ),
     "3, by frames, positions longer than a frame": FRAMES(n_block=3, n_flow=1, channels=4, upsample_strides=(1, 3)),
 }
 
