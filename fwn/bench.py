@@ -37,7 +37,7 @@ from fwn.evaluation import flops, measure
 from fwn.models.weight_forms import ready
 from fwn.systems import System, build
 from fwn.training.parallel import Parallel
-from fwn.training.step import initial, train_step
+from fwn.training.step import carried, initial, train_step
 from fwn.xla.layout import placed
 from fwn.xla.malloc import keep_memory
 
@@ -135,6 +135,7 @@ def training(
 ) -> list[dict[str, Any]]:
     """A step of fwn.train at config.batch_size. A backward pass counts as two forward passes."""
     work = 3 * flops.per_sample(state.params, config.model) * batch["audio"].size
+    state = carried(config, parallel, state)
     step = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
     local = parallel.batch(batch)
     program, found = compiled(step, state, (), local)

@@ -25,7 +25,7 @@ from fwn.xla import convolution, layout, options, scheduling, sums
 
 USERS = {  # the files that call each
     "on_cpu": (convolution, prediction, scheduling, sums),
-    "on_gpu": (convolution, prediction, scheduling, sums, upsample),
+    "on_gpu": (convolution, prediction, scheduling, upsample),
 }
 
 

@@ -22,7 +22,8 @@ from fwn.systems.predictor import Predictor
 from fwn.training.checkpoints import Checkpoints
 from fwn.training.optimizer import schedule
 from fwn.training.parallel import Parallel
-from fwn.training.step import State, abstract, complete, draw, initial, noisy, places, train_step
+from fwn.training.pooling import Pooled, pooled, pools, spread
+from fwn.training.step import State, abstract, carried, complete, draw, initial, noisy, places, stored, train_step
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,6 +122,47 @@ def test_four_devices_are_one(mode, four_devices, batches, start, one_device):
     assert_close(state.ema, expected.ema, 1e-10)
 
 
+@pytest.mark.parametrize("mode", ["jit", "zero"])
+def test_steps_of_a_pooled_state_are_the_same(mode, system, config, batches, start, one_device):
+    """Three steps, on four devices; back in the stored form, in which checkpoints are."""
+    parallel = Parallel(mode, 4)
+    state = carried(config, parallel, placed(start, parallel))
+    assert len(jax.tree.leaves(state.params)) < 0.7 * len(jax.tree.leaves(start.params))
+    step = parallel.compile(train_step(system, config, "cpu"), donate=True, carried=state)
+    expected = start
+    for batch in batches[:3]:
+        state, metrics = step(state, (), parallel.batch(batch))
+        expected, figures = one_device(expected, batch)
+    assert_close(metrics, figures, 1e-10)
+    back = stored(parallel, state)
+    assert_close(back, expected, 1e-10)
+    for a, place in zip(jax.tree.leaves(back), jax.tree.leaves(places(back, parallel)), strict=True):
+        assert a.sharding.is_equivalent_to(place, a.ndim)
+
+
+def test_pooled_modules_are_of_one_form_and_come_back(start, monkeypatch):
+    """In the state, in its shapes, and where large modules stay alone."""
+    forms = jax.eval_shape(pooled, start)
+    for limit in (2**19, 200, 0):
+        monkeypatch.setattr("fwn.training.pooling.LIMIT", limit)
+        state = pooled(start)
+        jax.tree.map(np.testing.assert_array_equal, spread(state), start)
+        assert jax.tree.structure(spread(state)) == jax.tree.structure(start)
+        several = [module for key, module in state.params.modules.items() if "|" in key]
+        assert all(sum(a[0].size for a in module.values()) <= limit for module in several)
+        assert bool(several) == (limit > 0)
+    assert isinstance(forms.opt[0].mu, Pooled)
+    assert forms.opt[0].mu.modules.keys() == forms.params.modules.keys()
+
+
+def test_what_needs_the_names_of_arrays_is_not_pooled(config):
+    assert pools(config)
+    for field, value in {"freeze": "block_0", "optimizer.kind": "muon", "parallel": "pmap"}.items():
+        other = config.copy_and_resolve_references()
+        other.update_from_flattened_dict({field: value})
+        assert not pools(other)
+
+
 def bytes_a_device(tree):
     return sum(np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
@@ -142,7 +184,7 @@ def test_zero_parts_moments_and_average_among_the_devices(four_devices, batches,
         assert list(leaf.sharding.shard_shape(leaf.shape)) == expected
 
 
-def carried(program, collective):
+def collected(program, collective):
     """(type, elements) of each array that the collectives of a kind return, from compiled HLO."""
     results = re.findall(rf"= (\S+|\(.*?\)) {collective}(?:-start)?\(", program)
     arrays = [found for result in results for found in re.findall(r"(\w+)\[([\d,]*)\]", result)]
@@ -154,13 +196,13 @@ def test_gradients_are_added_up_once(mode, four_devices, batches, start):
     """Devices exchange no more numbers than there are weights, and a few metrics; in "zero" they return as weights."""
     parallel, step = four_devices[mode]
     program = step.lower(placed(start, parallel), (), parallel.batch(batches[0])).compile().as_text()
-    summed, returned = carried(program, "all-reduce"), carried(program, "all-gather")
+    summed, returned = collected(program, "all-reduce"), collected(program, "all-gather")
     weights = sum(a.size for a in jax.tree.leaves(start.params))
     assert {kind for kind, _ in summed + returned} == {"f64"}
     assert 0.9 * weights < sum(n for _, n in summed) < weights + 20
     assert (0.9 * weights if mode == "zero" else -1) < sum(n for _, n in returned) <= weights
     for other in ("all-to-all", "reduce-scatter", "collective-permute"):
-        assert not carried(program, other)
+        assert not collected(program, other)
 
 
 @pytest.mark.parametrize("mode", ["jit", "zero", "pmap"])

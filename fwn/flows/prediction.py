@@ -53,8 +53,8 @@ def filtered(x: Array, a: Array) -> Array:
     """x_t + Σ_k a_k x_{t-k}: audio x [B, p + T], its past first, and a [B, S, p] -> [B, S, T / S]."""
     blocks, order = a.shape[1:]
     size = (x.shape[1] - order) // blocks
-    first = order + size * np.arange(blocks)[:, None, None] + np.arange(size)[:, None]
-    history = x[:, first - 1 - np.arange(order)]  # [B, S, size, p]
+    heard = x[:, size * np.arange(blocks)[:, None] + np.arange(order + size - 1)]  # what each block needs
+    history = heard[..., order + np.arange(size)[:, None] - 1 - np.arange(order)]  # [B, S, size, p]
     return x[:, order:].reshape(len(x), blocks, size) + jnp.einsum("bsnp,bsp->bsn", history, a)
 
 

@@ -44,11 +44,11 @@ def unstack(params: Any) -> Any:
         return {name: unstack(node) for name, node in params.items()}
     flows, others = params["flows"], {name: node for name, node in params.items() if name != "flows"}
     leaves, form = jax.tree.flatten(flows)
-    each = zip(*map(_split, leaves), strict=True)
+    each = zip(*map(items, leaves), strict=True)
     return others | {"flows": [jax.tree.unflatten(form, own) for own in each]}
 
 
-def _split(a: Any) -> list[Any]:
+def items(a: Any) -> list[Any]:
     """Items of an array. Of a JAX array in one operation, whose gradient stacks them."""
     if isinstance(a, np.ndarray):
         return list(a)

@@ -19,7 +19,7 @@ Array = jax.Array
 
 def norm(kernel: Any) -> Any:
     """‖v‖ of each output channel, of a JAX or NumPy array: [..., K, C_in, C_out] -> [..., C_out]."""
-    squares = products(kernel, kernel, (-3, -2))
+    squares = products(kernel, kernel)
     return np.sqrt(squares) if isinstance(squares, np.ndarray) else jnp.sqrt(squares)
 
 
@@ -41,7 +41,7 @@ def _normalised_forward(kernel: Array, scale: Array) -> Any:
 
 def _normalised_backward(kept: Any, dw: Array) -> tuple[Array, Array]:
     kernel, scale, size = kept
-    dscale = products(dw, kernel, (-3, -2)) / size
+    dscale = products(dw, kernel) / size
     return _scaled(dw, scale / size) - _scaled(kernel, scale * dscale / size**2), dscale
 
 

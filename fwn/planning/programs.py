@@ -15,7 +15,7 @@ from fwn.models.weight_forms import ready
 from fwn.planning import hlo, launches
 from fwn.systems import System
 from fwn.training.parallel import Parallel
-from fwn.training.step import abstract, train_step
+from fwn.training.step import abstract, carried, train_step
 from fwn.xla.layout import formats
 
 PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}  # names of jax's lowering
@@ -65,10 +65,11 @@ def training(system: System, config: Any, mel: Any, devices: list[Any]) -> Compi
     local = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((config.batch_size, *a.shape[1:]), a.dtype, sharding=parallel.split), one
     )
-    state = abstract(system, config, parallel, local)
+    plain = abstract(system, config, parallel, local)
+    state = carried(config, parallel, plain)
     step: Any = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
     parts = {"weights": state.params, "average": state.ema, "optimizer": state.opt, "batch": local}
-    return compiled(lambda: step.trace(state, (), local), parallel.platform, parts)
+    return compiled(lambda: step.trace(state, (), local), parallel.platform, parts)._replace(weights=plain.params)
 
 
 def sampling(system: System, config: Any, mel: Any, frames: int, batch_size: int, device: Any) -> Compiled:

@@ -20,7 +20,7 @@ from fwn.training.checkpoints import Checkpoints
 from fwn.training.examiner import Examiner
 from fwn.training.journal import Journal
 from fwn.training.parallel import Parallel
-from fwn.training.step import State, compiled_step
+from fwn.training.step import State, carried, compiled_step, stored
 from fwn.training.stop import Stop
 from fwn.xla.malloc import give_back_memory
 
@@ -77,9 +77,10 @@ class Loop:
         Raises UserError if the run diverges and cannot return to a checkpoint.
         """
         say("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
+        self.like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
+        state = carried(self.config, self.parallel, state)
         self.take = compiled_step(self.system, self.config, self.parallel, state, self.stream[0], self.frozen)
         give_back_memory()
-        self.like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
         self.moved, self.returns = int(state.guard.moved), int(state.guard.returns)
         why = ""
         stop.begin()
@@ -114,9 +115,11 @@ class Loop:
                 if not guard.finite(state):
                     raise Diverged(i, "weights or moments were not finite")
                 # Also when stopping: a continued run does not come back to this step.
-                score = examiner(i, state, journal) if examining else None
-                weights, rest = self.parallel.global_arrays(state).split()
+                whole = stored(self.parallel, state)
+                score = examiner(i, whole, journal) if examining else None
+                weights, rest = self.parallel.global_arrays(whole).split()
                 self.checkpoints.save(i, weights, rest, score)
+                del whole, weights, rest  # as much memory as the state
                 self.left.clear()
                 if config.max_seconds and not stop.saving:
                     stop.time_saving(self.checkpoints.wait)
@@ -189,4 +192,5 @@ class Loop:
         self.moved, self.returns = self.moved + at - to, self.returns + 1
         counts = {name: self.parallel.replicate(np.int32(getattr(self, name))) for name in ("moved", "returns")}
         say(f"{why}; returning to step {to}, with other batches (return {self.returns} of {self.config.max_returns})")
-        return dataclasses.replace(state, guard=dataclasses.replace(state.guard, **counts)), to
+        state = dataclasses.replace(state, guard=dataclasses.replace(state.guard, **counts))
+        return carried(self.config, self.parallel, state), to

@@ -20,6 +20,8 @@ from fwn.systems.base import System, per_example
 from fwn.training import freeze, guard
 from fwn.training.optimizer import clip_factor, optimizer, schedule, select
 from fwn.training.parallel import Mean, Parallel
+from fwn.training.pooling import pooled, pools, spread, trees
+from fwn.xla.platform import known
 from fwn.xla.scheduling import computed
 from fwn.xla.sums import norm
 
@@ -51,6 +53,9 @@ class State:
         return dataclasses.replace(rest, **{"params" if rest.params == () else "ema": weights})
 
 
+Step = Callable[..., tuple[State, dict[str, Array]]]
+
+
 def complete(config: Any, params: Any) -> State:
     """The state before step 0 for these weights; everything else is zero."""
     zero = jnp.zeros((), jnp.int32)
@@ -62,6 +67,24 @@ def places(state: State, parallel: Parallel) -> State:
     """Shardings: weights are replicated; moments and average, which gradients do not need, may be sharded."""
     replicated = jax.tree.map(lambda _: parallel.replicated, state)
     return dataclasses.replace(replicated, ema=parallel.sharding_of(state.ema), opt=parallel.sharding_of(state.opt))
+
+
+def carried(config: Any, parallel: Parallel, state: State) -> State:
+    """The state as training carries it from step to step: pooled, if `pools(config)`. Arrays or their shapes."""
+    return _reshaped(pooled, parallel, state) if pools(config) else state
+
+
+def stored(parallel: Parallel, state: State) -> State:
+    """The inverse of `carried`: the state as checkpoints and evaluation have it."""
+    return _reshaped(spread, parallel, state)
+
+
+def _reshaped(form: Callable[[Any], Any], parallel: Parallel, state: State) -> State:
+    shapes = jax.eval_shape(form, state)
+    place = places(shapes, parallel)
+    if isinstance(state.step, jax.ShapeDtypeStruct):
+        return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
+    return jax.jit(form, out_shardings=place)(state)
 
 
 def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
@@ -118,18 +141,18 @@ def noisy(batch: Any, key: Array, deviation: float, channels: int = 0) -> Any:
     return batch | {"mel": batch["mel"] + deviation * jnp.pad(noise, ((0, 0), (0, 0), (0, channels)))}
 
 
-def train_step(system: System, config: Any, platform: str = "cpu") -> Callable[..., tuple[State, dict[str, Array]]]:
-    """step(state, frozen, batch, mean) -> (state, metrics), for devices of this platform.
+def train_step(system: System, config: Any, platform: str | None = None) -> Step:
+    """step(state, frozen, batch, mean) -> (state, metrics), for devices of this platform; None: of any.
 
-    With a loss or gradient that is not finite, or a loss over guard.limit, only counts change. On a GPU, flows are
+    The state may be `carried`. With a loss or gradient that is not finite, or a loss over guard.limit, only counts
+    change. On a GPU, flows are
     compiled one by one (models.weight_forms.ready), for fewer kernels, if the gradient is "plain".
     """
-    loss = system.loss
-    if platform == "gpu" and config.model.get("gradient") == "plain":
-        dtype = config.model.get("dtype")
+    one_by_one = platform == "gpu" and config.model.get("gradient") == "plain"
 
-        def loss(params: Any, *others: Any) -> Any:
-            return system.loss(ready(params, dtype), *others)
+    def loss(params: Any, *others: Any) -> Any:
+        plain = spread(trees(fold_weight_norm, params))
+        return system.loss(ready(plain, config.model.get("dtype")) if one_by_one else plain, *others)
 
     tx, rate = optimizer(config.optimizer), schedule(config.optimizer)
 
@@ -159,12 +182,10 @@ def train_step(system: System, config: Any, platform: str = "cpu") -> Callable[.
         metrics |= {"loss": value, "loss_limit": most, "gradient_norm": size, "rate": rate(taken), "skipped": skipped}
         return state, metrics | {"skipped_in_all": state.skipped_in_all}
 
-    return step
+    return known(platform)(step)
 
 
-def compiled_step(
-    system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()
-) -> Callable[..., tuple[State, dict[str, Array]]]:
+def compiled_step(system: System, config: Any, parallel: Parallel, state: State, batch: Any, frozen: Any = ()) -> Step:
     """The compiled step: (state, frozen, `Parallel.batch` of this process's part of a batch) -> (state, metrics)."""
     step = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
     return parallel.compile_now(step, state, frozen, parallel.batch(batch))

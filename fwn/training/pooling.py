@@ -1,0 +1,72 @@
+"""Weights and moments of training with modules of one form stacked, so that one kernel updates all of them.
+
+A flow has a hundred small modules of a dozen forms. One by one, the updates of their weights, averages and moments take
+half of the time to compile a step on a CPU, and hundreds of kernels of a GPU. Checkpoints hold modules one by one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from fwn.models.weight_forms import items
+
+LIMIT = 2**19  # numbers of a module: larger ones stay alone, since the gradients of pooled modules are copied
+BETWEEN = "|"  # between the paths of pooled modules
+
+
+@flax.struct.dataclass
+class Pooled:
+    """A tree of weights: {paths of modules: arrays by name}, stacked along axis 0 if there are several paths."""
+
+    modules: dict[str, dict[str, Any]]
+
+
+def pools(config: Any) -> bool:
+    """Whether training pools: not for what needs the arrays' names (freeze, Muon), nor with pmap."""
+    return not config.freeze and config.optimizer.kind == "adam" and config.parallel != "pmap"
+
+
+def pooled(state: Any) -> Any:
+    """A state in which each tree of weights is `Pooled`."""
+    return trees(_pooled, state)
+
+
+def trees(f: Callable[[dict[str, Any]], Any], state: Any) -> Any:
+    """f of each tree of weights in a state (weights, average, moments), and of the modules of one that is pooled."""
+    return jax.tree.map(lambda a: f(a) if isinstance(a, dict) else a, state, is_leaf=lambda a: isinstance(a, dict))
+
+
+def spread(state: Any) -> Any:
+    """The inverse of `pooled`. What is not pooled stays as it is."""
+    return jax.tree.map(
+        lambda a: _spread(a) if isinstance(a, Pooled) else a, state, is_leaf=lambda a: isinstance(a, Pooled)
+    )
+
+
+def _pooled(tree: dict[str, Any]) -> Pooled:
+    modules: dict[str, dict[str, Any]] = {}
+    for path, a in flatten_dict(tree).items():
+        modules.setdefault("/".join(path[:-1]), {})[path[-1]] = a
+    alike: dict[Any, list[str]] = {}
+    for path, module in modules.items():
+        form = tuple(sorted((name, a.shape, str(a.dtype)) for name, a in module.items()))
+        alike.setdefault(form if sum(a.size for a in module.values()) <= LIMIT else path, []).append(path)
+    return Pooled({BETWEEN.join(paths): _stacked([modules[path] for path in paths]) for paths in alike.values()})
+
+
+def _stacked(modules: list[dict[str, Any]]) -> dict[str, Any]:
+    return modules[0] if len(modules) == 1 else jax.tree.map(lambda *each: jnp.stack(each), *modules)
+
+
+def _spread(pool: Pooled) -> dict[str, Any]:
+    flat = {}
+    for key, module in pool.modules.items():
+        paths = key.split(BETWEEN)
+        for name, a in module.items():
+            for path, own in zip(paths, [a] if len(paths) == 1 else items(a), strict=True):
+                flat[f"{path}/{name}"] = own
+    return unflatten_dict(flat, sep="/")
