@@ -37,7 +37,7 @@ from fwn.training.checkpoints import Checkpoints, checkpoints_in
 from fwn.training.examiner import Examiner
 from fwn.training.loop import Loop, loaded
 from fwn.training.parallel import Parallel
-from fwn.training.step import PARTS, abstract, initial, shapes
+from fwn.training.step import PARTS, abstract, carried, initial, shapes
 from fwn.training.stop import Stop
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -116,6 +116,7 @@ def train(config: Any, workdir: Path, stop: Stop) -> int:
             check_taught(state.params, frozen, config)
             cli.say(f"continuing from the checkpoint of step {first}")
         freeze.frozen(config.freeze, state.params)
+        state = carried(config, parallel, state)
         if jax.process_index() == 0:
             configs.write(workdir, config, mel)
         if first >= config.num_steps:

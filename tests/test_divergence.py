@@ -19,7 +19,7 @@ from fwn.training.checkpoints import Checkpoints
 from fwn.training.examiner import Examiner
 from fwn.training.loop import Loop, loaded
 from fwn.training.parallel import Parallel
-from fwn.training.step import compiled_step, initial, train_step
+from fwn.training.step import carried, compiled_step, initial, train_step
 from fwn.training.stop import Stop
 
 
@@ -38,7 +38,8 @@ class Parts:
         state = initial(self.system, self.config, self.parallel, self.stream[0])
         self.like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
         self.begin = jax.device_get(state)
-        self.take = compiled_step(self.system, self.config, self.parallel, state, self.stream[0])
+        as_trained = carried(self.config, self.parallel, state)
+        self.take = compiled_step(self.system, self.config, self.parallel, as_trained, self.stream[0])
         self.examiner = Examiner(self.system, self.config, self.parallel, self.corpus, self.tests, ())
 
 

@@ -17,9 +17,10 @@ SENT: dict[str, Callable[[int], float]] = {
 
 
 class Floor(NamedTuple):
-    """Seconds that each part needs by itself. The program takes at least the longest of them, in `least`.
+    """Seconds that each part needs by itself.
 
-    launches: by the host, of kernels, libraries and command buffers. kernels: their starts on the device.
+    launches: by the host, of kernels, libraries and command buffers. kernels: their starts on the device. waiting: the
+    part of `links` in which nothing else runs, as far as the memory's traffic meanwhile tells.
     """
 
     products: float
@@ -27,22 +28,31 @@ class Floor(NamedTuple):
     launches: float
     kernels: float
     links: float
+    waiting: float = 0.0
+
+    @property
+    def own(self) -> float:
+        """Of a device alone: the longest of all but the links."""
+        return max(self.products, self.memory, self.launches, self.kernels)
 
     @property
     def least(self) -> float:
-        return max(self)
+        """The program takes at least so long."""
+        return max(self.own + self.waiting, self.links)
 
 
 def floor(program: hlo.Program, launches: int | None, target: Target, operations: float, half: bool) -> Floor:
     """launches: None, where command buffers are not known, is one for each kernel. operations: of a device in a run, of
     matrix products. half: they are in 16 bits."""
     chip, kernels = target.chip, program.counts.total()
-    links = sum(
-        kernel.times * kernel.sent * SENT[kernel.kind](target.size)
-        for kernel in program.kernels
-        if kernel.kind in hlo.COLLECTIVES
-    )
-    return on_chip(chip, operations, half, program.moved, kernels, launches)._replace(links=links / target.link)
+    links = waiting = 0.0
+    for kernel in program.kernels:
+        if kernel.kind in hlo.COLLECTIVES:
+            each = kernel.sent * SENT[kernel.kind](target.size) / target.link
+            links += kernel.times * each
+            waiting += kernel.times * max(0.0, each - kernel.meanwhile / chip.bandwidth)
+    found = on_chip(chip, operations, half, program.moved, kernels, launches)
+    return found._replace(links=links, waiting=waiting)
 
 
 def on_chip(

@@ -98,10 +98,15 @@ def _program(compiled: Compiled) -> list[str]:
 
 def _time(p: Plan) -> list[str]:
     chip, least = p.target.chip, p.floor.least
-    ms = {name: f"{name} {1e3 * seconds:.2f}" for name, seconds in p.floor._asdict().items()}
+    *parts, _ = (f"{name} {1e3 * seconds:.2f}" for name, seconds in p.floor._asdict().items())
+    together = [
+        f"of the links' time {1e3 * p.floor.waiting:.2f} ms are not covered by other work; a device does at most "
+        f"{p.floor.own / least:.1%} of what it does alone"
+    ]
     return [
         f"operations: {p.operations / 1e12:,.3f} TFLOP, {p.operations / p.devices / 1e12:,.3f} on each device",
-        f"at least {1e3 * least:.2f} ms, by the longest of {', '.join(ms.values())}",
+        f"at least {1e3 * least:.2f} ms, by the longest of {', '.join(parts)}",
+        *(together if p.devices > 1 else []),
         f"at most {p.samples / least:,.0f} samples/s",
         f"by {chip.bandwidth / 1e12:.2f} TB/s to memory, {chip.half / 1e12:.0f} TFLOP/s in bfloat16, "
         f"{chip.single / 1e12:.0f} in float32, {p.target.link / 1e9:.0f} GB/s a link: {chip.source}",

@@ -33,9 +33,9 @@ class Chip(NamedTuple):
 
     memory: bytes. usable: the share of it that JAX takes. bandwidth: bytes/s to memory. half, single: peak operations/s
     of dense matrix products in bfloat16, and as XLA computes float32 by default (GPU: TF32, TPU: one bfloat16 pass).
-    link: bytes/s in one direction, to devices of the same host (GPU) or slice (TPU). network: bytes/s in one direction
-    between hosts; 0: as `link`. per_host: devices of a host. description: fields of XLA's GpuDeviceInfoProto. source:
-    of these figures.
+    link: bytes/s in one direction, to devices of the same host (GPU) or slice (TPU). network: the same, to other hosts,
+    of a device's own network card; 0: as `link`. per_host: devices of a host. description: fields of XLA's
+    GpuDeviceInfoProto. source: of these figures.
     """
 
     name: str
@@ -104,9 +104,14 @@ class Target(NamedTuple):
 
     @property
     def link(self) -> float:
-        """Bytes/s in one direction, of the slowest link in a ring over all devices."""
-        several_hosts = self.chip.network and self.shape[0] > 1
-        return self.chip.network if several_hosts else self.chip.link
+        """Bytes/s in one direction, of the slowest link in a ring over all devices.
+
+        Of several hosts, there are as many rings as a host has devices, each through another network card. Together
+        they pass through all cards of a host, and each device's link.
+        """
+        if not self.chip.network or self.shape[0] == 1:
+            return self.chip.link
+        return min(self.chip.link, self.chip.network * self.shape[1])
 
 
 def target(text: str) -> Target:

@@ -77,8 +77,9 @@ class Loop:
         Raises UserError if the run diverges and cannot return to a checkpoint.
         """
         say("compiling the training step: seconds on an accelerator, up to a minute on a CPU")
-        self.like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
         state = carried(self.config, self.parallel, state)
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
+        self.like = stored(self.parallel, shapes)
         self.take = compiled_step(self.system, self.config, self.parallel, state, self.stream[0], self.frozen)
         give_back_memory()
         self.moved, self.returns = int(state.guard.moved), int(state.guard.returns)

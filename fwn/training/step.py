@@ -70,13 +70,16 @@ def places(state: State, parallel: Parallel) -> State:
 
 
 def carried(config: Any, parallel: Parallel, state: State) -> State:
-    """The state as training carries it from step to step: pooled, if `pools(config)`. Arrays or their shapes."""
-    return _reshaped(pooled, parallel, state) if pools(config) else state
+    """The state as training carries it from step to step: pooled, if `pools(config)`. Arrays or their shapes.
+
+    Both states are in memory until the given one is dropped. One that is pooled stays as it is.
+    """
+    return _reshaped(pooled, parallel, state) if pools(config) and isinstance(state.params, dict) else state
 
 
 def stored(parallel: Parallel, state: State) -> State:
-    """The inverse of `carried`: the state as checkpoints and evaluation have it."""
-    return _reshaped(spread, parallel, state)
+    """The inverse of `carried`: the state as checkpoints and evaluation have it. One that is not pooled stays."""
+    return state if isinstance(state.params, dict) else _reshaped(spread, parallel, state)
 
 
 def _reshaped(form: Callable[[Any], Any], parallel: Parallel, state: State) -> State:
@@ -145,8 +148,8 @@ def train_step(system: System, config: Any, platform: str | None = None) -> Step
     """step(state, frozen, batch, mean) -> (state, metrics), for devices of this platform; None: of any.
 
     The state may be `carried`. With a loss or gradient that is not finite, or a loss over guard.limit, only counts
-    change. On a GPU, flows are
-    compiled one by one (models.weight_forms.ready), for fewer kernels, if the gradient is "plain".
+    change. On a GPU, flows are compiled one by one (models.weight_forms.ready), for fewer kernels, if the gradient is
+    "plain".
     """
     one_by_one = platform == "gpu" and config.model.get("gradient") == "plain"
 
