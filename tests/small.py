@@ -140,23 +140,36 @@ def environment(cache: Path, devices: int = 1) -> dict[str, str]:
     }
 
 
-def start(module: str, *args: Any, cache: Path, devices: int = 1) -> "subprocess.Popen[str]":
-    """`python -m module args` as a process of its own; stdout and stderr are one pipe."""
+def start(
+    module: str, *args: Any, cache: Path, devices: int = 1, programs: Path | None = None
+) -> "subprocess.Popen[str]":
+    """`python -m module args` as a process of its own; stdout and stderr are one pipe.
+
+    programs: folder for the text of each program that it compiles, before XLA optimises it.
+    """
     command = [sys.executable, "-m", module, *map(str, args)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(cache, devices), stdout=pipe, stderr=subprocess.STDOUT, text=True
-    )
+    env = environment(cache, devices) | ({} if programs is None else {"JAX_DUMP_IR_TO": str(programs)})
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def start_two(flags: list[str], workdir: Path, cache: Path, devices: int = 1) -> "list[subprocess.Popen[str]]":
-    """fwn.train as two processes of one run."""
+def start_two(
+    flags: list[str], workdir: Path, cache: Path, devices: int = 1, programs: Path | None = None
+) -> "list[subprocess.Popen[str]]":
+    """fwn.train as two processes of one run. programs: as in `start`, in a folder 0 or 1 of it."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     together = [f"--workdir={workdir}", f"--coordinator=localhost:{port}", "--processes=2"]
+    own: Any = {"cache": cache, "devices": devices}
     return [
-        start("fwn.train", *flags, *together, f"--process={process}", cache=cache, devices=devices)
+        start(
+            "fwn.train",
+            *flags,
+            *together,
+            f"--process={process}",
+            programs=None if programs is None else programs / str(process),
+            **own,
+        )
         for process in range(2)
     ]
 

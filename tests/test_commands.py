@@ -42,8 +42,10 @@ LEFT_OUT = {
     "checkpoint_step000700000.pth": "the authors' checkpoint: tests/test_official.py",
     "--distributed": "needs the other hosts of a pod",
     "--coordinator=HOST:1234": "needs the other process: tests/test_parallel.py",
-    "--target=h100:8": "needs XLA's compiler for GPUs: tests/test_planning.py",
-}
+} | dict.fromkeys(
+    ("--target=h100:64", "--target=h100:2x4", "--target=v5e:2x4"),
+    "needs XLA's compiler for GPUs or TPUs: tests/test_planning.py",
+)
 SHORT = small.REST | {"num_steps": 2, "eval_every": 2, "eval_batches": 1}
 # Added to the commands of a program, so that they are short.
 ADDED = {

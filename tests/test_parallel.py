@@ -47,14 +47,17 @@ def assert_the_same_arrays(workdir, reference):
 
 @pytest.mark.parametrize("mode", ["jit", "zero", "pmap"])
 def test_two_processes_equal_one(mode, flags, four_devices, compiled, tmp_path):
-    workdir = tmp_path / "run"
-    processes = small.start_two([*flags, f"--config.parallel={mode}"], workdir, compiled)
+    workdir, programs = tmp_path / "run", tmp_path / "programs"
+    processes = small.start_two([*flags, f"--config.parallel={mode}"], workdir, compiled, programs=programs)
     said = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert said[0].splitlines()[-1] == f"trained to step {STEPS}: {workdir}"
     # Only one process prints. XLA may warn about slow compilation on both.
     assert not [line for line in said[1].splitlines() if line.startswith(("compiling", "step", "trained"))]
     assert_the_same(workdir, four_devices)
+    # Both compiled the same step, or they would wait for each other's sums.
+    steps = [[file.read_text() for file in sorted((programs / name).glob("*_step_*"))] for name in "01"]
+    assert steps[0] == steps[1] != []
     # A run of two processes can be continued by one, which finds it finished.
     result = small.program("fwn.train", *flags, f"--workdir={workdir}")
     assert (result.code, "trained to step 3 already" in result.out) == (0, True)

@@ -148,11 +148,11 @@ def test_pooled_modules_are_of_one_form_and_come_back(start, monkeypatch):
         state = pooled(start)
         jax.tree.map(np.testing.assert_array_equal, spread(state), start)
         assert jax.tree.structure(spread(state)) == jax.tree.structure(start)
-        several = [module for key, module in state.params.modules.items() if "|" in key]
-        assert all(sum(a[0].size for a in module.values()) <= limit for module in several)
-        assert bool(several) == (limit > 0)
+        together = state.params.together
+        assert all(sum(a[0].size for a in module.values()) <= limit for module in together.values())
+        assert bool(together) == (limit > 0)
     assert isinstance(forms.opt[0].mu, Pooled)
-    assert forms.opt[0].mu.modules.keys() == forms.params.modules.keys()
+    assert forms.opt[0].mu.together.keys() == forms.params.together.keys()
 
 
 def test_what_needs_the_names_of_arrays_is_not_pooled(config):

@@ -20,9 +20,13 @@ BETWEEN = "|"  # between the paths of pooled modules
 
 @flax.struct.dataclass
 class Pooled:
-    """A tree of weights: {paths of modules: arrays by name}, stacked along axis 0 if there are several paths."""
+    """A tree of weights, as modules: {path: arrays by name}, and {paths: arrays by name, stacked along axis 0}.
 
-    modules: dict[str, dict[str, Any]]
+    Those alone come first: their gradients are there first, and XLA joins the sums over devices of neighbours.
+    """
+
+    alone: dict[str, dict[str, Any]]
+    together: dict[str, dict[str, Any]]
 
 
 def pools(config: Any) -> bool:
@@ -55,18 +59,18 @@ def _pooled(tree: dict[str, Any]) -> Pooled:
     for path, module in modules.items():
         form = tuple(sorted((name, a.shape, str(a.dtype)) for name, a in module.items()))
         alike.setdefault(form if sum(a.size for a in module.values()) <= LIMIT else path, []).append(path)
-    return Pooled({BETWEEN.join(paths): _stacked([modules[path] for path in paths]) for paths in alike.values()})
-
-
-def _stacked(modules: list[dict[str, Any]]) -> dict[str, Any]:
-    return modules[0] if len(modules) == 1 else jax.tree.map(lambda *each: jnp.stack(each), *modules)
+    alone = {path: modules[path] for path, *others in alike.values() if not others}
+    together = {
+        BETWEEN.join(paths): jax.tree.map(lambda *each: jnp.stack(each), *(modules[path] for path in paths))
+        for paths in alike.values()
+        if len(paths) > 1
+    }
+    return Pooled(alone, together)
 
 
 def _spread(pool: Pooled) -> dict[str, Any]:
-    flat = {}
-    for key, module in pool.modules.items():
-        paths = key.split(BETWEEN)
+    flat = {f"{path}/{name}": a for path, module in pool.alone.items() for name, a in module.items()}
+    for paths, module in pool.together.items():
         for name, a in module.items():
-            for path, own in zip(paths, [a] if len(paths) == 1 else items(a), strict=True):
-                flat[f"{path}/{name}"] = own
+            flat |= {f"{path}/{name}": own for path, own in zip(paths.split(BETWEEN), items(a), strict=True)}
     return unflatten_dict(flat, sep="/")
