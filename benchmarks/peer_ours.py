@@ -12,7 +12,7 @@ from fwn.errors import UserError
 from fwn.evaluation import measure
 from fwn.systems import build
 from fwn.training.parallel import Parallel
-from fwn.training.step import compiled_step, initial
+from fwn.training.step import carried, compiled_step, initial
 from fwn.xla import malloc
 
 DEVICE = jax.default_backend()
@@ -31,7 +31,7 @@ def prepare(config: Any, part: str, frames: int) -> Callable[[], Any]:
         sample = partial(jax.jit(vocoder.system.sample), vocoder.params, example["mel"], keys, np.float32(1.0))
         return lambda: sample().block_until_ready()
     system, parallel = build(config), Parallel("jit", batch)
-    state = initial(system, config, parallel, example)
+    state = carried(config, parallel, initial(system, config, parallel, example))
     step = compiled_step(system, config, parallel, state, example)
     malloc.give_back_memory()
     local = parallel.batch(example)

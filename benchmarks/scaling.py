@@ -32,7 +32,7 @@ from fwn import config as configs
 from fwn.evaluation import measure
 from fwn.systems import build
 from fwn.training.parallel import Parallel
-from fwn.training.step import abstract, train_step
+from fwn.training.step import abstract, carried, train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: a Python file with get_config(). Required.")
 DEVICES = flags.DEFINE_multi_integer("devices", [1, 2, 4], "Virtual devices of one process; may be repeated.", 1)
@@ -62,9 +62,9 @@ def row(config: Any, devices: int, address: str | None, processes: int, process:
         jax.distributed.initialize(address, processes, process)
     system, parallel, mel = build(config), Parallel(config.parallel, config.batch_size), configs.mel_of(config)
     batch = measure.synthetic(config.batch_size // processes, config.frames, mel, process, system)
-    state, local = abstract(system, config, parallel, batch), parallel.batch(batch)
-    program = parallel.compile(train_step(system, config), donate=True, carried=state).lower(state, (), local)
-    program = program.compile()
+    state, local = carried(config, parallel, abstract(system, config, parallel, batch)), parallel.batch(batch)
+    step: Any = parallel.compile(train_step(system, config, parallel.platform), donate=True, carried=state)
+    program = step.lower(state, (), local).compile()
     memory, shardable = program.memory_analysis(), jax.tree.leaves((state.opt, state.ema))
     sharded = sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in shardable)
     sizes = memory.argument_size_in_bytes, sharded, memory.temp_size_in_bytes

@@ -43,23 +43,27 @@ def plain(workaround, other, *args):
 
 
 @cache
-def texts(platform, without=None):
+def texts(platform, without=None, known=None):
     """`lowered` for a platform; without: as if that chooser always took the plain form."""
     with pytest.MonkeyPatch.context() as patch:
         for module in USERS.get(without, ()):
             patch.setattr(module, without, plain)
-        return lowered(platform)
+        return lowered(platform, known)
 
 
-def lowered(platform):
-    """The lowered programs of sampling and of a training step that uses every workaround."""
+def lowered(platform, known):
+    """The lowered programs of sampling and of a training step that uses every workaround.
+
+    known: the platform for which the step is traced; None: the choice is left to its lowering.
+    """
     config = small.config("data", ema_decay=0.9)
     config.model.update({"channels": 128, "n_flow": 2, "gradient": "remat"})
     system = build(config)
     batch = measure.synthetic(2, 8, PRESETS["flowavenet"], 0, system)
     params = jax.eval_shape(lambda batch: system.init(jax.random.key(0), batch, {}), batch)
     state = jax.eval_shape(partial(complete, config), params)
-    step = partial(train_step(system, config), mean=lambda g: lambda p, f, b, k: g(p, f, b | {"other": b["mel"]}, k))
+    step = train_step(system, config, known)
+    step = partial(step, mean=lambda g: lambda p, f, b, k: g(p, f, b | {"other": b["mel"]}, k))
     jax.clear_caches()
     trained = jax.jit(step).trace(state, (), batch).lower(lowering_platforms=(platform,)).as_text()
     keys = jax.random.split(jax.random.key(0), 2)
@@ -82,6 +86,14 @@ def lowered(platform):
 def test_programs_have_what_is_for_their_platform_only(chooser, platform, equal):
     for with_them, without in zip(texts(platform), texts(platform, chooser), strict=True):
         assert (operations(with_them) == operations(without)) == equal
+
+
+@pytest.mark.parametrize(("known", "platform"), [("cpu", "cpu"), ("gpu", "cuda"), ("tpu", "tpu")])
+def test_a_step_traced_for_one_platform_is_that_lowered_for_it(known, platform):
+    ours, theirs = (sorted(operations(texts(platform, known=name)[0])) for name in (known, None))
+    assert ours == theirs
+    others = sorted(operations(texts("tpu" if platform == "cpu" else "cpu")[0]))
+    assert ours != others
 
 
 MODELS = {
