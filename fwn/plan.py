@@ -7,7 +7,7 @@
 
 It prints: the bytes on a device, and whether they fit; kernels, launches by the host, the bytes moved, collectives with
 their types, copies and transposes; and the least time by the makers' figures for matrix products, memory, launches,
-kernels and links, of which the longest counts. docs/plan.md explains the lines. XLA's compilers for GPUs and TPUs are
+kernels and links. docs/plan.md explains the lines. XLA's compilers for GPUs and TPUs are
 packages, which go into an environment of their own: pip install 'fwn[plan-gpu]' or 'fwn[plan-tpu]'. Compiling takes
 minutes.
 """

@@ -105,7 +105,7 @@ def _time(p: Plan) -> list[str]:
     ]
     return [
         f"operations: {p.operations / 1e12:,.3f} TFLOP, {p.operations / p.devices / 1e12:,.3f} on each device",
-        f"at least {1e3 * least:.2f} ms, by the longest of {', '.join(parts)}",
+        f"at least {1e3 * least:.2f} ms, by {', '.join(parts)}",
         *(together if p.devices > 1 else []),
         f"at most {p.samples / least:,.0f} samples/s",
         f"by {chip.bandwidth / 1e12:.2f} TB/s to memory, {chip.half / 1e12:.0f} TFLOP/s in bfloat16, "

@@ -84,18 +84,22 @@ def stored(parallel: Parallel, state: State) -> State:
 
 def _reshaped(form: Callable[[Any], Any], parallel: Parallel, state: State) -> State:
     shapes = jax.eval_shape(form, state)
-    place = places(shapes, parallel)
     if isinstance(state.step, jax.ShapeDtypeStruct):
-        return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
-    return jax.jit(form, out_shardings=place)(state)
+        return _placed(shapes, parallel)
+    return jax.jit(form, out_shardings=places(shapes, parallel))(state)
+
+
+def _placed(shapes: State, parallel: Parallel) -> State:
+    """The shapes of a state, with shardings."""
+    place = places(shapes, parallel)
+    return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
 
 
 def abstract(system: System, config: Any, parallel: Parallel, batch: Any, frozen: Any = ()) -> State:
     """Shapes, types and shardings of a state, to read a checkpoint into."""
     key = jax.random.key(config.seed)
     shapes = jax.eval_shape(lambda *args: complete(config, system.init(key, args[0], {}, args[1])), batch, frozen)
-    place = places(shapes, parallel)
-    return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, place)
+    return _placed(shapes, parallel)
 
 
 def parts(names: Iterable[str]) -> set[str]:
